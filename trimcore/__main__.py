@@ -1,0 +1,5 @@
+import sys
+
+from trimcore.cli import main
+
+sys.exit(main())

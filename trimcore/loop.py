@@ -1,0 +1,296 @@
+"""The loop of Network Trimming (Hu et al. 2016, section 3.2): profile, prune, retrain from the kept weights, again.
+
+`trim` is a generator: it computes and yields events, and writes nothing. At each epoch and iteration event its state
+can be taken (the event's payload) and given back as `resume`; it then goes on as if it had never stopped.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from trimcore import criteria, models
+from trimcore.apoz import Profile, profile
+from trimcore.batches import Batches
+from trimcore.checkpoint import Checkpoint
+from trimcore.costs import cost_of, nonzero_parameters
+from trimcore.data import Data
+from trimcore.data import load as load_data
+from trimcore.device import describe, has_fast_bf16, resolve
+from trimcore.errors import NotTrimmable, SpecError
+from trimcore.events import Event
+from trimcore.graph import trace
+from trimcore.planning import Plan, make_rule, plan
+from trimcore.spec import Spec, Step, Training
+from trimcore.state import first_state, restore
+from trimcore.surgery import kept_neurons, prune
+from trimcore.train import (
+    EVALUATION_BATCH,
+    Batch,
+    derive_seed,
+    evaluate,
+    latency,
+    make_optimizer,
+    prepare,
+    train_epoch,
+)  # fmt: skip
+
+
+def trim(
+    spec: Spec, *, runs: Path | None = None, data: Data | None = None, resume: dict | None = None
+) -> Iterator[Event]:
+    """Carry out a spec and yield what happens. See `events` for the kinds.
+
+    `runs` is the folder where a parent run is looked up; `data` may be given when it is loaded already; `resume` is a
+    snapshot from an earlier event. Raises TrimError (and its kinds) for whatever the user can mend.
+    """
+    yield from Loop(spec, runs, data, resume).run()
+
+
+class Loop:
+    """The spec, the data and the device that the phases share; `state` is what moves."""
+
+    def __init__(self, spec: Spec, runs: Path | None, data: Data | None, resume: dict | None):
+        self.spec, self.device = spec, resolve(spec.device)
+        entry = models.architecture(spec.model)
+        self.data = data or load_data(
+            spec.data, image_size=spec.image_size or entry.image_size, channels=entry.channels, seed=spec.seed,
+            normalize=entry.normalize,
+        )  # fmt: skip
+        self.resumed = resume is not None
+        self.state = restore(resume) if resume else first_state(spec, self.data, runs)
+        prepare(self.state.network, self.device)
+        self.example = torch.zeros(1, *self.data.example_shape, device=self.device)
+        self.graph = trace(self.state.network, self.example)
+        if not self.state.base:
+            base = cost_of(self.graph)
+            self.state.base = {"parameters": base.parameters, "macs": base.macs}
+        self._check_layers()
+        self.seen: Profile | None = None  # the profile of the network as it is
+        self.good: Checkpoint | None = None  # the last iteration that met the limit
+
+    def run(self) -> Iterator[Event]:
+        yield self._started()
+        for text in self.data.skipped[:1]:
+            yield Event("note", {"text": f"{len(self.data.skipped)} unreadable images are left out, {text} the first"})
+        phases = {"base": self._base, "cut": self._cut, "retrain": self._retrain, "control": self._control}
+        while self.state.phase != "done":
+            yield from phases[self.state.phase]()
+        yield Event("ended", {"reason": self.state.ended, "result": self.state.result})
+
+    # --- phases ---
+
+    def _base(self) -> Iterator[Event]:
+        epochs = 0 if self.spec.base.weights or self.spec.parent else self.spec.base.epochs
+        yield from self._train(self.spec.base, epochs, "base")
+        yield from self._close_iteration(self.spec.base)
+
+    def _cut(self) -> Iterator[Event]:
+        """Choose and remove neurons, then measure. Steps whose rule finds nothing are passed over."""
+        state = self.state
+        if self.seen is None:
+            yield from self._profile()  # after a resume
+        while state.step < len(self.spec.step):
+            step = self.spec.step[state.step]
+            if state.done < step.iterations:
+                chosen = self._choose(step)
+                if chosen.total:
+                    break
+                text = f"step {state.step + 1}: nothing more to remove after iteration {state.iteration}"
+                yield Event("note", {"text": text})
+            state.step, state.done = state.step + 1, 0
+        else:
+            self._finish("all steps are done" if self.spec.step else "the base network is trained and profiled")
+            return
+        started = time.perf_counter()
+        kept = kept_neurons(self.graph, chosen)
+        details = self._describe(step, chosen)
+        state.network = prune(state.network, chosen, graph=self.graph)
+        state.origins = {name: [state.origins[name][i] for i in kept[name]] for name in kept}
+        state.iteration, state.done = state.iteration + 1, state.done + 1
+        state.phase, state.epoch, state.optimizer = "retrain", 0, None
+        self.graph = trace(state.network, self.example)
+        cost = cost_of(self.graph)
+        number = {"iteration": state.iteration}
+        yield Event("pruned", {
+            **number, "step": state.step, "layers": details, "widths": cost.widths,
+            "parameters": cost.parameters, "macs": cost.macs,
+        })  # fmt: skip
+        test, validation = self._measure("test"), self._measure("validation")
+        state.row = {
+            "layers_trimmed": [name for name, neurons in chosen.items() if neurons],
+            "accuracy_initial": test.accuracy, "seconds": time.perf_counter() - started,
+        }  # fmt: skip
+        measured = {"accuracy": test.accuracy, "validation_accuracy": validation.accuracy, "loss": test.loss}
+        yield Event("initial", {**number, **measured}, payload=self._snapshot)
+
+    def _retrain(self) -> Iterator[Event]:
+        yield from self._train(self.spec.retrain, self.spec.retrain.epochs, "retrain")
+        yield from self._close_iteration(self.spec.retrain)
+
+    def _control(self) -> Iterator[Event]:
+        """New weights at the final widths, with as many epochs as the trimmed network has had."""
+        state = self.state
+        if state.epoch == 0:
+            torch.manual_seed(derive_seed(self.spec.seed, "control"))
+            models.renew(self.spec.model, state.network)
+        epochs, seconds = state.spent, time.perf_counter()
+        yield from self._train(self.spec.base, epochs, "control")
+        test, validation = self._measure("test"), self._measure("validation")
+        yield Event("control", {
+            "parameters": sum(p.numel() for p in state.network.parameters()), "epochs": epochs,
+            "accuracy": test.accuracy, "validation_accuracy": validation.accuracy, "loss": test.loss,
+            "seconds": time.perf_counter() - seconds,
+        })  # fmt: skip
+        state.phase = "done"
+
+    # --- pieces of them ---
+
+    def _train(self, settings: Training, epochs: int, phase: str) -> Iterator[Event]:
+        state = self.state
+        optimizer = make_optimizer(state.network, settings)
+        if state.optimizer is not None:
+            optimizer.load_state_dict(state.optimizer)
+        seed, rate = derive_seed(self.spec.seed, phase, state.iteration), 0.0
+        for epoch in range(state.epoch, epochs):
+            number = {"phase": phase, "iteration": state.iteration, "epoch": epoch + 1, "epochs": epochs}
+            begin, training = time.perf_counter(), train_epoch(
+                state.network, optimizer, self.data, settings, self.device, epoch=epoch, epochs=epochs, seed=seed
+            )  # fmt: skip
+            for result in training:
+                if isinstance(result, Batch):
+                    rate = result.step * settings.batch_size / (time.perf_counter() - begin)
+                    done = epoch + result.step / result.steps
+                    yield self._progress({**number, "step": result.step, "steps": result.steps}, done, rate)
+            validation = evaluate(state.network, self.data.validation, self.data, self.device)
+            state.epoch, state.optimizer = epoch + 1, optimizer.state_dict()
+            yield Event("epoch", {
+                **number, "loss": result.loss, "accuracy": result.accuracy, "validation_accuracy": validation.accuracy,
+                "lr": result.lr, "images_per_second": result.images_per_second, "seconds": result.seconds,
+            }, payload=self._snapshot)  # fmt: skip
+            state.row["seconds"] = state.row.get("seconds", 0.0) + time.perf_counter() - begin
+
+    def _close_iteration(self, settings: Training) -> Iterator[Event]:
+        """Measure and profile what the iteration made, report its row, and decide how to go on."""
+        state, begin = self.state, time.perf_counter()
+        test, validation = self._measure("test"), self._measure("validation")
+        yield from self._profile()
+        cost = cost_of(self.graph)
+        batch = self.example.expand(settings.batch_size, -1, -1, -1).contiguous()
+        row = {
+            "iteration": state.iteration,
+            "layers_trimmed": state.row.get("layers_trimmed", []),
+            "widths": cost.widths,
+            "parameters": cost.parameters,
+            "compression": state.base["parameters"] / cost.parameters,
+            "macs": cost.macs,
+            "macs_ratio": state.base["macs"] / cost.macs,
+            "nonzero_parameters": nonzero_parameters(state.network),
+            "accuracy_initial": state.row.get("accuracy_initial"),
+            "accuracy_final": test.accuracy,
+            "loss_final": test.loss,
+            "latency_ms": latency(state.network, batch),
+            "seconds": state.row.get("seconds", 0.0) + time.perf_counter() - begin,
+            "validation_accuracy": validation.accuracy,
+        }
+        made = state.checkpoint(self.spec.model)
+        state.spent, state.row = state.spent + state.epoch, {}
+        state.phase, state.epoch, state.optimizer = "cut", 0, None
+        if state.iteration and validation.accuracy < self.spec.stop.min_accuracy:
+            # The network before this cut is the result; the control must have its widths, so it is what goes on.
+            fell = f"{validation.accuracy:.2%} in iteration {state.iteration}"
+            self._finish(f"validation accuracy fell to {fell}, below min_accuracy {self.spec.stop.min_accuracy:.2%}")
+            if self.good is not None:
+                state.network = prepare(self.good.build(), self.device)
+        else:
+            state.result, self.good = state.iteration, made
+        yield Event("iteration", row, payload=lambda: (made, self._snapshot()))
+
+    def _finish(self, reason: str) -> None:
+        control = self.spec.control.scratch and self.state.iteration > 0
+        self.state.ended, self.state.phase, self.state.epoch = reason, "control" if control else "done", 0
+
+    def _profile(self) -> Iterator[Event]:
+        split = self.data.validation.subset(self.spec.profile.examples)
+        wants_mean = any(step.criterion == "mean-activation" for step in self.spec.step)
+        loader = Batches(split, self.data, EVALUATION_BATCH, self.device, channels_last=has_fast_bf16(self.device))
+        self.seen = profile(self.state.network, loader, graph=self.graph, mean_activation=wants_mean)
+        costs = cost_of(self.graph).layers
+        layers = {
+            name: {
+                "kind": layer.kind, "width": layer.width,
+                "parameters": costs[name].parameters, "macs": costs[name].macs,
+                "apoz": [round(value, 6) for value in layer.apoz.tolist()], "original": self.state.origins[name],
+            }
+            for name, layer in self.seen.layers.items()
+        }  # fmt: skip
+        seen = {"examples": self.seen.examples, "seconds": self.seen.seconds}
+        yield Event("profiled", {"iteration": self.state.iteration, **seen, "layers": layers})
+
+    def _choose(self, step: Step) -> Plan:
+        seed = derive_seed(self.spec.seed, "random", self.state.iteration)
+        ranking = criteria.scores(step.criterion, self.seen, self.graph, seed)
+        names = self._names(step)
+        rules = {name: make_rule(step.rule_for(name).rule, step.rule_for(name).value) for name in names}
+        chosen = plan(self.seen, rules, names, ranking)
+        for name in names:
+            now = {original: index for index, original in enumerate(self.state.origins[name])}
+            chosen = chosen.adding(name, [now[i] for i in step.also_cut.get(name, []) if i in now])
+            chosen = chosen.sparing(name, [now[i] for i in step.never_cut.get(name, []) if i in now])
+        return chosen
+
+    def _names(self, step: Step) -> list[str]:
+        return self.graph.trimmable() if step.layers == ["all"] else step.layers
+
+    def _describe(self, step: Step, chosen: Plan) -> dict[str, dict]:
+        return {
+            name: {
+                "rule": layer.rule, "value": step.rule_for(name).value, "criterion": step.criterion,
+                "threshold": layer.threshold, "cut": list(layer.cut),
+                "original": [self.state.origins[name][i] for i in layer.cut],
+            }
+            for name, layer in chosen.layers.items()
+        }  # fmt: skip
+
+    def _measure(self, split: str):
+        return evaluate(self.state.network, getattr(self.data, split), self.data, self.device)
+
+    # --- beginnings ---
+
+    def _check_layers(self) -> None:
+        """Refuse layers that do not exist or cannot be trimmed before anything is trained."""
+        for number, step in enumerate(self.spec.step, 1):
+            for name in [*step.layers, *step.layer, *step.also_cut, *step.never_cut]:
+                if name == "all" and step.layers == ["all"]:
+                    continue
+                try:
+                    leader = self.graph.layer(name).leader
+                except NotTrimmable as error:
+                    raise SpecError(f"step {number}: {error}") from None
+                if leader != name:
+                    raise SpecError(f"step {number}: layer {name!r} goes together with {leader!r}; name that one")
+
+    def _started(self) -> Event:
+        spec, data = self.spec, self.data
+        return Event("started", {
+            "model": spec.model, "data": spec.data, "seed": spec.seed, "resumed": self.resumed,
+            "classes": list(data.classes),
+            "splits": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
+            "image": list(data.example_shape), "device": describe(self.device), "torch": torch.__version__,
+            "iterations": spec.iterations, "epochs": self._epochs_in_all(), **self.state.base,
+        })  # fmt: skip
+
+    def _epochs_in_all(self) -> int:
+        trained = 0 if self.spec.base.weights or self.spec.parent else self.spec.base.epochs
+        epochs = trained + self.spec.iterations * self.spec.retrain.epochs
+        return epochs * 2 if self.spec.control.scratch and self.spec.step else epochs
+
+    def _progress(self, values: dict, epochs_done: float, rate: float) -> Event:
+        whole = self._epochs_in_all() or 1
+        before = self.state.spent
+        fraction = min(1.0, (before + epochs_done) / whole)
+        return Event("progress", {**values, "fraction": fraction, "images_per_second": rate}, recorded=False)
+
+    def _snapshot(self) -> dict:
+        return self.state.snapshot(self.spec.model)

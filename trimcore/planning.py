@@ -1,0 +1,177 @@
+"""Which neurons go: rules that turn scores into a plan. Pure functions; nothing is cut here."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from trimcore.apoz import Profile
+from trimcore.errors import SpecError
+
+# --- rules: score (higher = more redundant) -> how many of the ranked neurons go ---
+
+
+@dataclass(frozen=True)
+class MeanPlusStd:
+    """Neurons above the layer's mean plus `value` standard deviations (of the population); the paper has 1."""
+
+    value: float = 1.0
+
+    def threshold(self, scores: Tensor) -> float:
+        return float(scores.mean() + self.value * scores.std(correction=0))
+
+
+@dataclass(frozen=True)
+class Absolute:
+    """Neurons whose APoZ is above `value`, 0..1."""
+
+    value: float
+
+    def threshold(self, scores: Tensor) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """The `value` * width highest, rounded down."""
+
+    value: float
+
+    def count(self, width: int) -> int:
+        return math.floor(self.value * width + 1e-9)
+
+
+@dataclass(frozen=True)
+class Count:
+    """The `value` highest."""
+
+    value: int
+
+    def count(self, width: int) -> int:
+        return int(self.value)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Only the `value` lowest stay."""
+
+    value: int
+
+    def count(self, width: int) -> int:
+        return width - int(self.value)
+
+
+Rule = MeanPlusStd | Absolute | Fraction | Count | Keep
+RULES: dict[str, type[Rule]] = {
+    "mean+std": MeanPlusStd, "absolute": Absolute, "fraction": Fraction, "count": Count, "keep": Keep,
+}  # fmt: skip
+
+
+def make_rule(name: str, value: float) -> Rule:
+    """The rule of that name. Raises SpecError for an unknown name or a value out of range.
+
+    >>> make_rule("fraction", 0.25)
+    Fraction(value=0.25)
+    """
+    if name not in RULES:
+        raise SpecError(f"unknown rule {name!r}; there are {', '.join(RULES)}")
+    if not math.isfinite(value):
+        raise SpecError(f"the value of rule {name!r} must be a number, not {value}")
+    if name in ("absolute", "fraction") and not 0 <= value <= 1:
+        raise SpecError(f"rule {name!r} takes a value from 0 to 1, not {value}")
+    if name in ("count", "keep") and (value != int(value) or value < (1 if name == "keep" else 0)):
+        least = 1 if name == "keep" else 0
+        raise SpecError(f"rule {name!r} takes a whole number of at least {least}, not {value}")
+    return RULES[name](int(value) if name in ("count", "keep") else float(value))
+
+
+def rule_name(rule: Rule) -> str:
+    return next(name for name, kind in RULES.items() if kind is type(rule))
+
+
+def choose(scores: Tensor, rule: Rule, candidates: Iterable[int] | None = None) -> tuple[list[int], float | None]:
+    """The neurons that a rule removes from one layer, ascending, and the threshold (None for rules that count).
+
+    scores (width,). Of equal scores the lower index goes first. Neurons outside `candidates` stay. At least one neuron
+    stays: should all have to go, the one with the lowest score (of these the highest index) is spared.
+    """
+    width = len(scores)
+    allowed = list(range(width)) if candidates is None else sorted(candidates)
+    ranked = sorted(allowed, key=lambda i: (-float(scores[i]), i))
+    if isinstance(rule, MeanPlusStd | Absolute):
+        threshold = rule.threshold(scores)
+        going = [i for i in ranked if float(scores[i]) > threshold]
+    else:
+        threshold = None
+        going = ranked[: max(0, rule.count(width))]
+    return sorted(going[: width - 1]), threshold
+
+
+# --- plans ---
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What goes in one layer, and by which rule and threshold (None where the rule counts or the choice was manual)."""
+
+    cut: tuple[int, ...]
+    rule: str = "manual"
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan(Mapping[str, tuple[int, ...]]):
+    """layer -> neurons that go, with the reasons in `layers`. Layers of which nothing goes may be there, empty."""
+
+    layers: dict[str, LayerPlan] = field(default_factory=dict)
+
+    def __getitem__(self, layer: str) -> tuple[int, ...]:
+        return self.layers[layer].cut
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def total(self) -> int:
+        """How many neurons go."""
+        return sum(len(layer.cut) for layer in self.layers.values())
+
+    def adding(self, layer: str, neurons: Iterable[int]) -> "Plan":
+        """The plan with these neurons of a layer removed too."""
+        return self._with(layer, set(self.layers.get(layer, LayerPlan(())).cut) | set(neurons))
+
+    def sparing(self, layer: str, neurons: Iterable[int]) -> "Plan":
+        """The plan with these neurons of a layer kept, whatever the rule says."""
+        return self._with(layer, set(self.layers.get(layer, LayerPlan(())).cut) - set(neurons))
+
+    def _with(self, layer: str, cut: set[int]) -> "Plan":
+        old = self.layers.get(layer, LayerPlan(()))
+        return Plan({**self.layers, layer: LayerPlan(tuple(sorted(cut)), old.rule, old.threshold)})
+
+
+def plan(
+    profile: Profile,
+    rule: Rule | Mapping[str, Rule] = MeanPlusStd(1.0),
+    layers: Iterable[str] | str = "all",
+    scores: Mapping[str, Tensor] | None = None,
+) -> Plan:
+    """Apply a rule (or one for each layer) to the profiled layers.
+
+    `scores` ranks by something else than APoZ, see `criteria.scores`. Raises SpecError for a layer that was not
+    profiled.
+    """
+    names = list(profile.layers) if layers == "all" else [layers] if isinstance(layers, str) else list(layers)
+    chosen = {}
+    for name in names:
+        if name not in profile.layers:
+            raise SpecError(f"unknown or untrimmable layer {name!r}; there are {', '.join(profile.layers)}")
+        own = rule[name] if isinstance(rule, Mapping) else rule
+        ranking = profile[name].apoz if scores is None else scores[name]
+        cut, threshold = choose(torch.as_tensor(ranking), own, profile[name].candidates)
+        chosen[name] = LayerPlan(tuple(cut), rule_name(own), threshold)
+    return Plan(chosen)

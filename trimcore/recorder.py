@@ -1,0 +1,73 @@
+"""Events into the run folder: the one place that writes what a run did."""
+
+import json
+import time
+from pathlib import Path
+
+from trimcore import checkpoint, runs, tables
+from trimcore.events import Event
+
+STATUS_EVERY = 0.5  # seconds between two status.json while training
+
+
+class Recorder:
+    """Keeps the folder of one run up to date with its events. Raises OSError when it cannot write."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.events = list(runs.read_events(folder))
+        self.file = open(folder / "events.jsonl", "a+b", buffering=0)  # noqa: SIM115 (closed by close)
+        self._mend_last_line()
+        self.status_time, self.began, self.began_fraction = 0.0, time.time(), None
+
+    def _mend_last_line(self) -> None:
+        """After a crash the last line may be torn: end it, so that the next event has a line of its own."""
+        if self.file.seek(0, 2) and (self.file.seek(-1, 2), self.file.read(1))[1] != b"\n":
+            self.file.write(b"\n")
+
+    def close(self) -> None:
+        self.file.close()
+
+    def record(self, event: Event) -> None:
+        if event.kind == "progress":
+            self._progress(event.data)
+            return
+        number = (self.events[-1]["seq"] if self.events else 0) + 1
+        entry = {"seq": number, "time": round(time.time(), 3), "kind": event.kind, **event.data}
+        if event.kind == "iteration":
+            made, snapshot = event.payload()
+            checkpoint.save(made, runs.checkpoint_path(self.folder, event.data["iteration"]))
+            self._save_resume(snapshot)
+        elif event.payload is not None:
+            self._save_resume(event.payload())
+        # The event comes after its files: whoever reads it finds them.
+        self.file.write((json.dumps(entry) + "\n").encode())
+        self.events.append(entry)
+        if event.kind in ("iteration", "ended"):
+            for name, text in tables.csv_texts(self.events).items():
+                runs.write_atomic(self.folder / name, text)
+        self._status(state="running", **self._place(event))
+
+    def _save_resume(self, snapshot: dict) -> None:
+        checkpoint.save_atomic({"format": checkpoint.FORMAT, **snapshot}, self.folder / "checkpoints" / "resume.pt")
+
+    def _place(self, event: Event) -> dict:
+        keys = ("phase", "iteration", "epoch", "epochs")
+        if event.kind == "started":
+            keys = ("iterations", "device")
+        return {key: event.data[key] for key in keys if key in event.data}
+
+    def _progress(self, values: dict) -> None:
+        now = time.time()
+        if self.began_fraction is None:
+            self.began, self.began_fraction = now, values["fraction"]
+        if now - self.status_time < STATUS_EVERY:
+            return
+        gained, eta = values["fraction"] - self.began_fraction, None
+        if gained > 0.005:
+            eta = (now - self.began) * (1 - values["fraction"]) / gained
+        self._status(state="running", eta_seconds=eta, **values)
+
+    def _status(self, **values) -> None:
+        self.status_time = time.time()
+        runs.update_status(self.folder, heartbeat=self.status_time, **values)

@@ -1,0 +1,208 @@
+"""Run folders: where runs are kept, what state one is in, and whether its processes are alive. Imports no torch.
+
+    runs/<id>/  spec.toml status.json events.jsonl log.txt iterations.csv layers.csv neurons.csv checkpoints/ exit.json
+
+`status.json` is what the processes of a run last said; `exit.json` is the last word, written when nothing of the run is
+left. `state_of` never trusts the first without looking whether those processes live.
+"""
+
+import json
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from trimcore.errors import RunError
+
+FINAL = ("stopped", "paused", "finished", "failed", "lost")
+STALLED_AFTER = 30.0  # seconds without a sign of life from a process that lives
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def runs_folder(given: str | Path | None = None) -> Path:
+    """The folder of runs: the given one, or TRIMCORE_RUNS, or runs/."""
+    return Path(given or os.environ.get("TRIMCORE_RUNS") or "runs")
+
+
+def open_run(runs: Path, run_id: str) -> Path:
+    """The folder of an existing run. Raises RunError for a name that is no run id or leads out of the runs folder."""
+    if not _ID.fullmatch(run_id) or ".." in run_id:
+        raise RunError(f"{run_id!r} is not a run id; they look like 20260101-093000-lenet5-1a2b")
+    folder = runs / run_id
+    if folder.resolve().parent != runs.resolve():
+        raise RunError(f"run {run_id!r} lies outside the runs folder {runs}")
+    if not (folder / "spec.toml").is_file():
+        raise RunError(f"there is no run {run_id!r} in {runs}; `list` shows those that are")
+    return folder
+
+
+def create(runs: Path, model: str, spec_toml: str) -> Path:
+    """A new run folder with its spec. Raises RunError when it cannot be written."""
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        while True:
+            name = re.sub(r"[^A-Za-z0-9]+", "-", model)
+            folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{secrets.token_hex(2)}"
+            try:
+                (folder / "checkpoints").mkdir(parents=True)
+                break
+            except FileExistsError:
+                continue
+        write_atomic(folder / "spec.toml", spec_toml)
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"cannot create a run in {runs}: {reason}; choose another folder with --runs") from None
+    return folder
+
+
+def list_runs(runs: Path) -> list[str]:
+    """Run ids, newest first."""
+    if not runs.is_dir():
+        return []
+    found = [entry.name for entry in runs.iterdir() if _ID.fullmatch(entry.name) and (entry / "spec.toml").is_file()]
+    return sorted(found, reverse=True)
+
+
+# --- files ---
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file in one step: readers see the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object, or {} where there is none that can be read."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def update_status(folder: Path, **values) -> None:
+    """Change some entries of status.json. One process at a time does so: launcher, then supervisor, then trainer."""
+    write_atomic(folder / "status.json", json.dumps({**read_json(folder / "status.json"), **values}))
+
+
+def read_events(folder: Path, after: int = 0) -> Iterator[dict]:
+    """The recorded events with a sequence number above `after`. A line that is not whole is passed over."""
+    try:
+        with open(folder / "events.jsonl", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(event, dict) and event.get("seq", 0) > after:
+                    yield event
+    except FileNotFoundError:
+        return
+
+
+def checkpoint_path(folder: Path, iteration: int) -> Path:
+    return folder / "checkpoints" / f"iteration-{iteration:02d}.pt"
+
+
+def result_of(folder: Path) -> int:
+    """The iteration that is the run's result: what it said at its end, or the last one that is finished."""
+    result = 0
+    for event in read_events(folder):
+        if event["kind"] == "iteration":
+            result = event["iteration"]
+        elif event["kind"] == "ended":
+            result = event["result"]
+    return result
+
+
+# --- requests: what a person asks a run to do ---
+
+REQUESTS = ("stop", "pause", "finish")
+
+
+def request(folder: Path, action: str) -> None:
+    """Ask a run to stop now, pause after this epoch, or finish after this iteration."""
+    write_atomic(folder / "request.json", json.dumps({"action": action, "time": time.time()}))
+
+
+def requested(folder: Path) -> str:
+    """What was last asked, or ""."""
+    action = read_json(folder / "request.json").get("action", "")
+    return action if action in REQUESTS else ""
+
+
+# --- life and death ---
+
+
+def identity(pid: int | None = None) -> dict:
+    """A process as status.json names it: the start time tells a process from another with its recycled pid."""
+    process = psutil.Process(pid)
+    return {"pid": process.pid, "started": process.create_time(), "host": socket.gethostname()}
+
+
+def is_alive(process: dict | None) -> bool:
+    """Same pid, same start time, and not a zombie. False for one of another machine: nothing is known of it."""
+    if not process or process.get("host") != socket.gethostname():
+        return False
+    try:
+        found = psutil.Process(process["pid"])
+        return abs(found.create_time() - process["started"]) < 1.0 and found.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return False
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run as it is now. `values` is status.json; `reason` says how it ended."""
+
+    run_id: str
+    state: str  # queued starting running pausing paused stopping stopped finished failed lost
+    values: dict
+    reason: str = ""
+    stalled: bool = False
+
+    @property
+    def active(self) -> bool:
+        return self.state not in FINAL
+
+    @property
+    def progress(self) -> float:
+        return 1.0 if self.state == "finished" else float(self.values.get("fraction") or 0.0)
+
+
+def state_of(folder: Path) -> Status:
+    """The true state of a run: read, then checked against the processes."""
+    values, ended = read_json(folder / "status.json"), read_json(folder / "exit.json")
+    if not ended:
+        living = [role for role in ("trainer", "supervisor", "launcher") if is_alive(values.get(role))]
+        if living and ("trainer" in living or not values.get("outcome")):
+            return _living_state(folder, values)
+        if living and "supervisor" in living:  # it is about to write exit.json
+            return _living_state(folder, values)
+        ended = read_json(folder / "exit.json") or values.get("outcome") or {}  # it may have ended while we looked
+    state = ended.get("state") if ended.get("state") in FINAL else "lost"
+    reason = ended.get("reason") or ("its processes are gone and left no word: killed, or the machine went down")
+    return Status(folder.name, state, values, reason)
+
+
+def _living_state(folder: Path, values: dict) -> Status:
+    state, asked = values.get("state", "starting"), requested(folder)
+    if asked in ("stop", "pause"):
+        state = {"stop": "stopping", "pause": "pausing"}[asked]
+    beat = values.get("heartbeat")
+    stalled = state == "running" and beat is not None and time.time() - beat > STALLED_AFTER
+    return Status(folder.name, state, values, "", stalled)

@@ -1,0 +1,106 @@
+"""Where a run is, as plain values: how it begins, and how it goes on after an interruption."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from trimcore import checkpoint, models
+from trimcore.checkpoint import Checkpoint, first_line
+from trimcore.data import Data
+from trimcore.errors import CheckpointError, SpecError, TrimError
+from trimcore.runs import checkpoint_path
+from trimcore.spec import Spec
+from trimcore.train import derive_seed
+
+
+@dataclass
+class State:
+    """Where a run is. `phase` says what comes next: train the base, cut, retrain, or train the control."""
+
+    network: nn.Module
+    arguments: dict[str, int]
+    origins: dict[str, list[int]]  # layer -> index in the base model of each neuron
+    base: dict[str, int] = field(default_factory=dict)  # parameters and MACs of the base model
+    phase: str = "base"  # base, cut, retrain, control, done
+    iteration: int = 0
+    step: int = 0  # which [[step]], and how many of its iterations are done
+    done: int = 0
+    epoch: int = 0  # epochs done in this phase
+    optimizer: dict | None = None
+    row: dict = field(default_factory=dict)  # what is known so far of this iteration's row
+    result: int = 0  # the iteration that is the run's result
+    ended: str = ""  # why there are no more iterations
+    spent: int = 0  # training epochs of all phases before this one
+
+    def checkpoint(self, model: str) -> Checkpoint:
+        state = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+        widths = checkpoint.widths_of(self.network)
+        origins = {name: list(kept) for name, kept in self.origins.items()}
+        return Checkpoint(model, self.arguments, widths, state, origins, dict(self.base), self.iteration)
+
+    def snapshot(self, model: str) -> dict:
+        """All of it as plain values and tensors, for `restore`."""
+        plain = {key: value for key, value in vars(self).items() if key != "network"}
+        return {**plain, "checkpoint": vars(self.checkpoint(model))}
+
+
+def restore(snapshot: dict) -> State:
+    """The state that a snapshot was taken of. Raises CheckpointError when the snapshot is damaged."""
+    try:
+        values = {key: value for key, value in snapshot.items() if key not in ("checkpoint", "format")}
+        return State(network=Checkpoint(**snapshot["checkpoint"]).build(), **values)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"the resume point is damaged: {first_line(error)}") from None
+
+
+def first_state(spec: Spec, data: Data, runs: Path | None) -> State:
+    """The base network of a spec: from a parent run, a checkpoint, pretrained weights, or with new weights.
+
+    Raises SpecError or CheckpointError when it cannot be had or does not fit the data.
+    """
+    arguments = {"num_classes": data.num_classes, "in_channels": data.channels, "image_size": data.image_size}
+    if spec.parent:
+        if runs is None:
+            raise SpecError("a spec with a parent needs the runs folder in which to find it")
+        found = checkpoint.load(checkpoint_path(Path(runs) / spec.parent.run, spec.parent.iteration))
+        if (found.model, found.arguments) != (spec.model, arguments):
+            raise SpecError(f"iteration {spec.parent.iteration} of {spec.parent.run} is a {found.model} for other data")
+    elif spec.base.weights == "pretrained":
+        found = _pretrained(spec.model, arguments)
+    elif spec.base.weights:
+        found = checkpoint.load_weights(spec.base.weights, spec.model, arguments)
+    else:
+        torch.manual_seed(derive_seed(spec.seed, "weights"))
+        network = models.build(spec.model, **arguments)
+        return State(network, arguments, identity(network))
+    network = found.build()
+    if found.arguments != arguments:
+        have, want = _in_words(found.arguments), _in_words(arguments)
+        raise CheckpointError(f"the weights are for {have}; {spec.data} has {want}")
+    return State(network, arguments, {**identity(network), **found.origins}, dict(found.base))
+
+
+def _pretrained(model: str, arguments: dict[str, int]) -> Checkpoint:
+    entry = models.architecture(model)
+    if entry.pretrained is None:
+        raise SpecError(f"there are no pretrained weights for {model}; give a checkpoint file or train")
+    try:
+        state = entry.pretrained()
+    except (OSError, RuntimeError) as error:
+        raise TrimError(f"the pretrained weights of {model} cannot be had: {first_line(error)}") from None
+    return Checkpoint(model, arguments, widths_of_state(model, arguments, state), state)
+
+
+def identity(network: nn.Module) -> dict[str, list[int]]:
+    """Each neuron's index, for a network that nothing was cut from yet."""
+    return {name: list(range(width)) for name, width in checkpoint.widths_of(network).items()}
+
+
+def widths_of_state(model: str, arguments: dict[str, int], state: dict) -> dict[str, int]:
+    return checkpoint.widths_of(checkpoint.build_with(model, arguments, state))
+
+
+def _in_words(arguments: dict[str, int]) -> str:
+    return "{num_classes} classes, {in_channels} channels, {image_size} pixels".format(**arguments)

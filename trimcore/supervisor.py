@@ -1,0 +1,120 @@
+"""The supervisor of one run: waits for its turn on the device, starts the trainer, sees it end. Imports no torch.
+
+    python -m trimcore.supervisor RUN_FOLDER
+
+It is the leader of a session of its own and writes to the run's log, so neither a closed browser nor a dead server
+touches it. Should it die itself, the trainer goes on, and its own lock keeps the device.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from trimcore import runs
+from trimcore.worker import ENVIRONMENT, lock_path
+
+POLL = 0.2  # seconds
+GRACE = 15.0  # seconds that a trainer has to see a stop request by itself
+TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+
+
+def supervise(folder: Path) -> dict:
+    """Carry the run through to its end. Returns what exit.json says: state, reason, code."""
+    runs.update_status(folder, supervisor=runs.identity(), state="queued", heartbeat=time.time())
+    device = runs.read_json(folder / "status.json").get("device_key", "cpu")
+    turn = FileLock(lock_path(folder.parent, device, "turn"))
+    if not _wait_for_turn(folder, device, turn):
+        return _write_exit(folder, {"state": "stopped", "reason": "stopped while it waited in the queue"}, 0)
+    try:
+        runs.update_status(folder, state="starting", heartbeat=time.time())
+        with open(folder / "log.txt", "ab") as log:
+            trainer = subprocess.Popen(
+                [sys.executable, "-m", "trimcore.worker", str(folder)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**ENVIRONMENT, **os.environ},
+            )  # fmt: skip
+        code = _see_it_end(folder, trainer)
+    finally:
+        turn.release()
+    return _write_exit(folder, _outcome(folder, code), code)
+
+
+def _wait_for_turn(folder: Path, device: str, turn: FileLock) -> bool:
+    """First come, first served: True with the lock held, False when a stop was asked meanwhile."""
+    trainers = FileLock(lock_path(folder.parent, device, "trainer"))
+    while runs.requested(folder) != "stop":
+        if not _somebody_before(folder, device):
+            try:
+                turn.acquire(timeout=0)
+                with trainers.acquire(timeout=0):  # a trainer without a supervisor may still be there
+                    return True
+            except Timeout:
+                turn.release()
+        time.sleep(POLL)
+    return False
+
+
+def _somebody_before(folder: Path, device: str) -> bool:
+    mine = runs.read_json(folder / "status.json").get("queued_at", 0)
+    for run_id in runs.list_runs(folder.parent):
+        other = folder.parent / run_id
+        if other == folder or (other / "exit.json").exists():
+            continue
+        values = runs.read_json(other / "status.json")
+        before = (values.get("queued_at", 0), run_id) < (mine, folder.name)
+        if before and values.get("device_key") == device and runs.is_alive(values.get("supervisor")):
+            return True
+    return False
+
+
+def _see_it_end(folder: Path, trainer: subprocess.Popen) -> int:
+    """Wait for the trainer; after a stop request that it does not follow, make it end, and all that it started."""
+    asked = 0.0
+    while True:
+        try:
+            code = trainer.wait(POLL)
+            break
+        except subprocess.TimeoutExpired:
+            if runs.requested(folder) == "stop":
+                asked = asked or time.monotonic()
+                waited = time.monotonic() - asked
+                if waited > GRACE + TERM_GRACE:
+                    _signal_group(trainer.pid, signal.SIGKILL)
+                elif waited > GRACE:
+                    _signal_group(trainer.pid, signal.SIGTERM)
+    _signal_group(trainer.pid, signal.SIGKILL)  # data loader workers that outlived it
+    return code
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # nothing is left of it
+
+
+def _outcome(folder: Path, code: int) -> dict:
+    said = runs.read_json(folder / "status.json").get("outcome")
+    if said:
+        return said
+    if runs.requested(folder) == "stop":
+        return {"state": "stopped", "reason": "stopped on request"}
+    if code == -signal.SIGKILL:
+        return {"state": "failed", "reason": "the trainer was killed by the system: out of memory?"}
+    return {"state": "failed", "reason": f"the trainer ended with code {code} and no word; see the log"}
+
+
+def _write_exit(folder: Path, outcome: dict, code: int) -> dict:
+    ended = {**outcome, "code": code, "time": time.time()}
+    runs.write_atomic(folder / "exit.json", json.dumps(ended))
+    return ended
+
+
+if __name__ == "__main__":
+    supervise(Path(sys.argv[1]))

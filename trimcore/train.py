@@ -1,0 +1,163 @@
+"""Training and measuring, in ordinary PyTorch: one epoch a time, fast on what is there, exact to repeat.
+
+Data order, augmentation and dropout derive from (seed, iteration, epoch), so an epoch that is done again after an
+interruption gives the same weights.
+"""
+
+import hashlib
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trimcore.batches import Batches, Split
+from trimcore.data import Data
+from trimcore.device import autocast, has_fast_bf16
+from trimcore.errors import TrimError
+from trimcore.modes import in_mode
+from trimcore.spec import Training
+
+WARM_UP = 0.1  # the share of all steps in which the learning rate climbs
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Progress inside an epoch: `step` of `steps` done."""
+
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One epoch of training: mean loss and accuracy over its training examples, as they were when they passed."""
+
+    loss: float
+    accuracy: float
+    lr: float
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Accuracy (0..1) and mean cross-entropy over a split, measured in float32."""
+
+    accuracy: float
+    loss: float
+    examples: int
+
+
+def derive_seed(*parts: int | str) -> int:
+    """One seed of several parts: the same parts give the same seed on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "little")
+
+
+def prepare(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to where it is trained; channels_last where bf16 convolutions want it. Changes `model`."""
+    model.to(device)
+    return model.to(memory_format=torch.channels_last) if has_fast_bf16(device) else model
+
+
+def make_optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum; biases and normalisation (vectors) are not decayed."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(
+        [g for g in groups if g["params"]], lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0
+    )
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Linear warm-up over the first tenth, then a cosine to zero. `step` counts from 0."""
+    warm = max(1, round(WARM_UP * steps))
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: Data,
+    settings: Training,
+    device: torch.device,
+    *,
+    epoch: int,
+    epochs: int,
+    seed: int,
+) -> Iterator[Batch | EpochResult]:
+    """Train epoch number `epoch` (from 0) of `epochs`: yields a Batch now and then, and the EpochResult last.
+
+    Raises TrimError when the loss is no longer a number.
+    """
+    start = time.perf_counter()
+    torch.manual_seed(derive_seed(seed, epoch, "dropout"))
+    source = Batches(
+        data.train, data, settings.batch_size, device, seed=derive_seed(seed, epoch, "order"), augment=settings.augment,
+        channels_last=has_fast_bf16(device),
+    )  # fmt: skip
+    steps = len(source)
+    model.train()
+    loss_sum, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
+    for step, (x, y) in enumerate(source):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(epoch * steps + step, epochs * steps, settings.lr)
+        with autocast(device):
+            output = model(x)
+        loss = F.cross_entropy(output.float(), y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss_sum += loss.detach() * len(y)
+        correct += (output.detach().argmax(1) == y).sum()
+        seen += len(y)
+        yield Batch(step + 1, steps)
+    seconds, loss_mean = time.perf_counter() - start, float(loss_sum) / seen
+    if not math.isfinite(loss_mean):
+        raise TrimError(f"training diverged in epoch {epoch + 1} (loss {loss_mean}); try a lower lr than {settings.lr}")
+    yield EpochResult(loss_mean, float(correct) / seen, optimizer.param_groups[0]["lr"], seen / seconds, seconds)
+
+
+def evaluate(model: nn.Module, split: Split, data: Data, device: torch.device) -> Measure:
+    """Top-1 accuracy and loss over all of `split`, in evaluation mode and float32. The mode is restored."""
+    loss, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.int64), 0
+    with in_mode(model, training=False), torch.inference_mode():
+        for x, y in Batches(split, data, EVALUATION_BATCH, device, channels_last=has_fast_bf16(device)):
+            output = model(x)
+            loss += F.cross_entropy(output, y, reduction="sum")
+            correct += (output.argmax(1) == y).sum()
+            seen += len(y)
+    return Measure(int(correct) / seen, float(loss) / seen, seen)
+
+
+def latency(model: nn.Module, example: Tensor, rounds: int = 20, limit: float = 2.0) -> float:
+    """Median milliseconds of one forward pass of `example` after three to warm up; about `limit` seconds at most."""
+    times, start = [], time.perf_counter()
+    with in_mode(model, training=False), torch.inference_mode():
+        for index in range(rounds + 3):
+            _synchronise(example.device)
+            begin = time.perf_counter()
+            model(example)
+            _synchronise(example.device)
+            if index >= 3:
+                times.append(time.perf_counter() - begin)
+            if times and time.perf_counter() - start > limit:
+                break
+    return statistics.median(times) * 1000
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
