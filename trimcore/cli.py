@@ -64,6 +64,20 @@ def datasets() -> None:
 
 
 @cli.command()
+@click.argument("name", required=False)
+def presets(name: str | None) -> None:
+    """List the specs that come with the package, or print one: `presets NAME > spec.toml`."""
+    from trimcore import presets as known
+    from trimcore.spec import dumps
+
+    if name:
+        click.echo(dumps(known.preset(name)), nl=False)
+    else:
+        for entry in known.names():
+            click.echo(f"{entry:22} {known.preset(entry).name}")
+
+
+@cli.command()
 @click.option("--model", required=True, help="A name from `models`.")
 @click.option("--data", required=True, help="A name from `datasets`.")
 @click.option("--weights", default="", help="A checkpoint; without one the network has new weights.")

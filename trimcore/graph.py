@@ -5,6 +5,7 @@
 group*; a group that meets an operation without a rule is frozen, with the reason.
 """
 
+import inspect
 import operator
 from dataclasses import dataclass, field
 
@@ -129,8 +130,7 @@ def _fx_graph(model: nn.Module, training: bool) -> fx.Graph:
         with in_mode(model, training):
             return fx.Tracer().trace(model)
     except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, IndexError, KeyError, AssertionError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise NotTrimmable(f"{type(model).__name__} cannot be traced by torch.fx: {line}") from error
+        raise NotTrimmable(f"{type(model).__name__} cannot be traced by torch.fx: {_first_line(error)}") from error
 
 
 class Tracer:
@@ -150,6 +150,7 @@ class Tracer:
         self.ties: list[tuple[Tensor, Tensor]] = []
         self.freezes: list[tuple[Tensor, str]] = []
         self.env: dict[fx.Node, object] = {}
+        self.measured: set[fx.Node] = set()  # numbers that come from shapes, and so may change with the widths
 
     def run(self) -> ChannelGraph:
         inputs = iter(self.inputs)
@@ -175,6 +176,8 @@ class Tracer:
         args = fx.node.map_arg(node.args, self.env.__getitem__)
         kwargs = fx.node.map_arg(node.kwargs, self.env.__getitem__)
         if not _channels_in((args, kwargs)):
+            if not self.measured.isdisjoint(node.all_input_nodes):
+                self.measured.add(node)
             return self._execute(node, args, kwargs)
         if node.op == "call_module":
             module = self.module(node)
@@ -183,13 +186,27 @@ class Tracer:
                 kwargs = {**kwargs, "module": module}
         else:
             rule = (rules.FUNCTIONS if node.op == "call_function" else rules.METHODS).get(node.target)
+        if rule in rules.ARITHMETIC and not self.measured.isdisjoint(node.all_input_nodes):
+            self.freeze((args, kwargs), f"{node.name} computes with a number taken from a shape")
         try:
-            result = rule(self, node, *args, **kwargs) if rule else self.unknown(node, args, kwargs)
-        except (RuntimeError, IndexError) as error:
-            raise NotTrimmable(f"{node.name}: {str(error).splitlines()[0]}") from error
+            known = rule and "out" not in kwargs and _fits(rule, self, node, *args, **kwargs)
+            result = rule(self, node, *args, **kwargs) if known else self.unknown(node, args, kwargs)
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            raise NotTrimmable(f"{node.name}: {_first_line(error)}") from error
         if node.target in (operator.iadd, operator.isub, operator.imul):
-            self.env[node.args[0]] = result  # the operand itself has changed
+            self._change_in_place(node, result)
+        elif not _channels_in(result):
+            self.measured.add(node)
         return result
+
+    def _change_in_place(self, node: fx.Node, result: Channels) -> None:
+        """The operand itself has become `result`. Views of it that were made before are not told, so that a value
+        which was zero with its channel must stay so."""
+        operand = node.args[0]
+        before, after = rules.narrowed([self.env[operand].ids, result.ids])
+        if bool((before & ~after & 1).any()):
+            self.freeze(result, f"{node.name} changes an activation in place")
+        self.env[operand] = result
 
     # --- what rules use ---
 
@@ -279,17 +296,17 @@ class Tracer:
         self.freeze((args, kwargs), reason)
         result = self._on_meta(node, args, kwargs)
         return fx.node.map_aggregate(
-            result, lambda t: self._frozen_value(t.shape, reason) if isinstance(t, Tensor) else t
+            result, lambda t: self._frozen_value(t.shape, reason, t.dtype) if isinstance(t, Tensor) else t
         )
 
     # --- in the engine room ---
 
-    def _frozen_value(self, shape: torch.Size, reason: str) -> Channels:
+    def _frozen_value(self, shape: torch.Size, reason: str, dtype: torch.dtype = torch.float32) -> Channels:
         """A value none of whose channels can go. Four-dimensional values keep one atom a channel, so that the first
         layer's input axis reads naturally; others share a single one."""
         if len(shape) == 4:
-            return Channels(rules.spread(self.fresh(shape[1], reason) * 2, shape, 1))
-        return Channels((self.fresh(1, reason) * 2).expand(shape))
+            return Channels(rules.spread(self.fresh(shape[1], reason) * 2, shape, 1), dtype)
+        return Channels((self.fresh(1, reason)[0] * 2).expand(shape), dtype)
 
     def _execute(self, node: fx.Node, args, kwargs):
         if node.op == "call_module":
@@ -299,27 +316,34 @@ class Tracer:
         return node.target(*args, **kwargs)
 
     def _on_meta(self, node: fx.Node, args, kwargs):
+        """What the node returns for tensors without memory, all of one dtype; no hook of a module is called."""
+
         def stand_in(value):
             if isinstance(value, Channels):
-                return torch.empty(value.shape, device="meta")
-            return value.to("meta") if isinstance(value, Tensor) else value
+                return _without_memory(torch.empty(value.shape, device="meta", dtype=value.dtype))
+            return _without_memory(value) if isinstance(value, Tensor) else value
 
         args, kwargs = fx.node.map_aggregate(args, stand_in), fx.node.map_aggregate(kwargs, stand_in)
         with torch.no_grad():
             if node.op != "call_module":
                 return self._execute(node, args, kwargs)
-            module = self.module(node)
-            state = {n: t.to("meta") for n, t in (*module.named_parameters(), *module.named_buffers())}
+            module = _Forward(self.module(node))
+            state = {n: _without_memory(t) for n, t in (*module.named_parameters(), *module.named_buffers())}
             return torch.func.functional_call(module, state, args, kwargs)
 
     def _freeze_shared_weights(self) -> None:
-        owners: dict[int, Part] = {}
+        users: dict[int, list[str]] = {}  # id of a tensor -> the modules that hold it, the nodes that read it
+        for name, module in self.modules.items():
+            for tensor in _own_tensors(module):
+                users.setdefault(id(tensor), []).append(name)
+        for node in self.graph.nodes:
+            if node.op == "get_attr":
+                users.setdefault(id(self.env[node]), []).append(node.name)
         for part in self.parts.values():
-            other = owners.setdefault(id(part.module.weight), part) if part.module.weight is not None else part
-            if other is not part:
-                for one, two in ((part, other), (other, part)):
-                    atoms = one.outputs if one.inputs is None else torch.cat([one.outputs, one.inputs])
-                    self.freeze_atoms(atoms, f"{one.name} shares its weights with {two.name}")
+            others = [user for tensor in _own_tensors(part.module) for user in users[id(tensor)] if user != part.name]
+            if others:
+                atoms = part.outputs if part.inputs is None else torch.cat([part.outputs, part.inputs])
+                self.freeze_atoms(atoms, f"{part.name} shares its weights with {others[0]}")
 
     def _resolve(self) -> ChannelGraph:
         root = connected(self.atoms, self.ties)
@@ -334,6 +358,38 @@ class Tracer:
             site.groups = root[site.groups]
         layers = _layers(self.parts, self.sites, frozen)
         return ChannelGraph(self.model, self.graph, self.parts, self.sites, layers, self.atoms, frozen)
+
+
+class _Forward(nn.Module):
+    """A module without its hooks."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args, **kwargs):
+        return self.module.forward(*args, **kwargs)
+
+
+def _fits(rule, *args, **kwargs) -> bool:
+    """Whether a rule can be called so: an operation may be called with its operands by name."""
+    try:
+        inspect.signature(rule).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _own_tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+
+
+def _without_memory(tensor: Tensor) -> Tensor:
+    return tensor.to("meta", torch.get_default_dtype() if tensor.is_floating_point() else None)
 
 
 def _channels_in(value) -> list[Channels]:

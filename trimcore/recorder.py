@@ -7,7 +7,7 @@ from pathlib import Path
 from trimcore import checkpoint, runs, tables
 from trimcore.events import Event
 
-STATUS_EVERY = 0.5  # seconds between two status.json while training
+STATUS_EVERY = 0.25  # seconds between two status.json while training
 
 
 class Recorder:
@@ -18,7 +18,7 @@ class Recorder:
         self.events = list(runs.read_events(folder))
         self.file = open(folder / "events.jsonl", "a+b", buffering=0)  # noqa: SIM115 (closed by close)
         self._mend_last_line()
-        self.status_time, self.began, self.began_fraction = 0.0, time.time(), None
+        self.progress_time, self.began, self.began_fraction = 0.0, time.time(), None
 
     def _mend_last_line(self) -> None:
         """After a crash the last line may be torn: end it, so that the next event has a line of its own."""
@@ -61,13 +61,13 @@ class Recorder:
         now = time.time()
         if self.began_fraction is None:
             self.began, self.began_fraction = now, values["fraction"]
-        if now - self.status_time < STATUS_EVERY:
+        if now - self.progress_time < STATUS_EVERY:
             return
+        self.progress_time = now
         gained, eta = values["fraction"] - self.began_fraction, None
         if gained > 0.005:
             eta = (now - self.began) * (1 - values["fraction"]) / gained
         self._status(state="running", eta_seconds=eta, **values)
 
     def _status(self, **values) -> None:
-        self.status_time = time.time()
-        runs.update_status(self.folder, heartbeat=self.status_time, **values)
+        runs.update_status(self.folder, heartbeat=time.time(), **values)

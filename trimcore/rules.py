@@ -35,6 +35,7 @@ class Channels:
     """
 
     ids: Tensor
+    dtype: torch.dtype = torch.float32  # of a value without a rule, which may be a mask or an index
 
     @property
     def shape(self) -> torch.Size:
@@ -85,7 +86,7 @@ def spread(vector: Tensor, shape, axis: int) -> Tensor:
     return vector.view(view).expand(*shape)
 
 
-def _narrowed(tensors: list[Tensor], keep: int | None = None) -> list[Tensor]:
+def narrowed(tensors: list[Tensor], keep: int | None = None) -> list[Tensor]:
     """The tensors with every axis cut to length one along which none of them differs (axis `keep` excepted)."""
     for axis in range(tensors[0].dim()):
         if axis != keep and all(t.stride(axis) == 0 for t in tensors):
@@ -96,7 +97,7 @@ def _narrowed(tensors: list[Tensor], keep: int | None = None) -> list[Tensor]:
 def with_zero(ids: Tensor, zero) -> Channels:
     """The same channels with the zero bit replaced by `zero(bit)`."""
     shape = ids.shape
-    (slim,) = _narrowed([ids])
+    (slim,) = narrowed([ids])
     return Channels((slim // 2 * 2 | zero(slim & 1)).expand(shape))
 
 
@@ -166,12 +167,11 @@ def _pair(tracer, node, a, b, zero):
     for one, other in ((a, b), (b, a)):
         if _broadcast_over_channels(one.ids, other.ids):
             tracer.freeze(one, reason)
-            spread_one, wide = torch.broadcast_tensors(one.ids, other.ids)
-            spread_one, slim = _narrowed([spread_one, wide])
-            return Channels((slim // 2 * 2 | zero(slim & 1, spread_one & 1)).expand(wide.shape))
+            wide = other.ids.expand(torch.broadcast_shapes(one.shape, other.shape))
+            return with_zero(wide, lambda bit: zero(bit, 0))  # what is spread is there for the other channels too
     wide_a, wide_b = torch.broadcast_tensors(a.ids, b.ids)
     shape = wide_a.shape
-    slim_a, slim_b = _narrowed([wide_a, wide_b])
+    slim_a, slim_b = narrowed([wide_a, wide_b])
     tracer.tie(slim_a // 2, slim_b // 2)
     return Channels((slim_a // 2 * 2 | zero(slim_a & 1, slim_b & 1)).expand(shape))
 
@@ -210,7 +210,7 @@ def concatenate(tracer, node, tensors, dim=0, **kwargs):
     dim %= len(tensors[0].shape)
     shape = list(tensors[0].shape)
     shape[dim] = sum(t.shape[dim] for t in tensors)
-    return tracer.moved(node, Channels(torch.cat(_narrowed([t.ids for t in tensors], dim), dim).expand(shape)))
+    return tracer.moved(node, Channels(torch.cat(narrowed([t.ids for t in tensors], dim), dim).expand(shape)))
 
 
 def pool(tracer, node, x: Channels, *args, **kwargs):
@@ -220,7 +220,8 @@ def pool(tracer, node, x: Channels, *args, **kwargs):
     return Channels(spread(vector, shape, 1))
 
 
-def mean(tracer, node, x: Channels, dim=None, keepdim=False, **kwargs):
+def mean(tracer, node, x: Channels, dim=None, keepdim=False, *, axis=None, **kwargs):
+    dim = axis if dim is None else dim
     dims = [d % len(x.shape) for d in ([dim] if isinstance(dim, int) else dim or range(len(x.shape)))]
     axis = channel_axis(x.ids)
     if axis is None or axis in dims:
@@ -243,7 +244,8 @@ def move(tracer, node, x: Channels, *args, **kwargs):
 def reshape(tracer, node, x: Channels, *args, **kwargs):
     """`view` and `reshape`. A channel axis whose new length is written as a number would not shrink: frozen."""
     result = move(tracer, node, x, *args, **kwargs)
-    written = node.args[1] if len(node.args) == 2 and isinstance(node.args[1], list | tuple) else node.args[1:]
+    written = node.kwargs.get("shape", node.kwargs.get("size", node.args[1:]))
+    written = written[0] if len(written) == 1 and isinstance(written[0], list | tuple) else written
     axis = channel_axis(result.ids)
     if axis is not None and axis < len(written) and isinstance(written[axis], int) and written[axis] != -1:
         tracer.freeze(result, f"{node.name} writes its width as the number {written[axis]}; write -1 there")
@@ -263,6 +265,9 @@ def size(tracer, node, x: Channels, *args):
 def dim(tracer, node, x: Channels):
     return x.ids.dim()
 
+
+# Rules whose result depends on numbers among the operands.
+ARITHMETIC = (activation, add, multiply, divide)
 
 _POOLS = [getattr(nn, f"{kind}Pool{d}d") for kind in ("Max", "Avg", "AdaptiveAvg", "AdaptiveMax") for d in (1, 2, 3)]
 

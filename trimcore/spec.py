@@ -163,9 +163,10 @@ def parse(values: dict) -> Spec:
 
 def loads(text: str) -> Spec:
     try:
-        return parse(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and arrays as deep
         raise SpecError(f"the spec is not valid TOML: {error}") from None
+    return parse(values)
 
 
 def load(path: str | Path) -> Spec:
@@ -193,6 +194,7 @@ def _one_line(error: ValidationError) -> str:
         for part in first["loc"][:-1]:
             section = _section(section, part) or section
         return f"unknown key {key!r}; known are {', '.join(section.model_fields)}"
+    key = repr(key)[1:-1]  # a layer's name may hold a line break
     if cause := first.get("ctx", {}).get("error"):
         return f"{key}: {cause}"
     value = repr(first["input"])

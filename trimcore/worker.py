@@ -36,8 +36,8 @@ def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: P
     """Run the spec of `folder`, from its resume point if there is one. Returns the outcome: state and reason.
 
     `watch` is shown every event; `log` gets the lines of the log, which otherwise go to the output. The outcome
-    is also in status.json, so that it is known should the supervisor be gone. A mistake of the user ends in state "failed" with one line; a fault of ours leaves
-    its traceback in the log too.
+    is also in status.json, so that it is known should the supervisor be gone. A mistake of the user ends
+    in state "failed" with one line; a fault of ours leaves its traceback in the log too.
     """
     from trimcore import checkpoint, spec
     from trimcore.loop import trim

@@ -1,0 +1,15 @@
+"""Pure functions `DataFrame -> plotly Figure`.
+
+Each figure carries one sentence that says what it shows, `figure.layout.meta["alt"]`, for `st.plotly_chart(..., alt=)`.
+A frame that is empty or lacks a column raises a ValueError that names what is missing.
+"""
+
+from dashboard.charts.accuracy import accuracy_curve, loss_curve
+from dashboard.charts.history import apoz_history, frontier, width_history
+from dashboard.charts.layers import butterfly, widths_preview
+from dashboard.charts.neurons import apoz_by_layer, apoz_heatmap, apoz_histogram, apoz_strip
+
+__all__ = [
+    "accuracy_curve", "apoz_by_layer", "apoz_heatmap", "apoz_histogram", "apoz_history", "apoz_strip", "butterfly",
+    "frontier", "loss_curve", "width_history", "widths_preview",
+]

@@ -1,0 +1,55 @@
+"""What all charts are built from: the figure with its margins and legend, rows for layers, axes in per cent."""
+
+from collections.abc import Iterable, Sequence
+
+import plotly.graph_objects as go
+
+from dashboard.charts.tables import shorten
+
+
+def row_height(rows: int) -> int:
+    """Pixels a row, so that few rows stay generous and many rows stay on one screen."""
+    return 30 if rows <= 10 else 24 if rows <= 24 else 16
+
+
+def whole_step(span: float, ticks: int = 8) -> int:
+    """The distance between whole-number ticks that puts about `ticks` of them on an axis of length `span`."""
+    return next((step for step in (1, 2, 5, 10, 20, 50, 100, 200) if span / step <= ticks), 500)
+
+
+def rows_axis(labels: Sequence[str]) -> dict:
+    """A y axis with one row for each label, the first on top; rows are numbered, so that equal labels never merge."""
+    return dict(
+        tickvals=list(range(len(labels))), ticktext=[shorten(label) for label in labels], ticks="",
+        range=[len(labels) - 0.5, -0.5], showgrid=False, zeroline=False, automargin=True, fixedrange=True,
+    )
+
+
+def percent_axis(**settings) -> dict:
+    """An axis of values in 0..100."""
+    return dict(ticksuffix=" %", zeroline=False) | settings
+
+
+def segments(*bounds: Iterable[float]) -> list:
+    """Interleave equally long columns with gaps, so that many short lines are one trace: a1, b1, None, a2, b2, None."""
+    return [value for row in zip(*bounds, strict=True) for value in (*row, None)]
+
+
+def side_text(rows: Sequence[int], text: Sequence[str], x: float) -> go.Scatter:
+    """A column of text right of `x`, the end of the x axis, one entry a row; needs room in the right margin."""
+    return go.Scatter(
+        x=[x] * len(rows), y=list(rows), text=[f"\u00a0{entry}" for entry in text], mode="text",
+        textposition="middle right", cliponaxis=False, hoverinfo="skip", showlegend=False,
+    )
+
+
+def figure(traces: Sequence, alt: str, height: int, *, margin: dict | None = None, **layout) -> go.Figure:
+    """A transparent figure with compact margins and the legend above; `alt` is one sentence that says what it shows."""
+    chart = go.Figure(list(traces))
+    chart.update_layout(
+        height=height, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", dragmode=False,
+        margin=dict(l=8, r=8, t=32, b=8) | (margin or {}), uirevision="keep",  # a live chart keeps its zoom
+        legend=dict(orientation="h", x=0, xanchor="left", y=1, yref="container", yanchor="top", traceorder="normal"),
+        hoverlabel_align="left", meta={"alt": alt},
+    )
+    return chart.update_layout(**layout)

@@ -1,0 +1,121 @@
+"""Charts over the iterations of runs: how each layer changes, and what accuracy is left at which size."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, whole_step
+from dashboard.charts.marks import FINAL, INITIAL, PERCENT_BAR, REFERENCE, SERIES, WIDTH_SCALE
+from dashboard.charts.tables import counted, in_order, percent, require, shorten
+
+MAX_LINES = 8  # more layers than this are drawn as a heatmap
+
+
+def apoz_history(layers: pd.DataFrame) -> go.Figure:
+    """Do the layers become busier? Mean APoZ of each layer through the iterations.
+
+    layers: iteration, layer, apoz_mean (0..1), width (neurons), pruned (neurons that went in this iteration).
+    """
+    layers = require(layers, "layers", ["iteration", "layer", "apoz_mean", "width", "pruned"])
+    values = layers.assign(value=100 * layers.apoz_mean)
+    last = values.dropna(subset="value").groupby("layer", sort=False).value.last()
+    alt = "Mean APoZ of each layer through the iterations"
+    alt += f": at the end highest in {last.idxmax()} at {percent(last.max() / 100)}." if len(last) else "."
+    return _layer_history(values, "mean APoZ", alt, scale="Cividis", shape="linear")
+
+
+def width_history(layers: pd.DataFrame) -> go.Figure:
+    """Which layers have paid? Width of each layer through the iterations, as a share of its width in the first.
+
+    layers: iteration, layer, apoz_mean (0..1), width (neurons), pruned (neurons that went in this iteration).
+    """
+    layers = require(layers, "layers", ["iteration", "layer", "apoz_mean", "width", "pruned"])
+    layers = layers.sort_values("iteration", kind="stable")
+    values = layers.assign(value=100 * layers.width / layers.groupby("layer").width.transform("first"))
+    last = values.groupby("layer", sort=False).value.last()
+    alt = (
+        f"Width of each layer as a share of its base width: {last.idxmin()} is the most trimmed, to "
+        f"{percent(last.min() / 100)}."
+    )
+    return _layer_history(values, "of base width", alt, scale=WIDTH_SCALE, shape="hv")
+
+
+def frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None) -> go.Figure:
+    """What accuracy is left at which size? One line a run in the plane of compression and accuracy.
+
+    points: run, iteration, compression (base parameters / parameters), accuracy_initial and accuracy_final (0..1, NaN
+    while unknown). reference: label, compression, accuracy (0..1), drawn in grey.
+    """
+    points = require(points, "points", ["run", "iteration", "compression", "accuracy_initial", "accuracy_final"])
+    runs = in_order(points.run)
+    traces = []
+    if reference is not None and len(reference):
+        reference = require(reference, "reference", ["label", "compression", "accuracy"])
+        traces.append(go.Scatter(
+            x=reference.compression, y=100 * reference.accuracy, text=reference.label, mode="markers", name="reference",
+            marker=dict(color=REFERENCE.colour, symbol=REFERENCE.symbol, size=8),
+            hovertemplate="<b>%{text}</b><br>%{y:.2f} % at %{x:.2f}×<extra></extra>",
+        ))
+    for number, run in enumerate(runs):
+        rows = points[points.run == run].sort_values("iteration")
+        final = rows.dropna(subset="accuracy_final")
+        initial = rows.dropna(subset="accuracy_initial")
+        colour = SERIES[number % len(SERIES)]
+        traces.append(go.Scatter(
+            x=final.compression, y=100 * final.accuracy_final, name=shorten(run, 22), mode="lines+markers",
+            customdata=np.stack([final.run, final.iteration], axis=1), line=dict(color=colour, width=2),
+            marker=dict(symbol=FINAL.symbol, size=8),
+            hovertemplate="<b>%{customdata[0]}</b>, iteration %{customdata[1]}<br>final %{y:.2f} % at %{x:.2f}×"
+            "<extra></extra>",
+        ))
+        traces.append(go.Scatter(
+            x=initial.compression, y=100 * initial.accuracy_initial, name="initial", legendgroup="initial",
+            showlegend=number == 0, visible="legendonly", mode="markers",
+            marker=dict(color=INITIAL.colour, symbol=INITIAL.symbol, size=9, line_width=2),
+            customdata=np.stack([initial.run, initial.iteration], axis=1),
+            hovertemplate="<b>%{customdata[0]}</b>, iteration %{customdata[1]}<br>initial %{y:.2f} % at %{x:.2f}×"
+            "<extra></extra>",
+        ))
+    traces.sort(key=lambda trace: trace.name == "initial")  # the legend ends with what is hidden
+    most = points.loc[points.compression.idxmax()]
+    alt = (
+        f"Accuracy over compression of {counted(len(runs), 'run')}: the smallest network, of {most.run}, is compressed "
+        f"{most.compression:.1f} times"
+    )
+    alt += f" with an accuracy of {percent(most.accuracy_final)}." if pd.notna(most.accuracy_final) else "."
+    wide = points.compression.max() > 10
+    ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
+    axis = dict(type="log", tickvals=ticks, ticktext=[f"{tick}×" for tick in ticks]) if wide else dict(ticksuffix="×")
+    return figure(traces, alt, 340, xaxis=axis | dict(title="compression", zeroline=False), yaxis=percent_axis())
+
+
+def _layer_history(values, unit, alt, scale, shape):
+    """Lines for a few layers, a heatmap for many. values: iteration, layer, value (per cent), width, pruned."""
+    names = in_order(values.layer)
+    hover = (
+        "<b>%{customdata[0]}</b>, iteration %{x}<br>%{customdata[1]} " + unit
+        + "<br>%{customdata[2]:,} neurons, %{customdata[3]:,} cut here<extra></extra>"
+    )
+    values = values.assign(text=[f"{value:.1f} %" for value in values.value])
+    iterations = sorted(values.iteration.unique())
+    axis = dict(title="iteration", tick0=iterations[0], dtick=whole_step(iterations[-1] - iterations[0]),
+                showgrid=False, zeroline=False)
+    columns = ["layer", "text", "width", "pruned"]
+    if len(names) <= MAX_LINES:
+        traces = [
+            go.Scatter(
+                x=rows.iteration, y=rows.value, name=shorten(layer), mode="lines+markers", customdata=rows[columns],
+                line=dict(color=SERIES[names.index(layer)], width=2, shape=shape), marker_size=5, hovertemplate=hover,
+            ) for layer, rows in values.groupby("layer", sort=False)
+        ]
+        return figure(traces, alt, 300, xaxis=axis, yaxis=percent_axis())
+    table = values.set_index(["layer", "iteration"])[["value", *columns[1:]]].unstack()
+    table = table.reindex(names)
+    cells = np.stack([np.repeat(np.array(names)[:, None], len(iterations), axis=1),
+                      *(table[column].to_numpy() for column in columns[1:])], axis=2)
+    heat = go.Heatmap(
+        z=table.value.to_numpy(np.float32), x=iterations, customdata=cells, xgap=2, ygap=2, colorscale=scale, zmin=0,
+        zmax=100, colorbar=PERCENT_BAR, hoverongaps=False, hovertemplate=hover,
+    )
+    return figure([heat], alt, 76 + row_height(len(names)) * len(names), xaxis=axis, yaxis=rows_axis(names),
+                  margin=dict(t=8))

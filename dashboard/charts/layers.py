@@ -1,0 +1,106 @@
+"""Charts with one row a layer, in depth order from the top: where the weights are, and what would go."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, side_text
+from dashboard.charts.marks import ACCENT, CUT, FROZEN, GREY, KEPT
+from dashboard.charts.tables import counted, percent, require
+
+
+def butterfly(layers: pd.DataFrame) -> go.Figure:
+    """Where are the weights, and where is the work? Share of parameters to the left, of MACs to the right.
+
+    layers: layer, kind, width (neurons), parameters, macs (counts), frozen ('' or the reason); rows in depth order.
+    """
+    layers = require(layers, "layers", ["layer", "kind", "width", "parameters", "macs", "frozen"])
+    parameters = layers.parameters / max(layers.parameters.sum(), 1)
+    macs = layers.macs / max(layers.macs.sum(), 1)
+    reasons = layers.frozen.fillna("")
+    frozen = reasons.ne("")
+    details = np.stack([
+        layers.layer, layers.kind, layers.width.map("{:,}".format), layers.parameters.map("{:,}".format),
+        layers.macs.map("{:,}".format), np.where(frozen, "<br>frozen: " + reasons, ""),
+    ], axis=1)
+
+    def fill(hatched, colour):
+        return dict(
+            color=np.where(hatched, FROZEN.colour, colour).tolist(), line_width=0, pattern=dict(
+                shape=np.where(hatched, FROZEN.pattern, "").tolist(), fgcolor=colour, fgopacity=1, fillmode="overlay",
+                size=5),
+        )
+
+    def wing(share, direction, colour):
+        return go.Bar(
+            x=direction * 100 * share, y=layers.index, orientation="h", marker=fill(frozen, colour), showlegend=False,
+            text=[percent(value) for value in share], textposition="outside", constraintext="none", cliponaxis=False,
+            hoverinfo="skip",
+        )
+
+    traces = [
+        wing(parameters, -1, ACCENT).update(
+            customdata=details, hoverinfo=None, hovertemplate="<b>%{customdata[0]}</b> · %{customdata[1]}, "
+            "%{customdata[2]} neurons<br>%{customdata[3]} parameters<br>%{customdata[4]} MACs%{customdata[5]}"
+            "<extra></extra>"),
+        wing(macs, 1, GREY),  # one label a row is enough
+    ]
+    if frozen.any():  # an empty bar: the legend's entry for the hatching
+        traces.append(go.Bar(
+            x=[None], y=[None], name="frozen: cannot be trimmed", marker=fill([True], ACCENT), hoverinfo="skip",
+        ))
+    reach = 132 * max(parameters.max(), macs.max(), 0.01)  # leaves room for the label outside the longest bar
+    step = next((step for step in (1, 2, 5, 10, 20, 25) if reach / step <= 3), 50)
+    ticks = step * np.arange(-int(reach // step), int(reach // step) + 1)
+    heads = [
+        dict(text=text, x=0, xanchor=anchor, xshift=shift, y=1, yref="paper", yanchor="bottom", showarrow=False)
+        for text, anchor, shift in [("<b>parameters</b>", "right", -6), ("<b>MACs</b>", "left", 6)]
+    ]
+    alt = (
+        f"Share of parameters and MACs of {counted(len(layers), 'layer')}: {layers.layer[parameters.idxmax()]} holds "
+        f"{percent(parameters.max())} of the parameters, {layers.layer[macs.idxmax()]} does {percent(macs.max())} of "
+        f"the MACs; {counted(frozen.sum(), 'layer')} frozen."
+    )
+    return figure(
+        traces, alt, 70 + row_height(len(layers)) * len(layers), barmode="overlay", bargap=0.3, hovermode="y",
+        annotations=heads, xaxis=dict(
+            range=[-reach, reach], tickvals=ticks, ticktext=[f"{abs(tick)} %" for tick in ticks], zeroline=True,
+            zerolinecolor=GREY,
+        ), yaxis=rows_axis(layers.layer), margin=dict(t=54 if frozen.any() else 26),
+    )
+
+
+def widths_preview(widths: pd.DataFrame) -> go.Figure:
+    """What would go? Each layer's neurons as a full bar, split into kept and cut; numbers at the right.
+
+    widths: layer, before, after (neurons); rows in depth order.
+    """
+    widths = require(widths, "widths", ["layer", "before", "after"])
+    if (widths.after > widths.before).any():
+        raise ValueError(f"widths grow in {', '.join(widths.layer[widths.after > widths.before])}")
+    cut = widths.before - widths.after
+    traces = [
+        go.Bar(
+            x=100 * part / widths.before, y=widths.index, orientation="h", name=name, hoverinfo="skip",
+            marker=dict(color=mark.colour, line_width=0, pattern=dict(shape=mark.pattern, fillmode="replace", size=6)),
+        )
+        for part, name, mark in [(widths.after, "kept", KEPT), (cut, "cut", CUT)]
+    ]
+    traces[0].update(  # one label a row is enough
+        customdata=np.stack([widths.layer, widths.before, widths.after, cut], axis=1), hoverinfo=None,
+        hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]:,} → %{customdata[2]:,} neurons: "
+        "%{customdata[3]:,} cut<extra></extra>",
+    )
+    changes = [f"{row.before:,} → {row.after:,}" if row.after < row.before else f"{row.before:,}"
+               for row in widths.itertuples()]
+    traces.append(side_text(widths.index, changes, x=100))
+    deepest = (cut / widths.before).idxmax()
+    alt = (
+        f"Neurons kept and cut in {counted(len(widths), 'layer')}: {cut.sum():,} of {widths.before.sum():,} would go, "
+        f"the largest share in {widths.layer[deepest]} ({widths.before[deepest]:,} to {widths.after[deepest]:,})."
+    )
+    return figure(
+        traces, alt, 60 + row_height(len(widths)) * len(widths), barmode="stack", bargap=0.3, hovermode="y",
+        xaxis=percent_axis(range=[0, 100], dtick=25), yaxis=rows_axis(widths.layer),
+        margin=dict(r=104),
+    )

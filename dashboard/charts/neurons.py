@@ -1,0 +1,185 @@
+"""Charts of the APoZ of neurons, made from counts, quantiles and uint8 cells, so that 12,000 neurons stay light."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, segments, side_text
+from dashboard.charts.marks import CUT, KEPT, PERCENT_BAR
+from dashboard.charts.tables import counted, in_order, percent, require, require_apoz
+
+QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95]
+STRIP_COLUMNS = 128
+HEATMAP_COLUMNS = 200
+
+
+def apoz_by_layer(neurons: pd.DataFrame, thresholds: dict[str, float] | None = None) -> go.Figure:
+    """In which layers do neurons do nothing? One row a layer: 5-95 % thin, 25-75 % thick, median tick, mean dot.
+
+    neurons: layer, neuron, apoz (0..1), one row a neuron, layers in depth order. thresholds: layer -> APoZ (0..1); what
+    lies beyond is drawn in the colour of *cut* and counted at the right.
+    """
+    neurons = _measured(neurons)
+    layers = in_order(neurons.layer)
+    values = [group.to_numpy() for _, group in neurons.groupby("layer", sort=False).apoz]
+    limits = 100 * np.array([(thresholds or {}).get(layer, np.nan) for layer in layers], dtype=float)
+    beyond = [int((apoz > limit / 100).sum()) for apoz, limit in zip(values, limits, strict=True)]
+    quantiles = 100 * np.array([np.quantile(apoz, QUANTILES) for apoz in values])
+    means = 100 * np.array([apoz.mean() for apoz in values])
+    low, first, median, third, high = quantiles.T
+    rows, limited = np.arange(len(layers)), ~np.isnan(limits)
+
+    def lines(left, right, width, opacity, mark):
+        shown = left <= right
+        return go.Scatter(
+            x=segments(left[shown], right[shown]), y=segments(rows[shown], rows[shown]), mode="lines",
+            line=dict(color=mark.colour, width=width), opacity=opacity, hoverinfo="skip", showlegend=False,
+        )
+
+    def ticks(x, size, width, colour, name, shown=slice(None)):
+        return go.Scatter(
+            x=x[shown], y=rows[shown], mode="markers", name=name, hoverinfo="skip",
+            marker=dict(symbol="line-ns", size=size, line=dict(color=colour, width=width)),
+        )
+
+    wall = np.where(limited, limits, 101)  # where kept ends and cut begins
+    traces = []
+    for left, right, width, opacity in [(low, high, 2, 1), (first, third, 10, 0.45)]:
+        traces.append(lines(left, np.minimum(right, wall), width, opacity, KEPT))
+        traces.append(lines(np.maximum(left, wall), right, width, opacity, CUT))
+    traces.append(ticks(median, 10, 2, KEPT.colour, "median"))
+    details = [
+        [layer, apoz.size, *stats, f"<br>threshold {limit:.1f} %: {count:,} beyond" if limit >= 0 else ""]
+        for layer, apoz, stats, limit, count in zip(
+            layers, values, quantiles.round(1), limits, beyond, strict=True)
+    ]
+    traces.append(go.Scatter(
+        x=means, y=rows, mode="markers", name="mean", customdata=details,
+        marker=dict(symbol="circle", size=8, color=KEPT.colour, line=dict(color="white", width=1.5)),
+        hovertemplate="<b>%{customdata[0]}</b> · %{customdata[1]:,} neurons<br>mean APoZ %{x:.1f} %, median "
+        "%{customdata[4]} %<br>half of them %{customdata[3]} to %{customdata[5]} %<br>5 to 95 %: %{customdata[2]} to "
+        "%{customdata[6]} %%{customdata[7]}<extra></extra>",
+    ))
+    if limited.any():
+        traces.append(ticks(limits, 20, 2.5, CUT.colour, "threshold", limited))
+        traces.append(side_text(rows[limited], [f"{count:,} beyond" for count in np.array(beyond)[limited]], x=100))
+    top = int(means.argmax())
+    alt = f"APoZ in {counted(len(layers), 'layer')}: highest mean in {layers[top]} at {percent(means[top] / 100)}"
+    alt += f"; {sum(beyond):,} of {len(neurons):,} neurons lie beyond the thresholds." if limited.any() else "."
+    return figure(
+        traces, alt, 90 + row_height(len(layers)) * len(layers), hovermode="y",
+        xaxis=percent_axis(range=[0, 100], dtick=25, title="APoZ"), yaxis=rows_axis(layers),
+        margin=dict(r=96 if limited.any() else 24),
+    )
+
+
+def apoz_histogram(apoz: np.ndarray, threshold: float | None = None, bins: int = 40) -> go.Figure:
+    """Where does the threshold fall? Neurons a bin, split at the threshold into kept and cut.
+
+    apoz: 1-d, 0..1, one value a neuron. threshold: APoZ (0..1) above which a neuron goes.
+    """
+    apoz = require_apoz(apoz)
+    edges = np.linspace(0, 1, bins + 1)
+    goes = apoz > (np.inf if threshold is None else threshold)
+    kept, cut = (np.histogram(part, edges)[0] for part in (apoz[~goes], apoz[goes]))
+    details = np.stack([100 * edges[:-1], 100 * edges[1:], kept, cut], axis=1)
+    parts = [(kept, "kept", KEPT)] + ([(cut, "cut", CUT)] if threshold is not None else [])
+    traces = [
+        go.Bar(
+            x=100 * (edges[:-1] + edges[1:]) / 2, y=count, width=100 / bins, name=f"{count.sum():,} {name}",
+            customdata=details, showlegend=threshold is not None,
+            marker=dict(color=mark.colour, line_width=0, pattern=dict(shape=mark.pattern, fillmode="replace", size=6)),
+            hovertemplate="APoZ %{customdata[0]:.1f} to %{customdata[1]:.1f} %<br>%{customdata[2]:,} kept, "
+            "%{customdata[3]:,} cut<extra></extra>",
+        )
+        for count, name, mark in parts
+    ]
+    chart = figure(
+        traces, f"APoZ of {apoz.size:,} neurons: half of them above {percent(np.median(apoz))}, the highest "
+        f"{percent(apoz.max())}.", 260, barmode="stack", margin=dict(t=8 if threshold is None else 48, r=24),
+        xaxis=percent_axis(range=[0, 100], dtick=25, title="APoZ"), yaxis=dict(title="neurons", rangemode="tozero"),
+    )
+    if threshold is not None:
+        right = threshold > 0.5  # the label stands on the side that has room
+        chart.add_vline(
+            100 * threshold, line=dict(color=CUT.colour, dash="dash", width=2), annotation=dict(
+                text=f"threshold {percent(threshold)}", xanchor="right" if right else "left", showarrow=False,
+                y=1, yanchor="bottom"))
+        chart.layout.meta["alt"] = chart.layout.meta["alt"][:-1] + (
+            f"; {goes.sum():,} lie beyond the threshold of {percent(threshold)}.")
+    return chart
+
+
+def apoz_strip(apoz: np.ndarray) -> go.Figure:
+    """Which neurons of this layer do nothing? One cell a neuron, from the highest APoZ; wide layers wrap into rows.
+
+    apoz: 1-d, 0..1, in the order of the layer's neurons.
+    """
+    apoz = require_apoz(apoz)
+    order = np.argsort(-apoz, kind="stable")
+    columns = min(apoz.size, STRIP_COLUMNS)
+    whole = apoz.size // columns * columns
+    traces = []
+    for first, part in ((0, order[:whole]), (whole // columns, order[whole:])):  # a last, shorter row is its own trace
+        if part.size:
+            indices = part.reshape(-1, min(columns, part.size))
+            traces.append(go.Heatmap(
+                z=_cells(apoz[indices]), y0=first, dy=1, coloraxis="coloraxis", xgap=int(apoz.size <= 64), ygap=2,
+                customdata=np.stack([indices, 100 * apoz[indices]], axis=2).astype(np.float32),
+                hovertemplate="neuron %{customdata[0]:d}<br>APoZ %{customdata[1]:.2f} %<extra></extra>",
+            ))
+    rows = -(-apoz.size // columns)
+    alt = (
+        f"{apoz.size:,} neurons sorted by APoZ, from {percent(apoz.max())} (neuron {order[0]}) to "
+        f"{percent(apoz.min())} (neuron {order[-1]}); {(apoz > 0.9).sum():,} are above 90 %."
+    )
+    return figure(
+        traces, alt, 54 + (36 if rows == 1 else max(9, 20 - rows) * rows), coloraxis=_colours(horizontal=True),
+        xaxis=dict(visible=False), yaxis=dict(visible=False, range=[rows - 0.5, -0.5]), margin=dict(t=4, b=44),
+    )
+
+
+def apoz_heatmap(neurons: pd.DataFrame) -> go.Figure:
+    """How much of each layer is idle? One row a layer, its neurons from the highest APoZ to the lowest.
+
+    neurons: layer, neuron, apoz (0..1), one row a neuron, layers in depth order. Every row spans the full width,
+    sampled at no more than 200 evenly spaced ranks.
+    """
+    neurons = _measured(neurons)
+    layers = in_order(neurons.layer)
+    ranked = [np.sort(group.to_numpy())[::-1] for _, group in neurons.groupby("layer", sort=False).apoz]
+    columns = min(HEATMAP_COLUMNS, max(row.size for row in ranked))
+    shares = (np.arange(columns) + 0.5) / columns
+    z = _cells(np.stack([row[(shares * row.size).astype(int)] for row in ranked]))
+    idle = [float((row > 0.9).mean()) for row in ranked]
+    top = int(np.argmax(idle))
+    alt = (
+        f"APoZ of {len(neurons):,} neurons in {counted(len(layers), 'layer')}, sorted within each layer: "
+        f"{layers[top]} has the largest share above 90 %, {percent(idle[top])} of its neurons."
+    )
+    return figure(
+        [go.Heatmap(
+            z=z, x=100 * shares, ygap=2, coloraxis="coloraxis", customdata=[[layer] * columns for layer in layers],
+            hovertemplate="<b>%{customdata}</b><br>%{x:.0f} % of its neurons have an APoZ of %{z} % or more"
+            "<extra></extra>",
+        )], alt, 96 + row_height(len(layers)) * len(layers), coloraxis=_colours(horizontal=False),
+        xaxis=percent_axis(title="neurons, highest APoZ first", showgrid=False), yaxis=rows_axis(layers),
+        margin=dict(t=8),
+    )
+
+
+def _measured(neurons: pd.DataFrame) -> pd.DataFrame:
+    """The neurons that have an APoZ."""
+    neurons = require(neurons, "neurons", ["layer", "neuron", "apoz"])
+    return require(neurons.dropna(subset="apoz"), "neurons with an APoZ", ["layer", "neuron", "apoz"])
+
+
+def _cells(apoz: np.ndarray) -> np.ndarray:
+    """APoZ 0..1 as whole per cent in one byte a cell."""
+    return np.rint(100 * apoz).astype(np.uint8)
+
+
+def _colours(horizontal: bool) -> dict:
+    """Cividis from 0 to 100 % with its bar below or at the right."""
+    place = dict(orientation="h", y=0, yanchor="top", x=0.5, len=1, title="") if horizontal else dict(len=1, title="")
+    return dict(colorscale="Cividis", cmin=0, cmax=100, colorbar=PERCENT_BAR | place)

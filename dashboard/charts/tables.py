@@ -1,0 +1,50 @@
+"""What goes into a chart: checks of the given tables, and numbers and names for people."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def require(frame: pd.DataFrame, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return `frame` with a fresh index, or raise a ValueError that names what is missing."""
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(f"{name} lacks the column(s) {', '.join(missing)}; needed: {', '.join(columns)}")
+    if frame.empty:
+        raise ValueError(f"{name} is empty; needed: at least one row of {', '.join(columns)}")
+    return frame.reset_index(drop=True)
+
+
+def require_apoz(values: Iterable[float]) -> np.ndarray:
+    """Return `values` as a 1-d float array in 0..1, or raise a ValueError."""
+    apoz = np.asarray(values, dtype=float)
+    if apoz.ndim != 1 or apoz.size == 0:
+        raise ValueError(f"apoz is empty or not 1-d (shape {apoz.shape}); needed: one value in 0..1 a neuron")
+    if not (apoz.min() >= 0 and apoz.max() <= 1):
+        raise ValueError(f"apoz must lie in 0..1, got {apoz.min():g}..{apoz.max():g}")
+    return apoz
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The distinct names in their order of appearance, which is the order of depth."""
+    return list(dict.fromkeys(names))
+
+
+def percent(share: float) -> str:
+    """A share 0..1 for people: 0.814 -> '81 %', 0.0043 -> '0.4 %', 0.9913 -> '99.1 %', 0.0001 -> '<0.1 %'."""
+    value = 100 * share
+    if 0 < value < 0.05:
+        return "<0.1\u00a0%"
+    whole = 10 <= value < 99 or round(value, 1) in (0, 100)
+    return f"{value:.0f}\u00a0%" if whole else f"{value:.1f}\u00a0%"
+
+
+def shorten(name: str, limit: int = 14) -> str:
+    """A layer's name as a tick label: the start and the telling end of a long one."""
+    return name if len(name) <= limit else f"{name[:4]}…{name[5 - limit:]}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: '1 layer', '3 layers'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

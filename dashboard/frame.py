@@ -1,0 +1,123 @@
+"""What every page shares: the side bar, notices, and charts with their alt text."""
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from dashboard import store, work
+from trimcore.errors import RunError, TrimError
+
+LOGO = Path(__file__).parent / "logo.svg"
+CHART_OPTIONS = {"displaylogo": False, "modeBarButtons": [["toImage"]]}
+
+
+def side_bar() -> None:
+    st.logo(LOGO, size="large", icon_image=":material/content_cut:")
+    with st.sidebar:
+        _run_choice()
+        _work_card()
+
+
+def _run_choice() -> None:
+    ids = store.run_ids()
+    _follow_url(ids)
+    if not ids:
+        st.caption("No runs yet. Choose a network on **Model** and start one.")
+        return
+    st.selectbox(
+        "Run", ids, key="run", index=None, placeholder="choose a run",
+        format_func=lambda run_id: f"{_mark(run_id)} {store.title(run_id)}",
+        help="The run that Profile, Run and Report show. It stands in the URL, so a link can be shared.",
+    )  # fmt: skip
+    if chosen := st.session_state.run:
+        st.query_params["run"] = st.session_state.run_in_url = chosen
+
+
+def _follow_url(ids: list[str]) -> None:
+    """The run stands in the URL as `?run=`: adopt it when a link or the browser's back button brought another one.
+
+    (Streamlit's own binding would write the label, which changes with the run's state.) A run that does not exist gets
+    a clear line, not silence.
+    """
+    asked = st.query_params.get("run")
+    if asked and asked != st.session_state.get("run_in_url"):
+        st.session_state.run_in_url = asked
+        if asked in ids:
+            st.session_state.run = asked
+        else:
+            try:
+                store.status(asked)
+            except RunError as error:
+                st.session_state.notice = ("warning", f"The link names another run: {error}.")
+    if st.session_state.setdefault("run", None) not in (None, *ids):
+        st.session_state.run = None
+
+
+def _mark(run_id: str) -> str:
+    words = {"running": "▶", "finished": "✓", "failed": "✗", "queued": "…", "paused": "‖", "stopped": "■", "lost": "?"}
+    return words.get(store.status(run_id).state, "…")
+
+
+def _work_card() -> None:
+    draft = work.draft()
+    with st.container(border=True, gap="xxsmall"):
+        st.caption("Work at hand")
+        st.markdown(f"**{draft['model']}** on **{draft['data']}**")
+        run_id = work.selected_run()
+        if run_id and (first := _base_row(run_id)):
+            st.caption(f"base accuracy {first['accuracy_final']:.2%}, {first['parameters']:,} parameters")
+        st.caption(work.devices().get(draft["device"], draft["device"]))
+
+
+def _base_row(run_id: str) -> dict | None:
+    try:
+        asked, draft = store.spec_of(run_id), work.draft()
+    except TrimError:
+        return None
+    if (asked.model, asked.data) != (draft["model"], draft["data"]):
+        return None
+    return next((e for e in store.events(run_id) if e["kind"] == "iteration"), None)
+
+
+def show_notice() -> None:
+    if found := st.session_state.pop("notice", None):
+        kind, text = found
+        {"error": st.error, "warning": st.warning, "success": st.success}[kind](text)
+
+
+def warn_about_settings() -> None:
+    """Settings are only read from the working folder: started from elsewhere, the server would listen to everyone."""
+    if st.get_option("server.address") not in ("127.0.0.1", "localhost", "::1"):
+        st.warning(
+            "This server can be reached from other machines, because its settings were not found or were changed. "
+            "Start it from the project's folder: `streamlit run dashboard/app.py`.",
+            icon=":material/lock_open:",
+        )
+
+
+def chart(figure: go.Figure, key: str) -> None:
+    st.plotly_chart(figure, key=key, config=CHART_OPTIONS, alt=figure.layout.meta["alt"])
+
+
+def metrics(*cells: tuple[str, str] | tuple[str, str, str]) -> None:
+    """A row of big numbers: (label, value) or (label, value, help)."""
+    with st.container(horizontal=True):
+        for label, value, *rest in cells:
+            st.metric(label, value, border=True, width="content", help=rest[0] if rest else None)
+
+
+def next_step(label: str, page: str, key: str) -> None:
+    """The way on, at the end of a page."""
+    st.button(label, key=key, icon=":material/arrow_forward:", icon_position="right", on_click=work.go_to, args=(page,))
+
+
+def need_run() -> str:
+    """The selected run, or an empty state that says what to do; then the page ends here."""
+    run_id = work.selected_run()
+    if run_id is None:
+        text = "No run is selected." if store.run_ids() else "There are no runs yet."
+        st.info(f"{text} Choose one in the side bar, or begin with a network on **Model**.", icon=":material/info:")
+        next_step("Go to Model", "model", "to_model")
+        st.stop()
+    return run_id

@@ -1,0 +1,53 @@
+"""Rules as people choose them: a name, a value with a fitting slider, and one line on what they do."""
+
+import streamlit as st
+
+from dashboard import work
+from trimcore.preview import beyond as _beyond
+
+LINES = {
+    "mean+std": "above the layer's mean + value × its standard deviation (the paper: 1)",
+    "absolute": "above a fixed APoZ",
+    "fraction": "the highest share of each layer",
+    "count": "the highest few of each layer",
+    "keep": "all but the lowest few of each layer",
+}
+# smallest, largest, step, to begin with
+RANGES = {
+    "mean+std": (-1.0, 3.0, 0.1, 1.0), "absolute": (0.0, 1.0, 0.01, 0.9), "fraction": (0.0, 0.95, 0.05, 0.2),
+    "count": (1, 4096, 1, 10), "keep": (1, 4096, 1, 20),
+}  # fmt: skip
+
+
+def choose_rule(key: str, rule: str = "mean+std", value: float | None = None) -> tuple[str, float]:
+    """Widgets for a rule and its value."""
+    names = list(LINES)
+    picked = st.segmented_control(
+        "Rule: remove neurons…", names, default=rule, required=True, key=f"{key}_rule", persist_state="session", wrap=True,
+        help="\n".join(f"- **{name}**: {line}" for name, line in LINES.items()),
+    )  # fmt: skip
+    low, high, step, begin = RANGES[picked]
+    begin = value if value is not None and picked == rule else begin
+    kind = st.slider if isinstance(step, float) else st.number_input
+    label = f"Value: removes neurons {LINES[picked]}" if picked != "keep" else "Value: keeps only the lowest few"
+    chosen = kind(label, low, high, type(step)(begin), step, key=f"{key}_{picked}_value", persist_state="session")
+    return picked, float(chosen)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _goes(apoz: tuple[float, ...], rule: str, value: float) -> tuple[list[int], float | None]:
+    return _beyond(apoz, rule, value)
+
+
+def beyond(apoz, rule: str, value: float) -> tuple[list[int], float | None]:
+    """The neurons that would go, and the threshold."""
+    return _goes(tuple(apoz), rule, value)
+
+
+def plan_with(rule: str, value: float) -> None:
+    """Give every step of the draft this rule, and open the plan; for a button's callback."""
+    for number, step in enumerate(work.draft()["step"]):
+        step.update(rule=rule, value=value, layer={})
+        for name in [k for k in st.session_state if str(k).startswith(f"step_{number}_")]:
+            del st.session_state[name]
+    work.go_to("plan")

@@ -1,0 +1,84 @@
+"""Which run is best?"""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, frame, store
+from trimcore import published, tables
+from trimcore.errors import TrimError
+
+found = []
+for run_id in store.run_ids():
+    try:
+        asked = store.spec_of(run_id)
+    except TrimError:
+        continue
+    rows = tables.iterations(store.events(run_id))
+    last = rows.iloc[-1] if len(rows) else None
+    found.append({
+        "id": run_id, "run": store.title(run_id), "state": store.status(run_id).state, "model": asked.model,
+        "data": asked.data, "seed": asked.seed, "iterations": max(len(rows) - 1, 0),
+        "compression": None if last is None else last.compression,
+        "parameters": None if last is None else last.parameters,
+        "test accuracy": None if last is None else last.accuracy_final,
+    })  # fmt: skip
+if not found:
+    st.info("There are no runs to compare yet. Start one on **Model**.", icon=":material/info:")
+    frame.next_step("Go to Model", "model", "to_model")
+    st.stop()
+
+table = pd.DataFrame(found)
+st.markdown("##### Choose runs")
+chosen = st.dataframe(
+    table.drop(columns="id"), hide_index=True, key="compared", on_select="rerun", selection_mode="multi-row",
+    alt="Runs with compression and accuracy",
+    column_config={
+        "compression": st.column_config.NumberColumn(format="%.2f×"),
+        "parameters": st.column_config.NumberColumn(format="localized"),
+        "test accuracy": st.column_config.NumberColumn(format="percent"),
+    },
+)  # fmt: skip
+picked = [table.id[row] for row in chosen.selection.rows if row < len(table)]
+if not picked:
+    picked = [i for i, count in zip(table.id, table.iterations, strict=True) if count][:6]
+    st.caption("Nothing is ticked, so the newest runs with iterations are shown.")
+frames = [tables.iterations(store.events(i)).assign(run=store.title(i)) for i in picked]
+points = pd.concat(frames) if frames else pd.DataFrame()
+if points.empty:
+    st.info("None of these runs has a finished iteration yet.", icon=":material/hourglass_top:")
+    st.stop()
+
+networks = {(store.spec_of(i).model, store.spec_of(i).data) for i in picked}
+rows = published.ON.get(next(iter(networks)), []) if len(networks) == 1 else []
+reference = pd.DataFrame([(n, c, a / 100) for n, _, c, _, a in rows], columns=["label", "compression", "accuracy"])
+st.markdown("##### Compression against test accuracy")
+frame.chart(charts.frontier(points, reference if len(reference) else None), "frontier")
+if len(networks) > 1:
+    st.caption("These runs are of different networks or data: compression compares, accuracy does not.")
+if len(reference):
+    st.caption("Grey: the paper's rows; accuracies as published, unverified.")
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, str]:
+    """A spec as `section.key` -> text."""
+    out = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            out.update(flat(value, f"{prefix}{key}."))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, item in enumerate(value, 1):
+                out.update(flat(item, f"{prefix}{key} {number}."))
+        else:
+            out[prefix + key] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return out
+
+
+if len(picked) > 1:
+    st.markdown("##### What differs in what was asked")
+    columns = {store.title(i): flat(store.spec_of(i).model_dump(exclude_none=True)) for i in picked}
+    specs = pd.DataFrame(columns).fillna("—")
+    different = specs[specs.nunique(axis=1) > 1]
+    if different.empty:
+        st.caption("Nothing: these runs repeat each other.")
+    else:
+        st.dataframe(different, alt="Settings in which the runs differ")

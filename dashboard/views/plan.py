@@ -1,0 +1,74 @@
+"""What would go, in which order, and what would that buy?"""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, frame, planning, work
+from trimcore.costs import cost_of
+from trimcore.errors import TrimError
+
+draft = work.draft()
+try:
+    graph = work.graph_for(draft["model"], draft["data"], draft["image_size"])
+except TrimError as error:
+    st.error(str(error))
+    st.stop()
+layers = graph.trimmable()
+left, right = st.columns(2, gap="large")
+
+with left:
+    begin = planning.choose_beginning(draft)
+    seen = planning.profile_to_plan_with(draft, begin)
+    planning.order_buttons(draft, graph, seen)
+    planning.steps_in_order(draft)
+    planning.edit_step(draft, layers)
+    planning.training_settings(draft, begin)
+
+with right:
+    if seen is None:
+        st.info(
+            "There is no profile of this network yet, so rules that look at APoZ cannot be previewed. "
+            "Launch anyway, or profile it first.", icon=":material/blur_on:",
+        )  # fmt: skip
+        st.button("Profile it first", on_click=work.start, args=(work.base_only(draft), "profile"))
+    try:
+        stages = planning.stages(draft, graph, seen)
+    except (TrimError, KeyError) as error:
+        st.error(f"This plan cannot be carried out: {error}")
+        st.stop()
+    base, final = cost_of(graph), stages[-1].cost
+    frame.metrics(
+        ("Parameters", f"{final.parameters:,}", f"of {base.parameters:,}"),
+        ("Compression", f"{base.parameters / final.parameters:.2f}×", "Parameters of the base / parameters after."),
+        ("MACs", f"{base.macs / final.macs:.2f}× fewer", f"{final.macs:,} of {base.macs:,} for one example."),
+    )
+    widths = pd.DataFrame(
+        [{"layer": n, "before": stages[0].cost.widths[n], "after": final.widths[n]} for n in layers]
+    )
+    st.markdown("##### What would be left of each layer?")
+    frame.chart(charts.widths_preview(widths), "widths")
+    for name in [n for n in layers if final.widths[n] <= max(2, 0.05 * base.widths[n]) < base.widths[n]]:
+        st.warning(f"{name} would become thin: {final.widths[name]} of {base.widths[name]} neurons.")
+    if any(planning.is_estimate(step) for step in draft["step"]):
+        st.caption("An estimate: retraining changes the APoZ that later iterations go by.")
+    if len(stages) == 1:
+        st.warning("This plan removes nothing: lower a value, or choose another rule.")
+    table = pd.DataFrame([
+        {
+            "iteration": number, "step": stage.step + 1,
+            "removed": ", ".join(f"{name} −{count}" for name, count in stage.cut.items() if count),
+            "parameters": stage.cost.parameters, "compression": base.parameters / stage.cost.parameters,
+        }
+        for number, stage in enumerate(stages) if number
+    ], columns=["iteration", "step", "removed", "parameters", "compression"])  # fmt: skip
+    st.dataframe(
+        table, hide_index=True, alt="Iterations of the plan",
+        column_config={"parameters": st.column_config.NumberColumn(format="localized"),
+                       "compression": st.column_config.NumberColumn(format="%.2f×")},
+    )  # fmt: skip
+    wanted = planning.asked(draft, begin)
+    seconds = planning.seconds_for(wanted)
+    st.button(
+        f"Launch{f' — about {work.in_words(seconds)}' if seconds else ''}", type="primary", key="launch",
+        icon=":material/rocket_launch:", width="stretch", on_click=work.start, args=(wanted, "run"),
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""Which neurons do nothing? The APoZ of every layer, and what a rule would take."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, frame, live, rules, store, work
+from trimcore import tables
+
+APOZ = r"APoZ, the average percentage of zeros: how often a neuron is exactly zero after its activation, over all "
+APOZ += r"examples and positions. $APoZ = \frac{1}{N M}\sum_{k=1}^{N}\sum_{j=1}^{M} [\,O_j(k) = 0\,]$. "
+APOZ += "0 %: never zero. 100 %: always zero, so the neuron does nothing."
+
+draft = work.draft()
+run_id = work.selected_run()
+if run_id is None:
+    with st.container(border=True):
+        st.markdown(f"**No profile yet.** {APOZ}")
+        seconds = work.epoch_seconds(draft["model"], draft["data"])
+        about = f", about {work.in_words(seconds * draft['base']['epochs'])}" if seconds else ""
+        st.button(
+            f"Train and profile {draft['model']} on {draft['data']}{about}", type="primary", icon=":material/blur_on:",
+            on_click=work.start, args=(work.base_only(draft), "profile"),
+        )  # fmt: skip
+    st.stop()
+
+active = live.watch(run_id, "profile") if store.status(run_id).active else False
+events = store.events(run_id)
+profiled = tables.latest(events, "profiled")
+if not profiled:
+    if active:
+        st.caption("The profile appears here as soon as the base network is trained.")
+        _was = len(profiled)
+
+        @st.fragment(run_every=1.0)
+        def wait_for_profile() -> None:
+            if tables.latest(store.events(run_id), "profiled"):
+                st.rerun()
+
+        wait_for_profile()
+    else:
+        st.info("This run ended before it had a profile. See its log on **Run**.", icon=":material/info:")
+        frame.next_step("Look at the run", "run", "to_run")
+    st.stop()
+
+done = sorted(profiled)
+iteration = done[-1]
+if len(done) > 1:
+    words = {k: "base" if k == 0 else f"after {k}" for k in done}
+    picked = st.segmented_control("Iteration", done, default=done[0], format_func=words.get, key=f"iteration_{run_id}")
+    iteration = done[0] if picked is None else picked
+neurons = store.profile_of(run_id, iteration)
+event = profiled[iteration]
+frame.metrics(
+    ("Mean APoZ", f"{neurons.apoz.mean():.1%}", APOZ),
+    ("Neurons above 90 %", f"{int((neurons.apoz > 0.9).sum()):,} of {len(neurons):,}"),
+    ("Examples seen", f"{event['examples']:,}", "Of the validation split."),
+    ("Pass took", f"{event['seconds']:.2f} s"),
+)
+
+rule, value = rules.choose_rule("profile")
+goes = {layer: rules.beyond(frame_.apoz, rule, value) for layer, frame_ in neurons.groupby("layer", sort=False)}
+st.markdown("##### Which layers have neurons to spare?")
+frame.chart(charts.apoz_by_layer(neurons, {layer: limit for layer, (_, limit) in goes.items()}), "by_layer")
+
+left, right = st.columns(2, gap="large")
+with left:
+    layers = list(goes)
+    most = neurons.groupby("layer", sort=False).apoz.mean().idxmax()
+    layer = st.selectbox("Layer", layers, layers.index(most), key=f"layer_{run_id}")
+    own = neurons[neurons.layer == layer]
+    cut, limit = goes[layer]
+    st.markdown(f"{len(cut)} of {len(own)} neurons of **{layer}** would go.")
+    frame.chart(charts.apoz_histogram(own.apoz.to_numpy(), limit), "histogram")
+with right:
+    st.markdown(f"##### {layer}, neuron by neuron")
+    frame.chart(charts.apoz_strip(own.apoz.to_numpy()), "strip")
+    listed = pd.DataFrame({
+        "neuron": own.neuron.to_numpy(), "original": own.original_neuron.to_numpy(), "APoZ": own.apoz.to_numpy() * 100,
+        "goes": own.neuron.isin(cut).to_numpy(),
+    }).sort_values("APoZ", ascending=False)  # fmt: skip
+    st.dataframe(
+        listed, hide_index=True, height=260, alt=f"Neurons of {layer} by APoZ",
+        column_config={"APoZ": st.column_config.ProgressColumn(format="%.1f %%", max_value=100)},
+    )  # fmt: skip
+st.markdown("##### All layers, neurons sorted within each")
+frame.chart(charts.apoz_heatmap(neurons), "heatmap")
+summary = neurons.groupby("layer", sort=False).agg(
+    kind=("kind", "first"), width=("neuron", "size"), mean=("apoz", "mean"), std=("apoz", lambda a: a.std(ddof=0)),
+    min=("apoz", "min"), max=("apoz", "max"),
+).reset_index()  # fmt: skip
+summary["would go"] = [len(goes[layer][0]) for layer in summary.layer]
+percents = {c: st.column_config.NumberColumn(f"{c} APoZ", format="percent") for c in ("mean", "std", "min", "max")}
+st.dataframe(summary, hide_index=True, column_config=percents, alt="APoZ by layer")
+st.button(
+    "Plan with this rule", type="primary", icon=":material/arrow_forward:", icon_position="right",
+    on_click=rules.plan_with, args=(rule, value),
+)  # fmt: skip

@@ -1,0 +1,116 @@
+"""How is it going, and should I stop it?"""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, frame, live, store, work
+from trimcore import control, published, tables
+from trimcore.errors import TrimError
+
+run_id = frame.need_run()
+
+
+def ask(action: str) -> None:
+    work.attempt(control.ask, store.folder(), run_id, action)
+
+
+@st.dialog("Stop this run?")
+def confirm_stop() -> None:
+    st.markdown(f"**{store.title(run_id)}** stops at its next batch. What it finished is kept, and it can be resumed.")
+    if st.button("Stop it", type="primary", icon=":material/stop:"):
+        ask("stop")
+        st.rerun()
+
+
+st.caption(f"{store.title(run_id)}  ·  `{run_id}`")
+status = store.status(run_id)
+with st.container(horizontal=True, vertical_alignment="center"):
+    if status.active:
+        st.button("Pause", icon=":material/pause:", on_click=ask, args=("pause",),
+                  help="At the end of this epoch. Resume goes on from there.")  # fmt: skip
+        st.button("Finish after this iteration", icon=":material/flag:", on_click=ask, args=("finish",))
+        st.button("Stop…", icon=":material/stop:", on_click=confirm_stop)
+    elif status.state in control.RESUMABLE:
+        st.button("Resume", type="primary", icon=":material/play_arrow:", on_click=work.attempt,
+                  args=(control.resume, store.folder(), run_id))  # fmt: skip
+active = live.watch(run_id, "run")
+
+
+def reference() -> pd.DataFrame | None:
+    """The paper's rows, where the run is of the same network on the same data."""
+    try:
+        asked = store.spec_of(run_id)
+    except TrimError:
+        return None
+    rows = [(name, ratio, final / 100) for name, _, ratio, _, final in published.ON.get((asked.model, asked.data), [])]
+    return pd.DataFrame(rows, columns=["label", "compression", "accuracy"]) if rows else None
+
+
+def base_row(events: list[dict]) -> pd.DataFrame:
+    """The base model as the point before the first cut."""
+    base = tables.latest(events, "iteration").get(0)
+    rows = [{"iteration": 0, "label": "base", "accuracy_final": base["validation_accuracy"]}] if base else []
+    return pd.DataFrame(rows, columns=["iteration", "label", "accuracy_initial", "accuracy_final"])
+
+
+@st.fragment(run_every=2.0 if active else None)
+def results() -> None:
+    events = store.events(run_id)
+    epochs, iterations, layers = tables.epochs(events), tables.iterations(events), None
+    if not iterations.empty:
+        last = iterations.iloc[-1]
+        frame.metrics(
+            ("Compression", f"{last.compression:.2f}×"),
+            ("Parameters", f"{last.parameters:,}"),
+            ("Test accuracy", f"{last.accuracy_final:.2%}", "Measured on the test split, never tuned on."),
+            ("MACs", f"{last.macs_ratio:.2f}× fewer"),
+        )
+    trained = epochs[epochs.phase != "control"].assign(accuracy=epochs.validation_accuracy)
+    if trained.empty:
+        st.caption("Curves appear after the first epoch.")
+    else:
+        st.markdown("##### Validation accuracy: does it recover after each cut?")
+        frame.chart(charts.accuracy_curve(trained, pd.concat([base_row(events), tables.cuts(events)])), "accuracy")
+        left, right = st.columns(2, gap="large")
+        with left:
+            st.markdown("##### Compression against accuracy")
+            if iterations.empty:
+                st.caption("One point for each finished iteration.")
+            else:
+                points = iterations.assign(run=store.title(run_id))
+                frame.chart(charts.frontier(points, reference()), "frontier")
+                if reference() is not None:
+                    st.caption("Grey: the paper's rows; accuracies as published, unverified.")
+        with right:
+            st.markdown("##### Training loss")
+            frame.chart(charts.loss_curve(trained), "loss")
+    profiles = tables.profiles(events)
+    if profiles.iteration.nunique() > 1:
+        layers = profiles.groupby(["iteration", "layer"], sort=False, as_index=False).agg(
+            apoz_mean=("apoz", "mean"), width=("width", "first")
+        )
+        layers["pruned"] = 0
+        left, right = st.columns(2, gap="large")
+        with left:
+            st.markdown("##### Mean APoZ of each layer")
+            frame.chart(charts.apoz_history(layers), "apoz_history")
+        with right:
+            st.markdown("##### Width of each layer, against the base")
+            frame.chart(charts.width_history(layers), "width_history")
+    if not iterations.empty:
+        st.dataframe(tables.paper_table(events), hide_index=True, alt="Iterations of the run", placeholder="—")
+    for event in events:
+        if event["kind"] == "control":
+            st.markdown(
+                f":material/balance: **Control from new weights**, same widths, {event['epochs']} epochs: "
+                f"test accuracy {event['accuracy']:.2%}."
+            )
+        elif event["kind"] == "note":
+            st.caption(event["text"])
+    with st.expander("Log", icon=":material/terminal:"):
+        st.code(store.log_tail(run_id) or "Nothing yet.", language=None, height=300)
+
+
+results()
+if status.state == "finished":
+    frame.next_step("Take the report", "report", "to_report")

@@ -1,0 +1,144 @@
+"""The work at hand: what is chosen on the pages before it becomes a run. It lives in the browser's session.
+
+The draft is a plain dict with the keys of a spec, so that what a page writes is what `spec.parse` checks.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from dashboard import store
+from trimcore import control, data, device, models, presets, spec
+from trimcore.errors import TrimError
+from trimcore.graph import ChannelGraph
+from trimcore.preview import blank
+
+
+def draft() -> dict:
+    """The spec that is being written, to be changed in place."""
+    if "draft" not in st.session_state:
+        st.session_state.draft = draft_for("lenet5", "mnist-5k")
+    return st.session_state.draft
+
+
+def draft_for(model: str, data_name: str) -> dict:
+    """A fresh draft: the first preset of the model, on other data."""
+    found = list(presets.for_model(model).values())
+    values = found[0].model_dump(exclude_none=True) if found else spec.Spec(model=model).model_dump(exclude_none=True)
+    return {**values, "data": data_name, "name": ""}
+
+
+def selected_run() -> str | None:
+    return st.session_state.get("run")
+
+
+def go_to(page: str) -> None:
+    """Open a page; for callbacks of buttons."""
+    st.session_state.go_to = page
+
+
+def start(values: dict, page: str = "run") -> None:
+    """Launch a draft, select the run and open `page`; a mistake becomes a notice. For callbacks of buttons."""
+    try:
+        st.session_state.run = control.launch(spec.parse(values), store.folder())
+        st.session_state.pop("notice", None)
+        go_to(page)
+    except TrimError as error:
+        notice(str(error))
+
+
+def notice(text: str, kind: str = "error") -> None:
+    """Say something at the top of the next page that is shown."""
+    st.session_state.notice = (kind, text)
+
+
+def attempt(action: Callable, *arguments) -> None:
+    """Do something that may be a mistake of the user; for callbacks of buttons."""
+    try:
+        action(*arguments)
+    except TrimError as error:
+        notice(str(error))
+
+
+def base_only(values: dict) -> dict:
+    """The part of a draft that trains and profiles the base network and stops there."""
+    return {**copy.deepcopy(values), "step": [], "control": {"scratch": False}}
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What the pages need of a data set: sizes of its splits and a few samples, uint8 (H, W) or (H, W, 3)."""
+
+    classes: tuple[str, ...]
+    channels: int
+    image_size: int
+    splits: dict[str, int]
+    samples: list[tuple[np.ndarray, str]]
+    skipped: tuple[str, ...]
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def data_summary(name: str) -> DataSummary:
+    """Raises DataError, as `data.load` does."""
+    loaded = data.load(name)
+    samples = []
+    for index in range(min(len(loaded.train), 12)):
+        try:
+            pixels = loaded.train.image(index).numpy()
+        except TrimError:
+            continue  # a damaged file; the run counts and names them
+        picture = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+        samples.append((picture, loaded.classes[int(loaded.train.labels[index])]))
+    splits = {part: len(getattr(loaded, part)) for part in ("train", "validation", "test")}
+    return DataSummary(loaded.classes, loaded.channels, loaded.image_size, splits, samples, loaded.skipped)
+
+
+def graph_for(model: str, data_name: str, image_size: int = 0) -> ChannelGraph:
+    """The channel graph of an architecture as it would be built for a data set. Raises TrimError."""
+    entry, found = models.architecture(model), data_summary(data_name)
+    size = image_size or entry.image_size or found.image_size
+    return _graph(model, len(found.classes), entry.channels or found.channels, size)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _graph(model: str, num_classes: int, channels: int, image_size: int) -> ChannelGraph:
+    return blank(model, num_classes, channels, image_size)
+
+
+@st.cache_resource(show_spinner=False)
+def devices() -> dict[str, str]:
+    """Name in the spec -> what it is, for the devices that this machine has."""
+    found = {"auto": f"automatic: {device.describe(device.resolve('auto'))}"}
+    for name in ("cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7", "mps", "cpu"):
+        try:
+            found[name] = device.describe(device.resolve(name))
+        except TrimError:
+            continue
+    return found
+
+
+def epoch_seconds(model: str, data_name: str) -> float | None:
+    """Seconds of an epoch of this model on this data, as the newest run of both took; None without one."""
+    for run_id in store.run_ids()[:20]:
+        try:
+            asked = store.spec_of(run_id)
+        except TrimError:
+            continue
+        if (asked.model, asked.data) == (model, data_name):
+            times = [e["seconds"] for e in store.events(run_id) if e["kind"] == "epoch"]
+            if times:
+                return sorted(times)[len(times) // 2]
+    return None
+
+
+def in_words(seconds: float | None) -> str:
+    """`40 s`, `3 min`, `2 h 10 min`; "" when it is not known."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
