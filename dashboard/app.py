@@ -13,7 +13,7 @@ import streamlit as st
 from dashboard import frame
 
 VIEWS = Path(__file__).parent / "views"
-st.set_page_config(page_title="trimcore", page_icon=":material/content_cut:", layout="wide")
+st.set_page_config(page_title="trimcore", page_icon=frame.IMAGES / "mark.svg", layout="wide")
 
 QUESTIONS = {
     "model": "Where are the weights, and where is the work?",
@@ -36,10 +36,9 @@ PAGES = {
 }
 page = st.navigation(list(PAGES.values()))
 frame.warn_about_settings()
+frame.side_bar()
 if destination := st.session_state.pop("go_to", None):
     st.switch_page(PAGES[destination])
-frame.side_bar()
-st.session_state.pages = PAGES
 st.title(page.title)
 st.caption(QUESTIONS[page.title.lower()])
 frame.show_notice()

@@ -8,12 +8,12 @@ import streamlit as st
 from dashboard import store, work
 from trimcore.errors import RunError, TrimError
 
-LOGO = Path(__file__).parent / "logo.svg"
+IMAGES = Path(__file__).parent / "images"  # files: an icon by name would be fetched from another server
 CHART_OPTIONS = {"displaylogo": False, "modeBarButtons": [["toImage"]]}
 
 
 def side_bar() -> None:
-    st.logo(LOGO, size="large", icon_image=":material/content_cut:")
+    st.logo(IMAGES / "logo.svg", size="large", icon_image=IMAGES / "mark.svg")
     with st.sidebar:
         _run_choice()
         _work_card()
@@ -25,13 +25,20 @@ def _run_choice() -> None:
     if not ids:
         st.caption("No runs yet. Choose a network on **Model** and start one.")
         return
+    st.session_state.run_choice = st.session_state.run  # a widget's own value would be lost from page to page
     st.selectbox(
-        "Run", ids, key="run", index=None, placeholder="choose a run",
+        "Run", ids, key="run_choice", index=None, on_change=_choose, placeholder="choose a run",
         format_func=lambda run_id: f"{_mark(run_id)} {store.title(run_id)}",
         help="The run that Profile, Run and Report show. It stands in the URL, so a link can be shared.",
     )  # fmt: skip
     if chosen := st.session_state.run:
         st.query_params["run"] = st.session_state.run_in_url = chosen
+
+
+def _choose() -> None:
+    st.session_state.run = st.session_state.run_choice
+    if st.session_state.run is None:
+        st.query_params.pop("run", None)
 
 
 def _follow_url(ids: list[str]) -> None:
@@ -105,6 +112,11 @@ def metrics(*cells: tuple[str, str] | tuple[str, str, str]) -> None:
     with st.container(horizontal=True):
         for label, value, *rest in cells:
             st.metric(label, value, border=True, width="content", help=rest[0] if rest else None)
+
+
+def fewer(ratio: float) -> str:
+    """A ratio of MACs in words."""
+    return f"{ratio:.2f}× fewer" if ratio > 1.005 else "unchanged"
 
 
 def next_step(label: str, page: str, key: str) -> None:

@@ -5,13 +5,13 @@ import itertools
 import streamlit as st
 
 from dashboard import rules, store, work
-from dashboard.sortable import reset_order, sortable
+from dashboard.sortable import latest_order, reset_order, sortable
 from trimcore import orders, tables
 from trimcore.costs import cost_of
 from trimcore.errors import TrimError
 from trimcore.graph import ChannelGraph
 from trimcore.preview import Seen, Stage, preview
-from trimcore.spec import Step
+from trimcore.spec import Step, parse
 
 CRITERIA = {
     "apoz": "APoZ (the paper's)", "l1": "L1 norm of the weights", "mean-activation": "mean activation",
@@ -90,12 +90,13 @@ def order_buttons(draft: dict, graph: ChannelGraph, seen: dict[str, Seen] | None
     mean = {name: sum(layer.apoz) / len(layer.apoz) for name, layer in seen.items()}
     costs = cost_of(graph).layers
     saved = {name: round(costs[name].parameters * mean[name]) for name in layers}
-    with st.popover("Order the layers…", icon=":material/low_priority:"):
-        st.caption("Replaces the steps below.")
-        for name, order in orders.ORDERS.items():
-            steps = [_new_step(step) for step in order(layers, mean, saved)]
-            st.button(name, key=f"order_{name}", width="stretch", on_click=set_steps, args=(draft, steps),
-                      help=(order.__doc__ or "").splitlines()[0])  # fmt: skip
+
+    def reorder() -> None:
+        order = orders.ORDERS[st.session_state.order]
+        set_steps(draft, [_new_step(step) for step in order(layers, mean, saved)])
+
+    st.menu_button("Order the layers…", list(orders.ORDERS), key="order", icon=":material/low_priority:",
+                   on_click=reorder, help="Ready-made steps, which replace those below.")  # fmt: skip
 
 
 def steps_in_order(draft: dict) -> None:
@@ -112,6 +113,15 @@ def steps_in_order(draft: dict) -> None:
         draft["step"][:] = [by_id[i] for i in moved]
         ids[:] = moved
         st.rerun()
+
+
+def launch(draft: dict, begin: tuple[str, int] | None) -> None:
+    """Start the plan, with a move that was made just before the click; for the button's callback."""
+    ids = _ids(draft)
+    by_id = dict(zip(ids, draft["step"], strict=True))
+    ids[:] = latest_order("steps", ids)
+    draft["step"][:] = [by_id[i] for i in ids]
+    work.start(asked(draft, begin), "run")
 
 
 def caption(step: dict) -> str:
@@ -195,8 +205,8 @@ def training_settings(draft: dict, begin: tuple[str, int] | None) -> None:
         retrain["batch_size"] = left.number_input("Batch size", 1, 65_536, retrain["batch_size"])
         choices = ["none", "shift", "shift+flip"]
         retrain["augment"] = right.selectbox("Augmentation", choices, choices.index(retrain["augment"]),
-                                             help="shift: moved by up to 1/14 of its size; flip: mirrored.")  # fmt: skip
-        if begin is None and not base["weights"]:
+                                             help="shift: by up to 1/14 of its size; flip: mirrored.")  # fmt: skip
+        if begin is None and base["weights"] in ("", "pretrained"):
             base["epochs"] = left.number_input("Epochs of the base network", 0, 1000, base["epochs"])
             base["lr"] = right.number_input("Learning rate of the base", 1e-5, 10.0, base["lr"], format="%g")
         base["augment"] = retrain["augment"]
@@ -227,7 +237,7 @@ def stages(draft: dict, graph: ChannelGraph, seen: dict[str, Seen] | None) -> li
     """The plan carried out on paper. Raises SpecError for a plan that the spec would refuse."""
     if seen is None:  # every neuron alike: rules that count are exact all the same
         seen = {n: Seen([0.0] * graph.layers[n].width, range(graph.layers[n].width)) for n in graph.trimmable()}
-    return preview(graph, seen, [Step.model_validate(step) for step in draft["step"]])
+    return preview(graph, seen, parse({"step": draft["step"]}).step)
 
 
 def asked(draft: dict, begin: tuple[str, int] | None) -> dict:
@@ -241,6 +251,6 @@ def seconds_for(values: dict) -> float | None:
     seconds = work.epoch_seconds(values["model"], values["data"])
     if seconds is None:
         return None
-    trained = 0 if values.get("parent") or values["base"]["weights"] else values["base"]["epochs"]
-    epochs = trained + sum(step["iterations"] for step in values["step"]) * values["retrain"]["epochs"]
+    wanted = parse(values)
+    epochs = wanted.base_epochs + wanted.iterations * wanted.retrain.epochs
     return seconds * epochs * (2 if values["control"]["scratch"] else 1)

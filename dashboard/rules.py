@@ -23,11 +23,12 @@ def choose_rule(key: str, rule: str = "mean+std", value: float | None = None) ->
     """Widgets for a rule and its value."""
     names = list(LINES)
     picked = st.segmented_control(
-        "Rule: remove neurons…", names, default=rule, required=True, key=f"{key}_rule", persist_state="session", wrap=True,
-        help="\n".join(f"- **{name}**: {line}" for name, line in LINES.items()),
+        "Rule: remove neurons…", names, default=rule, required=True, wrap=True, key=f"{key}_rule",
+        persist_state="session", help="\n".join(f"- **{name}**: {line}" for name, line in LINES.items()),
     )  # fmt: skip
     low, high, step, begin = RANGES[picked]
-    begin = value if value is not None and picked == rule else begin
+    if value is not None and picked == rule:
+        begin = min(max(value, low), high)
     kind = st.slider if isinstance(step, float) else st.number_input
     label = f"Value: removes neurons {LINES[picked]}" if picked != "keep" else "Value: keeps only the lowest few"
     chosen = kind(label, low, high, type(step)(begin), step, key=f"{key}_{picked}_value", persist_state="session")

@@ -18,8 +18,8 @@ from torch import Tensor
 from torchvision import datasets as torchvision_datasets
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from trimcore.batches import Folder, Resident, Split
 from trimcore.errors import DataError
+from trimcore.splits import Folder, Resident, Split
 
 MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels, all splits together, that may lie in memory
 STATISTICS_IMAGES = 10_000  # mean and std come from at most so many images of the train split

@@ -8,6 +8,7 @@ group*; a group that meets an operation without a rule is frozen, with the reaso
 import inspect
 import operator
 from dataclasses import dataclass, field
+from functools import partialmethod
 
 import torch
 from torch import Tensor, fx, nn
@@ -92,6 +93,8 @@ class ChannelGraph:
 
     def candidates(self, layer: str) -> list[int]:
         """The neurons of a layer that may go: those whose group is not frozen and reaches an activation."""
+        if not self.layers[layer].trimmable:
+            return []
         counted = self._counted()
         groups = self.layers[layer].neurons.tolist()
         return [i for i, group in enumerate(groups) if group not in self.frozen and group in counted]
@@ -128,9 +131,28 @@ def _called_modules(graph: fx.Graph) -> set[str]:
 def _fx_graph(model: nn.Module, training: bool) -> fx.Graph:
     try:
         with in_mode(model, training):
-            return fx.Tracer().trace(model)
+            return _FxTracer().trace(model)
     except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, IndexError, KeyError, AssertionError) as error:
         raise NotTrimmable(f"{type(model).__name__} cannot be traced by torch.fx: {_first_line(error)}") from error
+
+
+class _Proxy(fx.Proxy):
+    """Notes which operations are in place."""
+
+    def _in_place(self, operation, other):
+        result = operation(self, other)
+        result.node.meta["in_place"] = True
+        return result
+
+    __iadd__ = partialmethod(_in_place, operator.add)
+    __isub__ = partialmethod(_in_place, operator.sub)
+    __imul__ = partialmethod(_in_place, operator.mul)
+    __itruediv__ = partialmethod(_in_place, operator.truediv)
+
+
+class _FxTracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
 
 class Tracer:
@@ -161,6 +183,7 @@ class Tracer:
                 fx.node.map_arg(node.args, lambda n: self.freeze(self.env[n], "it is an output of the network"))
             else:
                 self.env[node] = self._call(node)
+        self._check_in_place()
         self._freeze_shared_weights()
         return self._resolve()
 
@@ -179,34 +202,57 @@ class Tracer:
             if not self.measured.isdisjoint(node.all_input_nodes):
                 self.measured.add(node)
             return self._execute(node, args, kwargs)
-        if node.op == "call_module":
-            module = self.module(node)
-            rule = None if _is_rewritten(module) else rules.MODULES.get(type(module))
-            if rule in (rules.conv, rules.linear, rules.batch_norm):
-                kwargs = {**kwargs, "module": module}
-        else:
-            rule = (rules.FUNCTIONS if node.op == "call_function" else rules.METHODS).get(node.target)
+        rule, weighted = self._rule(node), {}
+        if rule in (rules.conv, rules.linear, rules.batch_norm):
+            weighted = {"module": self.module(node)}
         if rule in rules.ARITHMETIC and not self.measured.isdisjoint(node.all_input_nodes):
             self.freeze((args, kwargs), f"{node.name} computes with a number taken from a shape")
         try:
-            known = rule and "out" not in kwargs and _fits(rule, self, node, *args, **kwargs)
-            result = rule(self, node, *args, **kwargs) if known else self.unknown(node, args, kwargs)
+            known = rule and "out" not in kwargs and _fits(rule, self, node, *args, **kwargs, **weighted)
+            result = rule(self, node, *args, **kwargs, **weighted) if known else self.unknown(node, args, kwargs)
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             raise NotTrimmable(f"{node.name}: {_first_line(error)}") from error
-        if node.target in (operator.iadd, operator.isub, operator.imul):
-            self._change_in_place(node, result)
-        elif not _channels_in(result):
+        if not _channels_in(result):
             self.measured.add(node)
         return result
 
-    def _change_in_place(self, node: fx.Node, result: Channels) -> None:
-        """The operand itself has become `result`. Views of it that were made before are not told, so that a value
-        which was zero with its channel must stay so."""
-        operand = node.args[0]
-        before, after = rules.narrowed([self.env[operand].ids, result.ids])
-        if bool((before & ~after & 1).any()):
-            self.freeze(result, f"{node.name} changes an activation in place")
-        self.env[operand] = result
+    def _rule(self, node: fx.Node):
+        if node.op == "call_module":
+            module = self.module(node)
+            return None if _is_rewritten(module) else rules.MODULES.get(type(module))
+        return (rules.FUNCTIONS if node.op == "call_function" else rules.METHODS).get(node.target)
+
+    def _check_in_place(self) -> None:
+        """torch.fx writes `x += y` as `x = x + y`: wrong where the old x is used once more, under another name."""
+        place = {node: i for i, node in enumerate(self.graph.nodes)}
+        for node in place:
+            if "in_place" not in node.meta or not isinstance(self.env[node], Channels):
+                continue
+            for name in self._names_of(node.args[0]):
+                later = next((user for user in name.users if place[user] > place[node]), None)
+                if later:
+                    raise NotTrimmable(
+                        f"{later.name} uses a value that {node.name} has changed in place; write x = x + y for x += y"
+                    )
+
+    def _names_of(self, node: fx.Node) -> set[fx.Node]:
+        """The nodes that give the same memory as `node`."""
+        found, new = set(), {node}
+        while new:
+            found |= new
+            near = {user for n in new for user in n.users if self._is_view(user)}
+            near |= {n.args[0] for n in new if self._is_view(n)}
+            new = near - found
+        return found
+
+    def _is_view(self, node: fx.Node) -> bool:
+        if not node.args or not isinstance(self.env.get(node.args[0]), Channels):
+            return False
+        rule = self._rule(node)
+        if rule is rules.activation:
+            module = self.module(node) if node.op == "call_module" else None
+            return bool(getattr(module, "inplace", node.kwargs.get("inplace"))) or node.target in rules.IN_PLACE
+        return rule in (rules.same, rules.move, rules.reshape) and node.target not in (torch.clone, "clone")
 
     # --- what rules use ---
 

@@ -13,7 +13,7 @@ import torch
 from trimcore import criteria, models
 from trimcore.apoz import Profile, profile
 from trimcore.batches import Batches
-from trimcore.checkpoint import Checkpoint
+from trimcore.checkpoint import Checkpoint, widths_of
 from trimcore.costs import cost_of, nonzero_parameters
 from trimcore.data import Data
 from trimcore.data import load as load_data
@@ -68,7 +68,6 @@ class Loop:
             self.state.base = {"parameters": base.parameters, "macs": base.macs}
         self._check_layers()
         self.seen: Profile | None = None  # the profile of the network as it is
-        self.good: Checkpoint | None = None  # the last iteration that met the limit
 
     def run(self) -> Iterator[Event]:
         yield self._started()
@@ -82,8 +81,7 @@ class Loop:
     # --- phases ---
 
     def _base(self) -> Iterator[Event]:
-        epochs = 0 if self.spec.base.weights or self.spec.parent else self.spec.base.epochs
-        yield from self._train(self.spec.base, epochs, "base")
+        yield from self._train(self.spec.base, self.spec.base_epochs, "base")
         yield from self._close_iteration(self.spec.base)
 
     def _cut(self) -> Iterator[Event]:
@@ -195,16 +193,18 @@ class Loop:
             "validation_accuracy": validation.accuracy,
         }
         made = state.checkpoint(self.spec.model)
-        state.spent, state.row = state.spent + state.epoch, {}
+        before, state.spent, state.row = state.spent, state.spent + state.epoch, {}
         state.phase, state.epoch, state.optimizer = "cut", 0, None
         if state.iteration and validation.accuracy < self.spec.stop.min_accuracy:
             # The network before this cut is the result; the control must have its widths, so it is what goes on.
             fell = f"{validation.accuracy:.2%} in iteration {state.iteration}"
             self._finish(f"validation accuracy fell to {fell}, below min_accuracy {self.spec.stop.min_accuracy:.2%}")
-            if self.good is not None:
-                state.network = prepare(self.good.build(), self.device)
+            state.spent = before
+            if state.good is not None:
+                state.network = prepare(Checkpoint(**state.good).build(), self.device)
         else:
-            state.result, self.good = state.iteration, made
+            state.result = state.iteration
+            state.good = vars(made) if self.spec.control.scratch and self.spec.stop.min_accuracy else None
         yield Event("iteration", row, payload=lambda: (made, self._snapshot()))
 
     def _finish(self, reason: str) -> None:
@@ -229,7 +229,7 @@ class Loop:
         yield Event("profiled", {"iteration": self.state.iteration, **seen, "layers": layers})
 
     def _choose(self, step: Step) -> Plan:
-        seed = derive_seed(self.spec.seed, "random", self.state.iteration)
+        seed = derive_seed(self.spec.seed, "random", self.state.iteration) % 2**32
         ranking = criteria.scores(step.criterion, self.seen, self.graph, seed)
         names = self._names(step)
         rules = {name: make_rule(step.rule_for(name).rule, step.rule_for(name).value) for name in names}
@@ -238,6 +238,8 @@ class Loop:
             now = {original: index for index, original in enumerate(self.state.origins[name])}
             chosen = chosen.adding(name, [now[i] for i in step.also_cut.get(name, []) if i in now])
             chosen = chosen.sparing(name, [now[i] for i in step.never_cut.get(name, []) if i in now])
+            if len(chosen[name]) == len(now):  # with `also_cut` all would go: the best one stays, as with the rules
+                chosen = chosen.sparing(name, [min(now.values(), key=lambda i: (float(ranking[name][i]), -i))])
         return chosen
 
     def _names(self, step: Step) -> list[str]:
@@ -259,7 +261,8 @@ class Loop:
     # --- beginnings ---
 
     def _check_layers(self) -> None:
-        """Refuse layers that do not exist or cannot be trimmed before anything is trained."""
+        """Refuse layers and neurons that do not exist or cannot be trimmed before anything is trained."""
+        widths = widths_of(models.empty(self.spec.model, **self.state.arguments))
         for number, step in enumerate(self.spec.step, 1):
             for name in [*step.layers, *step.layer, *step.also_cut, *step.never_cut]:
                 if name == "all" and step.layers == ["all"]:
@@ -270,6 +273,10 @@ class Loop:
                     raise SpecError(f"step {number}: {error}") from None
                 if leader != name:
                     raise SpecError(f"step {number}: layer {name!r} goes together with {leader!r}; name that one")
+            for name, neurons in (*step.also_cut.items(), *step.never_cut.items()):
+                if neurons and max(neurons) >= widths[name]:
+                    has = f"has neurons 0 to {widths[name] - 1}, there is no {max(neurons)}"
+                    raise SpecError(f"step {number}: layer {name!r} of the base model {has}")
 
     def _started(self) -> Event:
         spec, data = self.spec, self.data
@@ -282,8 +289,7 @@ class Loop:
         })  # fmt: skip
 
     def _epochs_in_all(self) -> int:
-        trained = 0 if self.spec.base.weights or self.spec.parent else self.spec.base.epochs
-        epochs = trained + self.spec.iterations * self.spec.retrain.epochs
+        epochs = self.spec.base_epochs + self.spec.iterations * self.spec.retrain.epochs
         return epochs * 2 if self.spec.control.scratch and self.spec.step else epochs
 
     def _progress(self, values: dict, epochs_done: float, rate: float) -> Event:

@@ -20,7 +20,9 @@ class MeanPlusStd:
     value: float = 1.0
 
     def threshold(self, scores: Tensor) -> float:
-        return float(scores.mean() + self.value * scores.std(correction=0))
+        scores = scores.double()
+        rounding = 1e-12 * scores.abs().max()  # equal scores are not above their own mean
+        return float(scores.mean() + self.value * scores.std(correction=0) + rounding)
 
 
 @dataclass(frozen=True)

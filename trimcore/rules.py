@@ -24,6 +24,7 @@ ACTIVATION_FUNCTIONS = (
     F.elu, F.gelu, F.silu, F.hardswish, F.mish, torch.tanh,
 )  # fmt: skip
 ACTIVATION_METHODS = ("relu", "relu_", "tanh")
+IN_PLACE = (torch.relu_, F.relu_, "relu_")
 
 
 @dataclass
@@ -115,13 +116,15 @@ def conv(tracer, node, x: Channels, module: nn.Module):
         vector = vector.repeat_interleave(module.out_channels // module.in_channels)
         outputs = tracer.carry(node, module, vector // 2, "depthwise", positions)
     else:
-        tracer.freeze(x, f"{node.name} is a convolution in {module.groups} groups")
-        outputs = tracer.consume(node, module, None, module.in_channels, module.out_channels, "grouped", positions)
-        tracer.freeze_atoms(outputs, f"{node.name} is a convolution in {module.groups} groups")
+        reason = f"{node.name} is a convolution in {module.groups} groups"
+        tracer.freeze(x, reason)
+        outputs = tracer.carry(node, module, tracer.fresh(module.out_channels, reason), "grouped", positions)
     return Channels(spread(outputs * 2, output_shape, 1))
 
 
 def linear(tracer, node, x: Channels, module: nn.Linear):
+    if x.shape[-1] != module.in_features:
+        raise RuntimeError(f"it takes {module.in_features} features but is given {x.shape[-1]}")
     output_shape = x.shape[:-1] + (module.out_features,)
     vector = along(x.ids, -1)
     positions = torch.Size(x.shape[1:-1]).numel()
@@ -234,7 +237,7 @@ def mean(tracer, node, x: Channels, dim=None, keepdim=False, *, axis=None, **kwa
 def move(tracer, node, x: Channels, *args, **kwargs):
     """Data movement: carried out on the ids as it stands."""
     if node.op == "call_module":
-        return tracer.moved(node, Channels(tracer.module(node)(x.ids)))
+        return tracer.moved(node, Channels(tracer.module(node).forward(x.ids)))
     if node.op == "call_method":
         method = "reshape" if node.target == "view" else node.target  # ids have strides of their own
         return tracer.moved(node, Channels(getattr(x.ids, method)(*args, **kwargs)))
@@ -244,7 +247,7 @@ def move(tracer, node, x: Channels, *args, **kwargs):
 def reshape(tracer, node, x: Channels, *args, **kwargs):
     """`view` and `reshape`. A channel axis whose new length is written as a number would not shrink: frozen."""
     result = move(tracer, node, x, *args, **kwargs)
-    written = node.kwargs.get("shape", node.kwargs.get("size", node.args[1:]))
+    written = node.args[1:] or tuple(node.kwargs.values())
     written = written[0] if len(written) == 1 and isinstance(written[0], list | tuple) else written
     axis = channel_axis(result.ids)
     if axis is not None and axis < len(written) and isinstance(written[axis], int) and written[axis] != -1:
@@ -283,8 +286,8 @@ MODULES = {
 FUNCTIONS = {
     **dict.fromkeys(ACTIVATION_FUNCTIONS, activation),
     **dict.fromkeys((F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, torch.clone, torch.detach), same),
-    **dict.fromkeys((operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub), add),
-    **dict.fromkeys((operator.mul, operator.imul, torch.mul, torch.multiply), multiply),
+    **dict.fromkeys((operator.add, operator.sub, torch.add, torch.sub), add),
+    **dict.fromkeys((operator.mul, torch.mul, torch.multiply), multiply),
     **dict.fromkeys((operator.truediv, torch.div), divide),
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), concatenate),
     **dict.fromkeys(

@@ -188,7 +188,9 @@ def state_of(folder: Path) -> Status:
     """The true state of a run: read, then checked against the processes."""
     values, ended = read_json(folder / "status.json"), read_json(folder / "exit.json")
     if not ended:
-        living = [role for role in ("trainer", "supervisor", "launcher") if is_alive(values.get(role))]
+        # The launcher may be a page that lives for weeks: it vouches for a run only until the supervisor is there.
+        roles = [role for role in ("trainer", "supervisor") if values.get(role)] or ["launcher"]
+        living = [role for role in roles if is_alive(values.get(role))]
         if living and ("trainer" in living or not values.get("outcome")):
             return _living_state(folder, values)
         if living and "supervisor" in living:  # it is about to write exit.json

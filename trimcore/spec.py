@@ -37,7 +37,8 @@ class Training(Section):
 
 
 class Base(Training):
-    """How iteration 0 comes about: `weights` is a checkpoint file, "pretrained", or empty to train from new weights."""
+    """How iteration 0 comes about. `weights`: empty, new weights are trained for `epochs`; a checkpoint file, taken as
+    it is; "pretrained", ImageNet weights, then trained for `epochs` on the data (0 leaves them as they are)."""
 
     epochs: Count = 12
     lr: Annotated[float, Field(gt=0, le=10)] = 0.05
@@ -146,6 +147,11 @@ class Spec(Section):
     step: list[Step] = []
     stop: Stop = Stop()
     control: Control = Control()
+
+    @property
+    def base_epochs(self) -> int:
+        """Epochs before iteration 0: none for a branch or given weights; pretrained ones are fitted to the data."""
+        return 0 if self.parent or self.base.weights not in ("", "pretrained") else self.base.epochs
 
     @property
     def iterations(self) -> int:

@@ -1,10 +1,11 @@
 """Where a run is, as plain values: how it begins, and how it goes on after an interruption."""
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trimcore import checkpoint, models
 from trimcore.checkpoint import Checkpoint, first_line
@@ -33,6 +34,7 @@ class State:
     result: int = 0  # the iteration that is the run's result
     ended: str = ""  # why there are no more iterations
     spent: int = 0  # training epochs of all phases before this one
+    good: dict | None = None  # the result's checkpoint, where the control will want its widths
 
     def checkpoint(self, model: str) -> Checkpoint:
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
@@ -41,15 +43,15 @@ class State:
         return Checkpoint(model, self.arguments, widths, state, origins, dict(self.base), self.iteration)
 
     def snapshot(self, model: str) -> dict:
-        """All of it as plain values and tensors, for `restore`."""
-        plain = {key: value for key, value in vars(self).items() if key != "network"}
+        """All of it as plain values and tensors, for `restore`. Training on does not change it."""
+        plain = copy.deepcopy({key: value for key, value in vars(self).items() if key != "network"})
         return {**plain, "checkpoint": vars(self.checkpoint(model))}
 
 
 def restore(snapshot: dict) -> State:
     """The state that a snapshot was taken of. Raises CheckpointError when the snapshot is damaged."""
     try:
-        values = {key: value for key, value in snapshot.items() if key not in ("checkpoint", "format")}
+        values = copy.deepcopy({key: value for key, value in snapshot.items() if key not in ("checkpoint", "format")})
         return State(network=Checkpoint(**snapshot["checkpoint"]).build(), **values)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"the resume point is damaged: {first_line(error)}") from None
@@ -84,13 +86,25 @@ def first_state(spec: Spec, data: Data, runs: Path | None) -> State:
 
 def _pretrained(model: str, arguments: dict[str, int]) -> Checkpoint:
     entry = models.architecture(model)
+    torch.manual_seed(0)  # new outputs are the same in every run
     if entry.pretrained is None:
         raise SpecError(f"there are no pretrained weights for {model}; give a checkpoint file or train")
     try:
         state = entry.pretrained()
     except (OSError, RuntimeError) as error:
         raise TrimError(f"the pretrained weights of {model} cannot be had: {first_line(error)}") from None
+    state = _with_own_classes(model, arguments, state)
     return Checkpoint(model, arguments, widths_of_state(model, arguments, state), state)
+
+
+def _with_own_classes(model: str, arguments: dict[str, int], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Where the data have other classes than the pretrained weights, the output layer gets new weights."""
+    fitted = dict(state)
+    for name, wanted in models.empty(model, **arguments).state_dict().items():
+        tensor = state.get(name)
+        if tensor is not None and tensor.shape != wanted.shape and tensor.shape[1:] == wanted.shape[1:]:
+            fitted[name] = torch.randn(wanted.shape) * 0.01 if wanted.dim() > 1 else torch.zeros(wanted.shape)
+    return fitted
 
 
 def identity(network: nn.Module) -> dict[str, list[int]]:

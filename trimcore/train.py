@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trimcore.batches import Batches, Split
+from trimcore.batches import Batches
 from trimcore.data import Data
 from trimcore.device import autocast, has_fast_bf16
 from trimcore.errors import TrimError
 from trimcore.modes import in_mode
 from trimcore.spec import Training
+from trimcore.splits import Split
 
 WARM_UP = 0.1  # the share of all steps in which the learning rate climbs
 EVALUATION_BATCH = 500

@@ -92,7 +92,7 @@ def lock_path(runs_folder: Path, device: str, role: str) -> Path:
 def _obey(folder: Path, event: Event) -> None:
     """End the run if that was asked: stop at once, pause after an epoch, finish after an iteration."""
     asked = runs.requested(folder)
-    if asked == "stop":
+    if asked == "stop" and event.kind != "ended":
         raise Asked("stopped", "stopped on request; `resume` goes on from the last epoch")
     if asked == "pause" and event.kind in ("epoch", "initial", "iteration"):
         raise Asked("paused", "paused on request; `resume` goes on from here")

@@ -89,7 +89,7 @@ with right:
 with left:
     quick = {**draft, "name": draft["name"] or f"{chosen} quick start"}
     seconds = work.epoch_seconds(chosen, name)
-    epochs = draft["base"]["epochs"] if not draft["base"]["weights"] else 0
+    epochs = draft["base"]["epochs"] if draft["base"]["weights"] in ("", "pretrained") else 0
     rounds = sum(step["iterations"] for step in draft["step"])
     total = None if seconds is None else seconds * (epochs + rounds * draft["retrain"]["epochs"])
     st.button(

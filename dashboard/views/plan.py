@@ -40,7 +40,7 @@ with right:
     frame.metrics(
         ("Parameters", f"{final.parameters:,}", f"of {base.parameters:,}"),
         ("Compression", f"{base.parameters / final.parameters:.2f}×", "Parameters of the base / parameters after."),
-        ("MACs", f"{base.macs / final.macs:.2f}× fewer", f"{final.macs:,} of {base.macs:,} for one example."),
+        ("MACs", frame.fewer(base.macs / final.macs), f"{final.macs:,} of {base.macs:,} for one example."),
     )
     widths = pd.DataFrame(
         [{"layer": n, "before": stages[0].cost.widths[n], "after": final.widths[n]} for n in layers]
@@ -49,9 +49,9 @@ with right:
     frame.chart(charts.widths_preview(widths), "widths")
     for name in [n for n in layers if final.widths[n] <= max(2, 0.05 * base.widths[n]) < base.widths[n]]:
         st.warning(f"{name} would become thin: {final.widths[name]} of {base.widths[name]} neurons.")
-    if any(planning.is_estimate(step) for step in draft["step"]):
+    if seen and any(planning.is_estimate(step) for step in draft["step"]):
         st.caption("An estimate: retraining changes the APoZ that later iterations go by.")
-    if len(stages) == 1:
+    if seen and len(stages) == 1:
         st.warning("This plan removes nothing: lower a value, or choose another rule.")
     table = pd.DataFrame([
         {
@@ -61,14 +61,14 @@ with right:
         }
         for number, stage in enumerate(stages) if number
     ], columns=["iteration", "step", "removed", "parameters", "compression"])  # fmt: skip
-    st.dataframe(
-        table, hide_index=True, alt="Iterations of the plan",
-        column_config={"parameters": st.column_config.NumberColumn(format="localized"),
-                       "compression": st.column_config.NumberColumn(format="%.2f×")},
-    )  # fmt: skip
-    wanted = planning.asked(draft, begin)
-    seconds = planning.seconds_for(wanted)
+    if len(stages) > 1:
+        st.dataframe(
+            table, hide_index=True, alt="Iterations of the plan",
+            column_config={"parameters": st.column_config.NumberColumn(format="localized"),
+                           "compression": st.column_config.NumberColumn(format="%.2f×")},
+        )  # fmt: skip
+    seconds = planning.seconds_for(planning.asked(draft, begin))
     st.button(
         f"Launch{f' — about {work.in_words(seconds)}' if seconds else ''}", type="primary", key="launch",
-        icon=":material/rocket_launch:", width="stretch", on_click=work.start, args=(wanted, "run"),
+        icon=":material/rocket_launch:", width="stretch", on_click=planning.launch, args=(draft, begin),
     )  # fmt: skip

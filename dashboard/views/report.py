@@ -27,7 +27,8 @@ frame.metrics(
     ("Latency", f"{best.latency_ms:.2f} ms", "Median of one forward pass of a training batch, on the run's device."),
 )
 st.markdown("##### The paper's table, for this run")
-st.dataframe(tables.paper_table(events), hide_index=True, placeholder="—", alt="Configuration, compression, initial and final accuracy")
+paper = tables.paper_table(events)
+st.dataframe(paper, hide_index=True, placeholder="—", alt="Configuration, compression, initial and final accuracy")
 for event in events:
     if event["kind"] == "control":
         st.markdown(

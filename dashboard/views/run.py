@@ -63,7 +63,7 @@ def results() -> None:
             ("Compression", f"{last.compression:.2f}×"),
             ("Parameters", f"{last.parameters:,}"),
             ("Test accuracy", f"{last.accuracy_final:.2%}", "Measured on the test split, never tuned on."),
-            ("MACs", f"{last.macs_ratio:.2f}× fewer"),
+            ("MACs", frame.fewer(last.macs_ratio)),
         )
     trained = epochs[epochs.phase != "control"].assign(accuracy=epochs.validation_accuracy)
     if trained.empty:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from trimcore import batches as batches_module
-from trimcore.batches import Folder, Resident, batches, read_image
+from trimcore.batches import Batches
 from trimcore.errors import DataError
+from trimcore.splits import Folder, Resident, read_image
 
 
 @dataclass
@@ -48,7 +49,7 @@ def to_bytes(x: torch.Tensor, data: Statistics) -> torch.Tensor:
 
 def test_pixels_are_normalised():
     split = resident(50, channels=3, size=9)
-    x, y = epoch(batches(split, COLOUR, 16, "cpu"))
+    x, y = epoch(Batches(split, COLOUR, 16, "cpu"))
     mean, std = (np.array(values).reshape(1, 3, 1, 1) for values in (COLOUR.mean, COLOUR.std))
     expected = (split.pixels.numpy().astype(np.float64) / 255 - mean) / std
     assert x.dtype == torch.float32
@@ -64,7 +65,7 @@ def test_pixels_are_normalised():
     augment=st.sampled_from(["none", "shift"]),
 )
 def test_an_epoch_visits_each_example_once(count, size, drop_last, augment):
-    source = batches(resident(count, size=3), GREY, size, "cpu", seed=count, augment=augment, drop_last=drop_last)
+    source = Batches(resident(count, size=3), GREY, size, "cpu", seed=count, augment=augment, drop_last=drop_last)
     labels = [y.tolist() for _, y in source]
     visited = sum(labels, [])
     assert len(labels) == len(source)
@@ -76,7 +77,7 @@ def test_an_epoch_visits_each_example_once(count, size, drop_last, augment):
 def test_images_stay_with_their_labels_whatever_the_chunks(monkeypatch, chunk_bytes):
     monkeypatch.setattr(batches_module, "CHUNK_BYTES", chunk_bytes)
     split = resident(40)
-    x, y = epoch(batches(split, GREY, 7, "cpu", seed=1))
+    x, y = epoch(Batches(split, GREY, 7, "cpu", seed=1))
     assert torch.equal(to_bytes(x, GREY), split.pixels[y])
     assert y.tolist() == torch.randperm(40, generator=torch.Generator().manual_seed(1)).tolist()
 
@@ -87,7 +88,7 @@ def test_the_seed_decides_everything(augment):
     before, random_state = split.pixels.clone(), torch.get_rng_state()
 
     def run(seed):
-        return epoch(batches(split, COLOUR, 10, "cpu", seed=seed, augment=augment))
+        return epoch(Batches(split, COLOUR, 10, "cpu", seed=seed, augment=augment))
 
     first, again, other = run(3), run(3), run(4)
     assert torch.equal(first[0], again[0])
@@ -108,7 +109,7 @@ def shifted(image: np.ndarray, down: int, right: int, reach: int) -> bytes:
 @pytest.mark.parametrize("flip", [False, True])
 def test_augmentation_is_a_shift_within_reach_over_black(size, reach, flip):
     split = resident(300, channels=3, size=size)
-    x, y = epoch(batches(split, COLOUR, 64, "cpu", seed=0, augment="shift+flip" if flip else "shift"))
+    x, y = epoch(Batches(split, COLOUR, 64, "cpu", seed=0, augment="shift+flip" if flip else "shift"))
     seen = []
     for image, label in zip(to_bytes(x, COLOUR).numpy(), y.tolist(), strict=True):
         original = split.pixels[label].numpy()
@@ -131,7 +132,7 @@ def test_augmentation_is_a_shift_within_reach_over_black(size, reach, flip):
 
 def test_channels_last_changes_the_layout_and_not_the_values():
     split = resident(20, channels=3)
-    plain, last = (next(iter(batches(split, COLOUR, 20, "cpu", channels_last=which))) for which in (False, True))
+    plain, last = (next(iter(Batches(split, COLOUR, 20, "cpu", channels_last=which))) for which in (False, True))
     assert plain[0].is_contiguous()
     assert last[0].is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(plain[0], last[0])
@@ -139,14 +140,14 @@ def test_channels_last_changes_the_layout_and_not_the_values():
 
 def test_small_pixels_are_resized_batch_by_batch():
     split = replace(resident(10), image_size=40, channels=3)
-    x, _ = epoch(batches(split, COLOUR, 4, "cpu"))
+    x, _ = epoch(Batches(split, COLOUR, 4, "cpu"))
     assert x.shape == (10, 3, 40, 40)
     assert torch.equal(to_bytes(x, COLOUR)[7], split.image(7))
 
 
 def test_pixels_move_to_a_device_once():
     split = resident(10)
-    source = batches(split, GREY, 4, "meta", augment="shift+flip")
+    source = Batches(split, GREY, 4, "meta", augment="shift+flip")
     assert [(x.device.type, tuple(x.shape)) for x, _ in source] == [("meta", (n, 1, 28, 28)) for n in (4, 4, 2)]
     (moved,) = split.moved.values()
     list(source)
@@ -160,7 +161,7 @@ def test_pixels_move_to_a_device_once():
 def test_cuda_gives_what_the_cpu_gives(monkeypatch, free):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 1 << 30))
     split = resident(100)
-    here, there = (epoch(batches(split, GREY, 16, device, seed=2, augment="shift+flip")) for device in ("cpu", "cuda"))
+    here, there = (epoch(Batches(split, GREY, 16, device, seed=2, augment="shift+flip")) for device in ("cpu", "cuda"))
     assert bool(split.moved) == bool(free)
     assert torch.equal(here[1], there[1].cpu())
     torch.testing.assert_close(here[0], there[0].cpu())
@@ -172,7 +173,7 @@ def test_cuda_gives_what_the_cpu_gives(monkeypatch, free):
 )
 def test_wrong_settings_are_refused(wrong, complaint):
     with pytest.raises(DataError, match=complaint):
-        batches(**{"split": resident(3), "data": GREY, "batch_size": 2, "device": "cpu"} | wrong)
+        Batches(**{"split": resident(3), "data": GREY, "batch_size": 2, "device": "cpu"} | wrong)
 
 
 # ---- image files
@@ -231,8 +232,8 @@ def folder(tmp_path) -> Folder:
 @pytest.mark.parametrize("seed", [None, 5])
 def test_damaged_files_leave_the_epoch_and_are_noted(folder, seed):
     random_state = torch.get_rng_state()
-    sizes = [len(y) for _, y in batches(folder, GREY, 3, "cpu", seed=seed)]
-    x, y = epoch(batches(folder, GREY, 3, "cpu", seed=seed))
+    sizes = [len(y) for _, y in Batches(folder, GREY, 3, "cpu", seed=seed)]
+    x, y = epoch(Batches(folder, GREY, 3, "cpu", seed=seed))
     assert sorted(y.tolist()) == [0, 1, 2, 6, 7, 8, 9, 10, 11]
     assert to_bytes(x, GREY)[:, 0, 4, 4].tolist() == [i * 20 for i in y.tolist()]
     assert folder.skipped == {"03.png", "04.png", "05.png"}
@@ -242,7 +243,7 @@ def test_damaged_files_leave_the_epoch_and_are_noted(folder, seed):
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_leaving_an_epoch_early_leaves_no_process_behind(folder):
-    for _ in batches(folder.subset(9), GREY, 1, "cpu"):
+    for _ in Batches(folder.subset(9), GREY, 1, "cpu"):
         assert multiprocessing.active_children()
         break
     assert not multiprocessing.active_children()

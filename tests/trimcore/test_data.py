@@ -14,8 +14,8 @@ import torchvision
 from PIL import Image
 
 from trimcore import data
-from trimcore.batches import Folder, Resident, fit
 from trimcore.errors import DataError
+from trimcore.splits import Folder, Resident, fit
 
 
 def images_of(*splits) -> list[bytes]:

@@ -1,0 +1,53 @@
+"""Starting a real Streamlit server for a test, and waiting for it without sleeping blindly."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving(script: str, folder: Path, port: int | None = None, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A server for `script`, started in `folder`: yields its address and its process, and ends it."""
+    port = port or free_port()
+    url, log_path = f"http://127.0.0.1:{port}", Path(environment.pop("log", folder / "server.log"))
+    with open(log_path, "w") as log:  # a pipe that nobody reads could block the server
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", script, "--server.headless=true", f"--server.port={port}",
+             "--server.address=127.0.0.1", "--server.fileWatcherType=none", "--browser.gatherUsageStats=false"],
+            cwd=folder, stdout=log, stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        )  # fmt: skip
+    try:
+        wait_until_healthy(url, process, log_path)
+        yield url, process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_until_healthy(url: str, process: subprocess.Popen, log: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"the server did not start:\n{log.read_text()}")

@@ -1,0 +1,118 @@
+"""The main job as a person does it: a real server, a real Chromium, real images, a real run."""
+
+import csv
+import io
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.dashboard.serving import ROOT, free_port, serving
+from trimcore import runs
+
+pytestmark = pytest.mark.browser
+PATIENCE = 120_000  # ms; a run on mnist-5k takes some ten seconds on two idle cores
+
+
+@pytest.fixture
+def runs_folder(tmp_path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def server(tmp_path, runs_folder):
+    with serving("dashboard/app.py", ROOT, TRIMCORE_RUNS=str(runs_folder), log=str(tmp_path / "server.log")) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def page(chromium):
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    yield page
+    context.close()
+
+
+def open_page(page, url: str) -> None:
+    page.goto(url)
+    page.get_by_role("heading", name="Model", exact=True).wait_for()
+
+
+def only_run(folder: Path, number: int = 1) -> Path:
+    found = runs.list_runs(folder)
+    assert len(found) == number
+    return folder / found[0]
+
+
+def wait_until(condition, seconds: float = 120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.2)
+    raise AssertionError("it did not come true in time")
+
+
+def test_profile_plan_launch_watch_and_download(page, server, runs_folder):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    open_page(page, server)
+    page.get_by_role("button", name="Profile this network").click()
+    page.get_by_text("Which layers have neurons to spare?").wait_for()
+    base = only_run(runs_folder)
+    assert page.url.endswith(f"?run={base.name}"), "the run stands in the URL"
+
+    page.get_by_role("button", name="Plan with this rule").click()
+    page.get_by_role("heading", name="Plan", exact=True).wait_for()
+    page.get_by_role("button", name="Order the layers…").click()
+    page.get_by_text("output to input").click()
+    page.locator("li.card .title").nth(2).wait_for()
+    assert page.locator("li.card .title").all_text_contents() == ["fc1", "conv2", "conv1"]
+    page.locator("li.card[data-id]").first.focus()
+    page.keyboard.press("Alt+ArrowDown")  # layers in another order, by keyboard
+    page.locator("li.card .title").first.filter(has_text="conv2").wait_for()
+    page.get_by_role("button", name=re.compile("^Launch")).click()
+
+    page.get_by_text("all steps are done").first.wait_for()  # the log has it too
+    run = only_run(runs_folder, 2)
+    page.get_by_role("button", name="Take the report").click()
+    page.get_by_role("heading", name="Report", exact=True).wait_for()
+    for name in ("iterations.csv", "layers.csv", "neurons.csv"):
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=name).click()
+        assert Path(waiting.value.path()).read_text("utf-8") == (run / name).read_text("utf-8")
+    rows = list(csv.DictReader(io.StringIO((run / "iterations.csv").read_text("utf-8"))))
+    assert [row["layers_trimmed"] for row in rows] == ["", "conv2", "fc1", "conv1"], "in the order that was chosen"
+    outside = [url for url in asked if not url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))]
+    assert not outside, "the page asks nobody but its own server"
+
+
+def test_a_run_outlives_the_server_and_the_reopened_page_shows_it(page, tmp_path, runs_folder):
+    port, log = free_port(), str(tmp_path / "server.log")
+    with serving("dashboard/app.py", ROOT, port, TRIMCORE_RUNS=str(runs_folder), log=log) as (url, process):
+        open_page(page, url)
+        page.get_by_role("button", name="Trim it now with the defaults").click()  # one click from page to run
+        wait_until(lambda: runs.list_runs(runs_folder) and (only_run(runs_folder) / "events.jsonl").exists())
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    run = only_run(runs_folder)
+    assert runs.state_of(run).active
+    wait_until(lambda: not runs.state_of(run).active)
+    assert runs.state_of(run).state == "finished"
+    with serving("dashboard/app.py", ROOT, port, TRIMCORE_RUNS=str(runs_folder), log=log) as (url, _):
+        page.goto(f"{url}/run?run={run.name}")
+        page.get_by_text("all steps are done").first.wait_for()  # the log has it too
+
+
+def test_stop_asks_first_and_then_stops_this_run(page, server, runs_folder):
+    open_page(page, server)
+    page.get_by_role("button", name="Trim it now with the defaults").click()
+    page.get_by_role("button", name="Stop…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop it").click()
+    run = only_run(runs_folder)
+    wait_until(lambda: runs.state_of(run).state == "stopped")
+    page.get_by_role("button", name="Resume").wait_for()

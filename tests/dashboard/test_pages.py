@@ -1,0 +1,205 @@
+"""Every page in its states: empty, with a profile, with a finished run, with a mistake. No browser, no server."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from trimcore import control, runs, spec, tables, worker
+
+APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
+PAGES = ["model", "profile", "plan", "run", "compare", "report"]
+
+
+def page(name: str, **session) -> AppTest:
+    """The page as it is first shown, with these values in the session."""
+    app = AppTest.from_file(APP, default_timeout=60)
+    app.run()
+    for key, value in session.items():
+        app.session_state[key] = value
+    app.switch_page(f"views/{name}.py").run()
+    assert not app.exception, app.exception
+    return app
+
+
+def texts(app: AppTest) -> str:
+    kinds = (app.markdown, app.caption, app.info, app.warning, app.error, app.success)
+    return "\n".join(element.value for kind in kinds for element in kind)
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory) -> Path:
+    """A real run of two iterations, made once."""
+    folder = tmp_path_factory.mktemp("runs")
+    asked = spec.parse({
+        "name": "made by a test", "base": {"epochs": 1}, "retrain": {"epochs": 1}, "control": {"scratch": True},
+        "step": [{"layers": ["conv2", "fc1"], "rule": "fraction", "value": 0.2, "iterations": 2}],
+    })  # fmt: skip
+    made = control.prepare_run(asked, folder)
+    outcome = worker.carry_out(made, log=made / "log.txt")
+    assert outcome["state"] == "finished", outcome
+    return made
+
+
+@pytest.fixture
+def run(finished_run, tmp_path, monkeypatch) -> Path:
+    """A copy of the run in a runs folder of its own, which the pages look at."""
+    copy = tmp_path / "runs" / finished_run.name
+    shutil.copytree(finished_run, copy)
+    monkeypatch.setenv("TRIMCORE_RUNS", str(tmp_path / "runs"))
+    return copy
+
+
+@pytest.fixture
+def no_runs(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("TRIMCORE_RUNS", str(tmp_path / "none"))
+    return tmp_path / "none"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_an_empty_page_says_what_to_do(no_runs, name):
+    app = page(name)
+    assert app.button, "nothing to do on this page"
+    if name in ("run", "compare", "report"):
+        assert "Model" in texts(app)
+    if name == "profile":
+        assert "No profile yet" in texts(app)
+    assert not no_runs.exists(), "looking must not write"
+
+
+def test_model_counts_lenet(no_runs):
+    app = page("model")
+    numbers = {metric.label: metric.value for metric in app.metric}
+    assert numbers == {
+        "Parameters": "431,080", "MACs": "2,293,000", "Trimmable neurons": "570", "Frozen neurons": "10",
+    }  # fmt: skip
+    table = app.dataframe[0].value
+    assert list(table.layer) == ["conv1", "conv2", "fc1", "fc2"]
+    assert table.frozen[3] == "it is an output of the network"
+
+
+def test_model_counts_vgg16_without_building_it(no_runs):
+    app = page("model")
+    app.selectbox[0].set_value("vgg16").run()
+    assert not app.exception
+    assert {m.label: m.value for m in app.metric}["Parameters"] == "134,301,514"  # with ten classes
+
+
+def test_data_that_is_not_there_is_one_line(no_runs, tmp_path, monkeypatch):
+    app = page("model")
+    app.selectbox[1].set_value("imagefolder:PATH").run()
+    app.text_input[0].set_value(str(tmp_path / "nowhere")).run()
+    assert not app.exception
+    assert "nowhere" in app.error[0].value
+
+
+def test_profile_shows_the_recorded_apoz(run):
+    app = page("profile", run=run.name)
+    event = tables.latest(list(runs.read_events(run)), "profiled")[0]
+    every = [value for layer in event["layers"].values() for value in layer["apoz"]]
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Mean APoZ"] == f"{sum(every) / len(every):.1%}"
+    assert shown["Neurons above 90 %"] == f"{sum(v > 0.9 for v in every)} of 570"
+    assert shown["Examples seen"] == "500"
+
+
+def test_profile_threshold_moves_with_the_value(run):
+    app = page("profile", run=run.name)
+    before = app.dataframe[-1].value["would go"].tolist()
+    app.slider[0].set_value(2.0).run()
+    after = app.dataframe[-1].value["would go"].tolist()
+    assert sum(after) < sum(before)
+
+
+def test_plan_preview_is_what_the_cut_leaves(run):
+    app = page("plan", run=run.name, draft={
+        **spec.Spec().model_dump(exclude_none=True),
+        "step": [spec.Step(layers=["conv2", "fc1"], rule="fraction", value=0.2, iterations=2).model_dump()],
+    })  # fmt: skip
+    last = tables.iterations(list(runs.read_events(run))).iloc[-1]
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Parameters"] == f"{last.parameters:,}"
+    assert shown["Compression"] == f"{last.compression:.2f}×"
+
+
+def test_plan_changes_with_each_widget(run):
+    app = page("plan", run=run.name)
+    before = {m.label: m.value for m in app.metric}["Parameters"]
+    steps = app.session_state.draft["step"]
+    app.number_input[0].set_value(steps[0]["iterations"] + 2).run()
+    assert not app.exception
+    assert app.session_state.draft["step"][0]["iterations"] == steps[0]["iterations"]
+    assert {m.label: m.value for m in app.metric}["Parameters"] != before
+
+
+def test_plan_that_removes_nothing_says_so(run):
+    app = page("plan", run=run.name, draft={
+        **spec.Spec().model_dump(exclude_none=True),
+        "step": [spec.Step(layers=["fc1"], rule="absolute", value=1.0).model_dump()],
+    })  # fmt: skip
+    assert "removes nothing" in texts(app)
+
+
+@pytest.mark.parametrize("name", ["run", "report"])
+def test_results_are_those_of_the_run_folder(run, name):
+    app = page(name, run=run.name)
+    last = tables.iterations(list(runs.read_events(run))).iloc[-1]
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Parameters"] == f"{last.parameters:,}"
+    assert shown["Test accuracy"] == f"{last.accuracy_final:.2%}"
+    assert "new weights" in texts(app), "the control is part of an honest report"
+
+
+def test_a_failed_run_says_why(run):
+    (run / "exit.json").write_text('{"state": "failed", "reason": "No space left on device", "code": 1}')
+    app = page("run", run=run.name)
+    assert "No space left on device" in app.error[0].value
+    assert "Resume" in [button.label for button in app.button]
+
+
+def test_a_lost_run_says_so_and_can_be_resumed(run):
+    (run / "exit.json").unlink(missing_ok=True)
+    runs.update_status(run, outcome=None, state="running", launcher=None, supervisor=None, trainer={
+        "pid": 1, "started": 0.0, "host": "elsewhere"})  # fmt: skip
+    app = page("run", run=run.name)
+    assert "lost" in app.error[0].value
+    assert "Resume" in [button.label for button in app.button]
+
+
+def test_a_mistake_in_the_draft_is_one_line_and_starts_nothing(run):
+    app = page("plan", run=run.name, draft={
+        **spec.Spec().model_dump(exclude_none=True),
+        "step": [spec.Step(layers=["fc1"], rule="absolute", value=0.5).model_dump() | {"criterion": "l1"}],
+    })  # fmt: skip
+    assert "absolute" in app.error[0].value
+    assert "\n" not in app.error[0].value
+    assert "launch" not in [button.key for button in app.button]
+
+
+def test_a_parent_that_has_vanished_is_one_line_and_loses_nothing(run):
+    app = page("plan", run=run.name, draft={
+        **spec.Spec().model_dump(exclude_none=True),
+        "step": [spec.Step(layers=["fc1"], rule="fraction", value=0.5).model_dump()],
+    })  # fmt: skip
+    runs.checkpoint_path(run, 0).unlink()
+    app.button(key="launch").click().run()
+    assert not app.exception
+    assert "no iteration 0" in app.error[0].value
+    assert app.session_state.draft["step"][0]["layers"] == ["fc1"]
+    assert runs.list_runs(run.parent) == [run.name]
+
+
+def test_a_link_to_a_run_that_is_not_there(run):
+    app = AppTest.from_file(APP, default_timeout=60)
+    app.query_params["run"] = "../../etc"
+    app.run()
+    assert not app.exception
+    assert "not a run id" in texts(app)
+
+
+def test_compare_lists_the_run(run):
+    app = page("compare", run=run.name)
+    listed = app.dataframe[0].value
+    assert listed.run[0].startswith("made by a test")
+    assert listed.iterations[0] == 2

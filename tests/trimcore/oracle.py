@@ -1,0 +1,85 @@
+"""What surgery is measured against: the full network with the activations of the pruned neurons held at zero."""
+
+import copy
+import random
+
+import torch
+from torch import Tensor, fx, nn
+
+from trimcore.graph import ChannelGraph, trace
+from trimcore.surgery import prune, removed_groups
+
+ROUNDING = 1e-11  # of float64, through many layers, relative to the largest output
+
+
+def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
+    """The model in float64 and evaluation mode, with BatchNorm statistics and biases that are nowhere 0 or 1."""
+    generator = torch.Generator().manual_seed(seed)
+    model = model.double().eval()
+
+    def fill(tensor: Tensor | None, low: float, high: float) -> None:
+        if tensor is not None:
+            tensor.copy_(torch.rand(tensor.shape, generator=generator, dtype=torch.float64) * (high - low) + low)
+
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                fill(module.weight, 0.5, 1.5)
+                fill(module.bias, -0.4, 0.6)
+                fill(module.running_mean, -0.3, 0.3)
+                fill(module.running_var, 0.5, 1.5)
+            elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+                fill(module.bias, -0.2, 0.3)
+    return model
+
+
+def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def masked(graph: ChannelGraph, plan) -> fx.GraphModule:
+    """The traced network with a multiplication behind each counting site: 0 for what the plan removes, else 1."""
+    gone = removed_groups(graph, plan)
+    traced = copy.deepcopy(graph.graph)
+    nodes = {node.name: node for node in traced.nodes}
+    for site in graph.sites:
+        node = nodes[site.node]
+        mask = (~gone[site.groups]).double()
+        with traced.inserting_after(node):
+            held = traced.call_function(hold, (node, mask.tolist(), site.axis))
+        node.replace_all_uses_with(held, lambda user, held=held: user is not held)
+    return fx.GraphModule(graph.model, traced)
+
+
+def hold(x: Tensor, mask: list[float], axis: int) -> Tensor:
+    view = [1] * x.dim()
+    view[axis] = -1
+    return x * torch.tensor(mask, dtype=x.dtype, device=x.device).view(view)
+
+
+def random_plan(graph: ChannelGraph, ratio: float, seed: int, layers: list[str] | None = None) -> dict[str, list[int]]:
+    """About `ratio` of the candidates of each layer, at least one of them, and never a whole layer."""
+    choice = random.Random(seed)
+    plan = {}
+    for name in layers or graph.trimmable():
+        candidates = graph.candidates(name)
+        most = min(len(candidates), graph.layers[name].width - 1)
+        plan[name] = sorted(choice.sample(candidates, max(min(1, most), int(ratio * most))))
+    return plan
+
+
+def gap(a: Tensor, b: Tensor) -> float:
+    """The largest difference, relative to the largest value. Not a number counts as infinitely far."""
+    difference = float((a - b).abs().max() / b.abs().max().clamp(min=1e-300))
+    return difference if difference == difference else float("inf")
+
+
+def check(model: nn.Module, plan, x: Tensor, graph: ChannelGraph | None = None) -> nn.Module:
+    """The pruned network, after comparing it with the masked one; the plan must matter, or the test could not fail."""
+    graph = graph or trace(model, x)
+    small = prune(model, plan, graph=graph)
+    with torch.no_grad():
+        full, held, cut = model(x), masked(graph, plan)(x), small(x)
+    assert gap(cut, held) < ROUNDING
+    assert gap(held, full) > 100 * ROUNDING, "the plan removes only neurons that do not matter"
+    return small

@@ -1,0 +1,269 @@
+"""APoZ against counts by hand and by brute force; and what measuring must leave alone."""
+
+import weakref
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from tests.trimcore.nets import NETS, Net, conv
+from tests.trimcore.oracle import images, randomised
+from trimcore import apoz
+from trimcore.apoz import EXACT_IN_FLOAT32, count_nonzero, profile
+from trimcore.errors import DataError, NotTrimmable, TrimError
+from trimcore.graph import trace
+from trimcore.models import build
+
+
+def batches(x: Tensor, size: int = 16) -> list[tuple[Tensor, Tensor]]:
+    return [(part, torch.zeros(len(part))) for part in x.split(size)]
+
+
+def whole_numbers(model: nn.Module) -> nn.Module:
+    """Small whole weights in float64, so that every activation is exact and many are exactly zero."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in model.double().parameters():
+            p.copy_(torch.randint(-2, 3, p.shape, generator=generator))
+    return model
+
+
+def digits(count: int) -> Tensor:
+    return torch.randint(-1, 2, (count, 1, 28, 28), generator=torch.Generator().manual_seed(1)).double()
+
+
+def test_by_hand():
+    model = Net(lambda m, x: m.out(m.relu(m.conv(x))), conv=nn.Conv2d(1, 3, 1), relu=nn.ReLU(), out=nn.Conv2d(3, 1, 1))
+    with torch.no_grad():
+        model.conv.weight.copy_(torch.tensor([1.0, -1, 0]).view(3, 1, 1, 1))
+        model.conv.bias.copy_(torch.tensor([0.0, 0, 1]))
+    x = torch.tensor([[[[1.0, 0], [-1, 2]]], [[[0.0, 0], [3, -4]]]])
+    found = profile(model, [x])["conv"]
+    assert found.zeros.tolist() == [5, 6, 0]  # x <= 0; x >= 0; never
+    assert found.totals.tolist() == [8, 8, 8]
+    assert found.apoz.tolist() == [5 / 8, 6 / 8, 0]
+    assert (found.zeros.dtype, found.apoz.dtype, found.width) == (torch.int64, torch.float64, 3)
+
+
+def test_the_definition_on_lenet_whatever_the_batches():
+    model, x = whole_numbers(build("lenet5")), digits(100)
+    expected = {}
+    for layer, relu in {"conv1": "relu1", "conv2": "relu2", "fc1": "relu3"}.items():
+        model.get_submodule(relu).register_forward_hook(
+            lambda m, i, y, layer=layer: expected.update({layer: (y.numpy() == 0).reshape(*y.shape[:2], -1)})
+        )
+    with torch.no_grad():
+        model(x)
+    wanted = dict(expected)
+    for size in (1, 7, 64, 100):
+        found = profile(model, batches(x, size))
+        assert found.examples == 100
+        assert list(found.layers) == list(wanted)
+        for layer, zero in wanted.items():  # (N, width, M)
+            assert found[layer].zeros.tolist() == zero.sum((0, 2)).tolist()
+            assert set(found[layer].totals.tolist()) == {zero.shape[0] * zero.shape[2]}
+            np.testing.assert_array_equal(found[layer].apoz.numpy(), zero.mean((0, 2)))
+            assert 0 < zero.mean() < 1
+    assert found["fc1"].width == 500  # averaged over examples, not over neurons
+    assert set(found["fc1"].totals.tolist()) == {100}
+
+
+# For each layer: which calls of the ReLU module show its neurons, and at which channels.
+SEEN = {
+    "conv_norm_relu": {"conv1": [(0, slice(8))], "conv2": [(1, slice(6))]},
+    "residual": {"stem": [(0, slice(6)), (2, slice(6))], "conv1": [(1, slice(5))], "conv3": [(3, slice(8))]},
+    "dense": {
+        "conv0": [(call, slice(6)) for call in range(4)],
+        "conv1": [(2, slice(6, 9)), (3, slice(6, 9))],
+        "conv2": [(3, slice(9, 12))],
+    },
+    "squeeze_excitation": {"conv1": [(0, slice(6))], "squeeze": [(1, slice(4))]},
+    "depthwise": {"conv1": [(0, slice(6)), (1, slice(0, 12, 2)), (1, slice(1, 12, 2))]},
+    "used_twice": {"first": [(call, slice(6)) for call in range(3)]},
+}
+
+
+def shown(model: Net, x: Tensor) -> list[Tensor]:
+    """What the ReLU module gives, call by call."""
+    calls: list[Tensor] = []
+    hook = model.relu.register_forward_hook(lambda m, i, y: calls.append(y.clone()))
+    with torch.no_grad():
+        model(x)
+    hook.remove()
+    return calls
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_zeros_are_counted_after_the_activation_over_all_of_them(name):
+    torch.manual_seed(0)
+    model, x = randomised(NETS[name]()), images(20, 3, 8, 8)
+    calls = shown(model, x)
+    found = profile(model, batches(x, 7))
+    assert list(found.layers) == list(SEEN[name])
+    for layer, places in SEEN[name].items():
+        zeros = sum((calls[call][:, where] == 0).sum((0, 2, 3)) for call, where in places)
+        totals = sum(20 * calls[call][0, 0].numel() for call, _ in places)
+        assert found[layer].zeros.tolist() == zeros.tolist()
+        assert found[layer].totals.tolist() == [totals] * len(zeros)
+        assert 0 < int(zeros.sum()) < totals * len(zeros)
+
+
+def test_not_after_the_convolution():
+    torch.manual_seed(0)
+    model, x = randomised(NETS["conv_norm_relu"]()), images(20, 3, 8, 8)
+    with torch.no_grad():
+        before_norm = (model.conv1(x) <= 0).double().mean((0, 2, 3))
+    assert (profile(model, [x])["conv1"].apoz - before_norm).abs().mean() > 0.1
+
+
+def test_functional_activations():
+    torch.manual_seed(0)
+    model, x = randomised(NETS["functional"]()).train(), images(20, 3, 8, 8)
+    with torch.no_grad():
+        one = torch.relu(model.conv1(x))
+        two = torch.relu(model.conv2(nn.functional.max_pool2d(one, 2)))
+    found = profile(model, batches(x, 6))  # without dropout, although the model is in training mode
+    assert found["conv1"].zeros.tolist() == (one == 0).sum((0, 2, 3)).tolist()
+    assert found["conv2"].zeros.tolist() == (two == 0).sum((0, 2, 3)).tolist()
+    assert found["fc1"].zeros.tolist() == [0] * 9  # tanh
+
+
+def test_mean_activation():
+    torch.manual_seed(0)
+    model, x = randomised(NETS["residual"]()), images(20, 3, 8, 8)
+    calls = shown(model, x)
+    found = profile(model, batches(x, 7), mean_activation=True)
+    torch.testing.assert_close(found["stem"].mean_activation, (calls[0] + calls[2]).mean((0, 2, 3)) / 2)
+    torch.testing.assert_close(found["conv3"].mean_activation, calls[3].mean((0, 2, 3)))
+    assert profile(model, [x])["stem"].mean_activation is None
+
+
+def test_candidates_are_those_of_the_graph():
+    torch.manual_seed(0)
+    model = randomised(NETS["partly_frozen"]())
+    assert {name: layer.candidates for name, layer in profile(model, [images(2, 3, 8, 8)]).layers.items()} == {
+        "conv2": (0, 1, 2, 3)
+    }
+
+
+# --- exact
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(1, 6), min_size=2, max_size=4), st.integers(1, 3), st.integers(2, 40), st.integers(0, 10**6)
+)
+def test_counting_in_pieces_is_counting(shape, axis, limit, seed):
+    axis = min(axis, len(shape) - 1)
+    x = torch.randint(-1, 2, shape, generator=torch.Generator().manual_seed(seed)) * torch.tensor(1e-40)
+    expected = np.count_nonzero(x.numpy(), axis=tuple(d for d in range(len(shape)) if d != axis))
+    with mock.patch.object(apoz, "EXACT_IN_FLOAT32", limit):
+        found, total = count_nonzero(x, axis)
+    assert found.tolist() == expected.tolist()
+    assert total == x.numel() // shape[axis]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4097, 4097), (3, 1, 2400, 2400)])
+def test_counts_beyond_2_to_24_are_exact(shape):
+    x = torch.ones(shape, dtype=torch.int8).expand(shape)
+    found, total = count_nonzero(x, 1)
+    assert total == x.numel() > EXACT_IN_FLOAT32
+    assert int(found) == total
+
+
+def test_negative_zero_is_zero_and_infinity_is_not():
+    assert count_nonzero(torch.tensor([[0.0, -0.0, torch.inf, -1, 1e-45]]), 1)[0].tolist() == [0, 0, 1, 1, 1]
+
+
+# --- what is left alone
+
+
+def picture(model: nn.Module):
+    return (
+        {key: value.clone() for key, value in model.state_dict().items()},
+        [(m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()],
+        [(id(p), p.requires_grad, p.grad) for p in model.parameters()],
+    )
+
+
+def breaking(x: Tensor):
+    yield x
+    raise OSError("the disk is gone")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_measuring_changes_nothing(broken):
+    torch.manual_seed(0)
+    model, x = randomised(NETS["residual"]()).train(), images(8, 3, 8, 8)
+    model.norm1.eval()
+    calls = []
+    model.stem.register_forward_hook(lambda m, i, y: calls.append((len(y), m.training)))
+    before = picture(model)
+    if broken:
+        with pytest.raises(OSError, match="the disk is gone"):
+            profile(model, breaking(x))
+    else:
+        profile(model, [x])
+    after = picture(model)
+    assert calls == [(8, False)]  # one pass, in evaluation mode
+    assert before[1:] == after[1:]
+    assert before[0].keys() == after[0].keys()
+    assert all(torch.equal(value, after[0][key]) for key, value in before[0].items())
+    assert model(x).requires_grad
+
+
+def test_no_activation_is_kept():
+    torch.manual_seed(0)
+    model, x = randomised(NETS["branches"]()), images(12, 3, 8, 8)
+    alive: list[weakref.ref] = []
+    for module in model.children():
+        module.register_forward_hook(lambda m, i, y: alive.append(weakref.ref(y)))
+    seen = []
+    profile(model, batches(x, 4), progress=lambda _: seen.append(sum(ref() is not None for ref in alive)))
+    assert seen == [0, 0, 0]
+    assert len(alive) == 3 * 9
+
+
+# --- loaders
+
+
+def test_progress_tells_the_running_number():
+    numbers = []
+    profile(build("lenet5"), batches(torch.zeros(10, 1, 28, 28), 4), progress=numbers.append)
+    assert numbers == [4, 8, 10]
+
+
+def test_batches_may_be_bare_or_in_tuples_or_lists():
+    model, x = whole_numbers(build("lenet5")), digits(6)
+    results = [profile(model, loader)["conv2"].zeros for loader in ([x], [(x, 0)], [[x, 0, 1]], iter([x[:1], x[1:]]))]
+    assert all(torch.equal(result, results[0]) for result in results)
+
+
+def test_a_given_graph_is_not_traced_again(monkeypatch):
+    model, x = whole_numbers(build("lenet5")), digits(6)
+    graph, wanted = trace(model, x), profile(model, [x])
+    monkeypatch.setattr(apoz, "trace", None)
+    assert torch.equal(profile(model, [x], graph=graph)["fc1"].zeros, wanted["fc1"].zeros)
+
+
+def test_an_empty_loader_is_refused():
+    with pytest.raises(DataError, match="the loader is empty"):
+        profile(build("lenet5"), [])
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "fc1"])
+def test_nan_names_the_layer(layer):
+    model = build("lenet5")
+    with torch.no_grad():
+        model.get_submodule(layer).bias[3] = torch.nan
+    with pytest.raises(TrimError, match=f"activations after layer '{layer}' are not numbers"):
+        profile(model, [torch.zeros(2, 1, 28, 28)])
+
+
+def test_an_untraceable_network_is_refused():
+    with pytest.raises(NotTrimmable, match="cannot be traced"):
+        profile(Net(lambda m, x: m.conv(x) if x.sum() > 0 else x, conv=conv(3, 3)), [images(2, 3, 8, 8)])

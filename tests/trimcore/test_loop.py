@@ -1,0 +1,402 @@
+"""The loop: its events in order, its rows by hand, its choices against oracles, and its going on after a stop."""
+
+import copy
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from trimcore import checkpoint, models, runs, tables
+from trimcore.batches import Batches
+from trimcore.checkpoint import Checkpoint
+from trimcore.data import load as load_data
+from trimcore.errors import SpecError
+from trimcore.loop import trim
+from trimcore.train import derive_seed
+
+TIMES = ("seconds", "latency_ms", "images_per_second", "time", "resumed")
+UNTRAINED = {"base": {"epochs": 0}, "retrain": {"epochs": 0}}
+
+
+def carry_out(spec, **where) -> tuple[list[dict], list[tuple[int, dict]], dict[int, Checkpoint]]:
+    """The recorded events, the snapshots with the number of events before them, the checkpoint of each iteration."""
+    events, snapshots, made = [], [], {}
+    for event in trim(spec, **where):
+        if event.recorded:
+            events.append({"kind": event.kind, **event.data})
+        if event.payload:
+            content = event.payload()
+            if event.kind == "iteration":
+                made[event.data["iteration"]], content = content
+            snapshots.append((len(events), content))
+    return events, snapshots, made
+
+
+def of_kind(events: list[dict], kind: str) -> list[dict]:
+    return [event for event in events if event["kind"] == kind]
+
+
+def cuts(events: list[dict], layer: str) -> list[list[int]]:
+    """For each iteration the neurons of a layer that went, by their index in the base model."""
+    return [event["layers"][layer]["original"] for event in of_kind(events, "pruned")]
+
+
+def step(*layers: str, rule: str = "count", value: float = 3, **more) -> dict:
+    return {"layers": list(layers), "rule": rule, "value": value, **more}
+
+
+def timeless(events: list[dict]) -> list[dict]:
+    return [{key: value for key, value in event.items() if key not in TIMES} for event in events]
+
+
+def timeless_csvs(events: list[dict]) -> dict[str, str]:
+    return tables.csv_texts([{**event, **{k: 0 for k in TIMES if k in event}} for event in events])
+
+
+@pytest.fixture(scope="module")
+def story(tiny):
+    return carry_out(tiny)
+
+
+# --- what happens, and in which order ---
+
+
+def test_events_of_two_steps_in_order(make_spec):
+    spec = make_spec(step=[step("conv2"), step("conv1", "fc1")], retrain={"epochs": 2}, control={"scratch": True})
+    events, _, _ = carry_out(spec)
+    iteration = ["pruned", "initial", "epoch", "epoch", "profiled", "iteration"]
+    base = ["started", "epoch", "epoch", "profiled", "iteration"]
+    assert [e["kind"] for e in events] == [*base, *iteration, *iteration, *["epoch"] * 6, "control", "ended"]
+    assert [(e["phase"], e["iteration"], e["epoch"], e["epochs"]) for e in of_kind(events, "epoch")] == [
+        ("base", 0, 1, 2), ("base", 0, 2, 2), ("retrain", 1, 1, 2), ("retrain", 1, 2, 2),
+        ("retrain", 2, 1, 2), ("retrain", 2, 2, 2), *[("control", 2, epoch, 6) for epoch in range(1, 7)],
+    ]  # fmt: skip
+    assert [e["step"] for e in of_kind(events, "pruned")] == [0, 1]
+    assert [len(e["layers"]) for e in of_kind(events, "pruned")] == [1, 2]
+    assert events[-1] == {"kind": "ended", "reason": "all steps are done", "result": 2}
+
+
+def test_the_start_says_what_there_is(story, pictures):
+    assert timeless(story[0])[0].items() >= {
+        "model": "lenet5", "data": f"imagefolder:{pictures}", "seed": 3, "iterations": 2, "epochs": 2 + 2 * 1,
+        "splits": {"train": 160, "validation": 20, "test": 20}, "image": [3, 16, 16],
+        "classes": ["quarter0", "quarter1", "quarter2", "quarter3"], "parameters": 54_074, "macs": 343_000,
+    }.items()  # fmt: skip
+
+
+def test_rows_by_hand(story):
+    """LeNet-5 on 3x16x16: conv1 gives 12x12, conv2 2x2, so that fc1 sees one position a channel."""
+    rows = of_kind(story[0], "iteration")
+    assert [row["widths"] for row in rows] == [
+        {"conv1": 20, "conv2": conv2, "fc1": fc1, "fc2": 4} for conv2, fc1 in ((50, 500), (35, 350), (25, 245))
+    ]
+    parameters = [
+        20 * 75 + 20 + conv2 * 20 * 25 + conv2 + fc1 * conv2 + fc1 + 4 * fc1 + 4
+        for conv2, fc1 in ((50, 500), (35, 350), (25, 245))
+    ]
+    macs = [144 * 20 * 75 + 4 * c * 500 + c * f + 4 * f for c, f in ((50, 500), (35, 350), (25, 245))]
+    assert (parameters[2], macs[2]) == (21_399, 273_105)
+    assert [row["parameters"] for row in rows] == parameters
+    assert [row["macs"] for row in rows] == macs
+    assert [row["compression"] for row in rows] == pytest.approx([1, 54_074 / 33_059, 54_074 / 21_399])
+    assert [row["macs_ratio"] for row in rows] == pytest.approx([1, 343_000 / 299_650, 343_000 / 273_105])
+    assert [row["layers_trimmed"] for row in rows] == [[], ["conv2", "fc1"], ["conv2", "fc1"]]
+    assert all(row["nonzero_parameters"] <= row["parameters"] for row in rows)
+
+
+def test_only_the_base_has_no_initial_accuracy(story):
+    events = story[0]
+    initial = [None, *[event["accuracy"] for event in of_kind(events, "initial")]]
+    assert [row["accuracy_initial"] for row in of_kind(events, "iteration")] == initial
+    assert None not in initial[1:]
+
+
+def test_accuracies_are_those_of_the_checkpoints(story, tiny):
+    """The row says what the saved network really does, on the split that it names."""
+    from trimcore.train import evaluate
+
+    data = load_data(tiny.data, image_size=16)
+    for row in of_kind(story[0], "iteration"):
+        network = story[2][row["iteration"]].build()
+        test = evaluate(network, data.test, data, torch.device("cpu"))
+        assert (row["accuracy_final"], row["loss_final"]) == (test.accuracy, pytest.approx(test.loss, rel=1e-4))
+        assert row["validation_accuracy"] == evaluate(network, data.validation, data, torch.device("cpu")).accuracy
+
+
+def test_progress_grows_to_one(make_spec):
+    spec = make_spec(control={"scratch": True})
+    fractions = [event.data["fraction"] for event in trim(spec) if event.kind == "progress"]
+    assert len(fractions) == 8 * 5  # 2 + 1 + 1 epochs and as many for the control, five batches each
+    assert fractions == pytest.approx([(i + 1) / 40 for i in range(40)])
+
+
+def test_without_steps_the_base_is_trained_and_profiled(make_spec):
+    events, _, _ = carry_out(make_spec(step=[], profile={"examples": 5}))
+    assert [e["kind"] for e in events] == ["started", "epoch", "epoch", "profiled", "iteration", "ended"]
+    assert (events[3]["examples"], events[-1]["result"]) == (5, 0)
+    assert events[-1]["reason"] == "the base network is trained and profiled"
+
+
+def test_a_step_that_finds_nothing_is_passed_over_with_a_note(make_spec):
+    nothing = step("conv2", rule="absolute", value=1.0, iterations=3)
+    events, _, _ = carry_out(make_spec(step=[nothing, step("fc1", rule="keep", value=90, iterations=5), step("conv1")]))
+    assert [e["text"] for e in of_kind(events, "note")] == [
+        "step 1: nothing more to remove after iteration 0",
+        "step 2: nothing more to remove after iteration 1",
+    ]
+    assert [(e["iteration"], e["step"]) for e in of_kind(events, "pruned")] == [(1, 1), (2, 2)]
+    assert of_kind(events, "iteration")[-1]["widths"] == {"conv1": 17, "conv2": 50, "fc1": 90, "fc2": 4}
+
+
+def test_all_layers_and_a_rule_of_its_own_for_one(make_spec):
+    own = {"fc1": {"rule": "keep", "value": 7}}
+    events, _, _ = carry_out(make_spec(step=[step("all", layer=own)], **UNTRAINED))
+    assert of_kind(events, "iteration")[1]["widths"] == {"conv1": 17, "conv2": 47, "fc1": 7, "fc2": 4}
+    assert {n: (d["rule"], d["value"]) for n, d in of_kind(events, "pruned")[0]["layers"].items()} == {
+        "conv1": ("count", 3), "conv2": ("count", 3), "fc1": ("keep", 7),
+    }  # fmt: skip
+
+
+# --- who goes ---
+
+
+def test_cuts_follow_the_neurons_of_the_base_model(make_spec):
+    """Untrained and with only conv2 cut, its APoZ never changes: the order of leaving is one fixed ranking."""
+    events, _, _ = carry_out(make_spec(step=[step("conv2", iterations=3)], **UNTRAINED))
+    apoz = of_kind(events, "profiled")[0]["layers"]["conv2"]["apoz"]
+    ranking = sorted(range(50), key=lambda i: (-apoz[i], i))
+    assert cuts(events, "conv2") == [sorted(ranking[k : k + 3]) for k in (0, 3, 6)]
+    spared, extra = ranking[:2], ranking[-1]
+    asked = step("conv2", iterations=3, never_cut={"conv2": spared}, also_cut={"conv2": [extra]})
+    events, _, _ = carry_out(make_spec(step=[asked], **UNTRAINED))
+    assert cuts(events, "conv2") == [sorted([ranking[2], extra]), [ranking[3]], [ranking[4]]]
+
+
+def test_a_neuron_keeps_its_number_and_its_weights(make_spec):
+    spec = make_spec(step=[step("conv1", "conv2", "fc1", iterations=3)], **UNTRAINED)
+    events, _, made = carry_out(spec)
+    for profiled in of_kind(events, "profiled"):
+        state, iteration = made[profiled["iteration"]].state, profiled["iteration"]
+        conv1, conv2, fc1 = (profiled["layers"][name]["original"] for name in ("conv1", "conv2", "fc1"))
+        assert (len(conv1), len(conv2), len(fc1)) == (20 - 3 * iteration, 50 - 3 * iteration, 500 - 3 * iteration)
+        base = made[0].state
+        assert torch.equal(state["conv1.weight"], base["conv1.weight"][conv1])
+        assert torch.equal(state["conv2.weight"], base["conv2.weight"][conv2][:, conv1])
+        assert torch.equal(state["fc1.weight"], base["fc1.weight"][fc1][:, conv2])
+        assert torch.equal(state["fc2.weight"], base["fc2.weight"][:, fc1])
+        assert torch.equal(state["fc2.bias"], base["fc2.bias"])
+
+
+def chosen_by(criterion: str, make_spec, **more) -> tuple[list[dict], Checkpoint]:
+    spec = make_spec(step=[step("conv2", "fc1", value=10, criterion=criterion, iterations=2)], **more)
+    events, _, made = carry_out(spec)
+    return events, made[0]
+
+
+def lowest(scores: torch.Tensor, count: int = 10) -> list[int]:
+    return sorted(scores.argsort(stable=True)[:count].tolist())
+
+
+def test_l1_takes_those_with_the_smallest_weights(make_spec):
+    events, base = chosen_by("l1", make_spec)
+    for layer in ("conv2", "fc1"):
+        assert cuts(events, layer)[0] == lowest(base.state[f"{layer}.weight"].double().abs().flatten(1).sum(1))
+
+
+def test_mean_activation_takes_the_faintest(make_spec):
+    events, base = chosen_by("mean-activation", make_spec)
+    network, seen = base.build().eval(), {}
+    network.relu2.register_forward_hook(lambda m, x, y: seen.update(conv2=y.double().mean((0, 2, 3))))
+    network.relu3.register_forward_hook(lambda m, x, y: seen.update(fc1=y.double().mean(0)))
+    data = load_data(make_spec().data, image_size=16)
+    for x, _ in Batches(data.validation, data, 500, "cpu"):
+        network(x)
+    assert {layer: cuts(events, layer)[0] for layer in seen} == {layer: lowest(seen[layer]) for layer in seen}
+
+
+def test_random_takes_others_with_each_seed_and_iteration(make_spec):
+    first, again, other = (cuts(chosen_by("random", make_spec, seed=seed)[0], "fc1") for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert [len(cut) for cut in first] == [10, 10]
+    assert not set(first[0]) & set(first[1])
+
+
+# --- when it ends, and the control ---
+
+
+@pytest.fixture(scope="module")
+def falling(make_spec):
+    """A mild cut, then one neuron a layer: the limit lies between their validation accuracies."""
+    steps = [step("fc1", value=20), step("all", rule="keep", value=1)]
+    free = make_spec(step=steps, control={"scratch": True}, base={"epochs": 8})
+    mild, hard = [row["validation_accuracy"] for row in of_kind(carry_out(free)[0], "iteration")][1:]
+    assert hard < mild
+    return free.model_copy(update={"stop": free.stop.model_copy(update={"min_accuracy": (mild + hard) / 2})})
+
+
+def test_below_the_limit_the_iteration_before_is_the_result(falling):
+    events, _, _ = carry_out(falling)
+    assert (events[-1]["kind"], events[-1]["result"]) == ("ended", 1)
+    assert "iteration 2, below min_accuracy" in events[-1]["reason"]
+    assert len(of_kind(events, "iteration")) == 3  # the one that fell is shown too
+    control = of_kind(events, "control")[0]
+    assert control["parameters"] == of_kind(events, "iteration")[1]["parameters"]
+    assert control["epochs"] == 8 + 1  # what the result has had, without the retraining that did not help
+
+
+def test_the_base_itself_never_ends_the_run(make_spec):
+    events, _, _ = carry_out(make_spec(stop={"min_accuracy": 1.0}))
+    assert [e["iteration"] for e in of_kind(events, "iteration")] == [0, 1]
+    assert events[-1]["result"] == 0
+
+
+def test_the_control_has_the_final_widths_and_new_weights(make_spec):
+    """At a rate of nothing, the control stays what it begins as: the builder's weights from its own seed."""
+    still = {"epochs": 1, "lr": 1e-30, "momentum": 0, "weight_decay": 0}
+    events, snapshots, made = carry_out(make_spec(base=still, retrain=still, control={"scratch": True}))
+    control = snapshots[-1][1]["checkpoint"]
+    assert control["widths"] == made[2].widths
+    assert of_kind(events, "control")[0]["parameters"] == of_kind(events, "iteration")[2]["parameters"]
+    torch.manual_seed(derive_seed(3, "control"))
+    fresh = models.renew("lenet5", made[2].build()).state_dict()
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in control["state"].items())
+    assert not torch.equal(control["state"]["conv1.weight"], made[2].state["conv1.weight"])
+
+
+# --- refused before anything is trained ---
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (step("conv9"), "conv9.*trimmable are conv1, conv2, fc1"),
+        (step("fc2"), "fc2.*output of the network"),
+        (step("all", layer={"fc9": {}}), "fc9"),
+        (step("all", also_cut={"fc2": [1]}), "fc2"),
+        (step("conv1", also_cut={"conv1": [3, 20]}), "conv1.*0 to 19.*20"),
+        (step("conv1", never_cut={"conv1": [99]}), "conv1.*0 to 19.*99"),
+    ],
+)
+def test_layers_and_neurons_that_are_not_there(make_spec, asked, message):
+    with pytest.raises(SpecError, match=f"step 2.*{message}") as error:
+        next(trim(make_spec(step=[step("conv1"), asked])))
+    assert "\n" not in str(error.value)
+
+
+def test_a_plan_that_would_empty_a_layer_leaves_its_most_active_neuron(make_spec):
+    everything = step("conv1", "fc1", value=0, also_cut={"conv1": list(range(20))})
+    events, _, _ = carry_out(make_spec(step=[everything], **UNTRAINED))
+    apoz = of_kind(events, "profiled")[0]["layers"]["conv1"]["apoz"]
+    stays = min(range(20), key=lambda i: (apoz[i], -i))
+    assert cuts(events, "conv1") == [[i for i in range(20) if i != stays]]
+
+
+# --- the test split ---
+
+
+def test_the_test_split_decides_nothing(falling):
+    data = load_data(falling.data, image_size=16)
+    wrong = replace(data, test=replace(data.test, labels=(data.test.labels + 1) % 4))
+    honest, misled = carry_out(falling, data=data)[0], carry_out(falling, data=wrong)[0]
+    assert [r["accuracy_final"] for r in of_kind(honest, "iteration")] != [
+        r["accuracy_final"] for r in of_kind(misled, "iteration")
+    ]
+    for kind in ("pruned", "profiled", "epoch", "ended"):
+        assert timeless(of_kind(honest, kind)) == timeless(of_kind(misled, kind))
+
+
+# --- resumed, and branched ---
+
+
+@pytest.fixture
+def noisy_model(monkeypatch):
+    """A network with everything that carries hidden state: BatchNorm's buffers and dropout's random numbers."""
+    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+
+    @models.register("noisy", "for a test")
+    def noisy(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+        conv = [nn.Conv2d(in_channels, 12, 5, stride=2), nn.BatchNorm2d(12), nn.ReLU(), nn.Dropout(0.3)]
+        return nn.Sequential(*conv, nn.Flatten(), nn.Linear(12 * 36, 20), nn.ReLU(), nn.Linear(20, num_classes))
+
+
+def assert_goes_on_the_same(spec, through_file: bool = True, every: int = 1) -> int:
+    whole, snapshots, made = carry_out(spec)
+    for count, snapshot in snapshots[::every]:
+        if through_file:
+            buffer = io.BytesIO()
+            torch.save(snapshot, buffer)
+            snapshot = torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+        events, later, made_again = carry_out(spec, resume=snapshot)
+        assert timeless(events[-1:]) == timeless(whole[-1:])
+        assert timeless(of_kind(events, "control")) == timeless(of_kind(whole, "control"))
+        assert timeless_csvs(whole[:count] + events) == timeless_csvs(whole)
+        assert tables.epochs(timeless(whole[:count] + events)).equals(tables.epochs(timeless(whole)))
+        for iteration, again in made_again.items():
+            assert all(torch.equal(t, made[iteration].state[name]) for name, t in again.state.items())
+        last, expected = (later or [(0, snapshot)])[-1][1], snapshots[-1][1]
+        assert last["checkpoint"]["state"].keys() == expected["checkpoint"]["state"].keys()
+        assert all(torch.equal(t, expected["checkpoint"]["state"][n]) for n, t in last["checkpoint"]["state"].items())
+    return len(snapshots)
+
+
+def test_resumed_from_any_snapshot_it_ends_the_same_to_the_bit(make_spec, noisy_model):
+    steps = [step("0", "5", rule="fraction", value=0.2, iterations=2), step("5", criterion="random", value=2)]
+    retrain = {"epochs": 2, "augment": "shift+flip"}
+    spec = make_spec(model="noisy", step=steps, retrain=retrain, control={"scratch": True}, base={"epochs": 2})
+    assert assert_goes_on_the_same(spec) == 2 + 1 + 3 * (1 + 2 + 1) + 8
+
+
+def test_resumed_before_the_accuracy_falls_the_control_is_the_same(falling):
+    assert_goes_on_the_same(falling, every=3)
+
+
+def test_a_snapshot_in_memory_is_not_changed_by_what_follows(make_spec, noisy_model):
+    spec = make_spec(model="noisy", step=[step("0", "5")], retrain={"epochs": 2})
+    assert_goes_on_the_same(spec, through_file=False)
+    whole, snapshots, _ = carry_out(spec)
+    middle = snapshots[0][1]
+    first = carry_out(spec, resume=middle)[0]
+    assert timeless(first) == timeless(carry_out(spec, resume=middle)[0])
+
+
+def test_a_branch_begins_with_its_parents_weights_and_numbers(story, make_spec, tmp_path):
+    events, _, made = story
+    (tmp_path / "mother" / "checkpoints").mkdir(parents=True)
+    checkpoint.save(made[1], runs.checkpoint_path(tmp_path / "mother", 1))
+    asked = step("conv2", "fc1", rule="fraction", value=0.3)
+    spec = make_spec(step=[asked], parent={"run": "mother", "iteration": 1})
+    branch, _, from_here = carry_out(spec, runs=tmp_path)
+    assert not [e for e in of_kind(branch, "epoch") if e["phase"] == "base"]
+    assert all(torch.equal(tensor, made[1].state[name]) for name, tensor in from_here[0].state.items())
+    row, parents = of_kind(branch, "iteration")[0], of_kind(events, "iteration")[1]
+    same = ("parameters", "compression", "macs", "macs_ratio", "widths", "accuracy_final", "validation_accuracy")
+    assert {key: row[key] for key in same} == {key: parents[key] for key in same}
+    assert row["compression"] == pytest.approx(54_074 / 33_059)
+    assert timeless(of_kind(branch, "profiled"))[0]["layers"] == of_kind(events, "profiled")[1]["layers"]
+    assert cuts(branch, "fc1")[0] == cuts(events, "fc1")[1]  # the same cut as the parent's next one, same numbers
+
+
+def test_a_branch_of_other_data_is_refused(story, make_spec, tmp_path):
+    (tmp_path / "mother" / "checkpoints").mkdir(parents=True)
+    checkpoint.save(story[2][0], runs.checkpoint_path(tmp_path / "mother", 0))
+    with pytest.raises(SpecError, match="iteration 0 of mother is a lenet5 for other data"):
+        next(trim(make_spec(parent={"run": "mother"}, image_size=20), runs=tmp_path))
+    with pytest.raises(SpecError, match="needs the runs folder"):
+        next(trim(make_spec(parent={"run": "mother"})))
+
+
+def test_weights_from_a_file_are_not_trained_again(story, make_spec, tmp_path):
+    made = copy.copy(story[2][2])
+    torch.save(made.build().state_dict(), tmp_path / "weights.pt")
+    checkpoint.save(made, tmp_path / "iteration.pt")
+    plain, _, _ = carry_out(make_spec(step=[], base={"weights": str(tmp_path / "weights.pt")}))
+    own, _, _ = carry_out(make_spec(step=[], base={"weights": str(tmp_path / "iteration.pt")}))
+    assert not of_kind(plain, "epoch")
+    for events, compression in ((plain, 1.0), (own, 54_074 / 21_399)):  # only our own file knows what the base was
+        row = of_kind(events, "iteration")[0]
+        assert (row["parameters"], row["compression"]) == (21_399, pytest.approx(compression))
+        assert row["accuracy_final"] == of_kind(story[0], "iteration")[2]["accuracy_final"]
+    assert of_kind(own, "profiled")[0]["layers"]["fc1"]["original"] == made.origins["fc1"]

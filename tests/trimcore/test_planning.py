@@ -1,0 +1,209 @@
+"""Rules against numbers by hand and against their definitions; plans and what may be changed in them."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimcore.apoz import LayerProfile, Profile
+from trimcore.errors import SpecError
+from trimcore.planning import (
+    RULES,
+    Absolute,
+    Count,
+    Fraction,
+    Keep,
+    LayerPlan,
+    MeanPlusStd,
+    Plan,
+    choose,
+    make_rule,
+    plan,
+    rule_name,
+)  # fmt: skip
+
+SCORES = torch.tensor([0.5, 0.9, 0.1, 0.9, 0.6], dtype=torch.float64)
+# mean 0.6, variance (0.01 + 0.09 + 0.25 + 0.09 + 0) / 5 = 0.088, standard deviation 0.2966
+
+BY_HAND = [
+    (MeanPlusStd(1.0), [1, 3], 0.6 + math.sqrt(0.088)),
+    (MeanPlusStd(2.0), [], 0.6 + 2 * math.sqrt(0.088)),
+    (MeanPlusStd(-0.5), [0, 1, 3, 4], 0.6 - math.sqrt(0.088) / 2),
+    (Absolute(0.5), [1, 3, 4], 0.5),  # 0.5 itself is not above
+    (Absolute(0.9), [], 0.9),
+    (Absolute(0.0), [0, 1, 3, 4], 0.0),  # all are above: the lowest is spared
+    (Fraction(0.2), [1], None),  # of equals the lower index goes
+    (Fraction(0.59), [1, 3], None),  # 2.95: two
+    (Fraction(0.6), [1, 3, 4], None),  # 0.6 * 5 is three, whatever floating point says
+    (Fraction(1.0), [0, 1, 3, 4], None),
+    (Fraction(0.0), [], None),
+    (Count(0), [], None),
+    (Count(3), [1, 3, 4], None),
+    (Count(99), [0, 1, 3, 4], None),
+    (Keep(1), [0, 1, 3, 4], None),
+    (Keep(3), [1, 3], None),
+    (Keep(5), [], None),
+    (Keep(9), [], None),
+]
+
+
+@pytest.mark.parametrize(("rule", "cut", "threshold"), BY_HAND, ids=[str(case[0]) for case in BY_HAND])
+def test_by_hand(rule, cut, threshold):
+    found, limit = choose(SCORES, rule)
+    assert found == cut
+    assert limit == (None if threshold is None else pytest.approx(threshold, abs=1e-12))
+
+
+def test_among_equals_the_lower_index_goes_and_the_last_stays():
+    assert choose(torch.full((4,), 0.7), Absolute(0.5)) == ([0, 1, 2], 0.5)
+    assert choose(torch.full((4,), 0.7), Count(2)) == ([0, 1], None)
+    assert choose(torch.tensor([1.0]), Absolute(0.0))[0] == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_does_not_put_a_score_above_the_mean(dtype):
+    for k in range(1001):
+        equal = torch.full((3 + k % 50,), k / 1000, dtype=dtype)
+        assert choose(equal, MeanPlusStd(0.0))[0] == []
+        assert choose(equal * 1e6, MeanPlusStd(0.0))[0] == []
+        assert choose(torch.tensor([k / 1000, 1 / 3], dtype=dtype), MeanPlusStd(1.0))[0] == []  # the higher one itself
+
+
+def test_only_candidates_go():
+    assert choose(SCORES, Count(2), candidates=[0, 2, 3]) == ([0, 3], None)
+    assert choose(SCORES, MeanPlusStd(1.0), candidates=(4, 3))[0] == [3]  # the threshold is of the whole layer
+    assert choose(SCORES, Count(9), candidates=[0, 2]) == ([0, 2], None)  # three that may not go stay anyway
+    assert choose(SCORES, Absolute(0.0), candidates=[]) == ([], 0.0)
+
+
+scores = st.lists(st.floats(0, 1), min_size=1, max_size=30).map(lambda s: torch.tensor(s, dtype=torch.float64))
+
+
+@given(scores, st.one_of(st.builds(Absolute, st.floats(0, 1)), st.builds(MeanPlusStd, st.floats(-2, 3))))
+def test_thresholds_remove_what_is_above(values, rule):
+    cut, threshold = choose(values, rule)
+    above = {i for i, value in enumerate(values.tolist()) if value > threshold}
+    if isinstance(rule, Absolute):
+        assert threshold == rule.value
+    if len(above) == len(values):
+        above.remove(max(i for i in above if values[i] == values.min()))
+    assert set(cut) == above
+    assert cut == sorted(cut)
+    if isinstance(rule, MeanPlusStd):
+        mean = math.fsum(values.tolist()) / len(values)
+        spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values.tolist()) / len(values))
+        assert threshold == pytest.approx(mean + rule.value * spread, abs=1e-9)
+
+
+@given(scores, st.integers(0, 100))
+def test_fractions_remove_the_floor_and_the_highest(values, percent):
+    cut, _ = choose(values, Fraction(percent / 100))
+    assert len(cut) == min(percent * len(values) // 100, len(values) - 1)
+    stay = [values[i].item() for i in range(len(values)) if i not in cut]
+    assert all(values[i] >= max(stay) for i in cut)
+
+
+@given(scores, st.integers(0, 40))
+def test_counting_rules_agree(values, number):
+    width = len(values)
+    assert len(choose(values, Count(number))[0]) == min(number, width - 1)
+    assert choose(values, Count(number)) == choose(values, Keep(width - number))
+    if number:
+        assert len(choose(values, Keep(number))[0]) == max(width - number, 0)
+
+
+# --- rules by name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("mean+std", 1, MeanPlusStd(1.0)), ("mean+std", -0.5, MeanPlusStd(-0.5)), ("absolute", 1, Absolute(1.0)),
+        ("fraction", 0, Fraction(0.0)), ("count", 3.0, Count(3)), ("count", 0, Count(0)), ("keep", 1, Keep(1)),
+    ],
+)  # fmt: skip
+def test_names(name, value, rule):
+    made = make_rule(name, value)
+    assert made == rule
+    assert type(made.value) is type(rule.value)
+    assert rule_name(made) == name
+
+
+WRONG = [
+    ("magic", 1, "unknown rule 'magic'; there are mean+std, absolute, fraction, count, keep"),
+    ("absolute", 1.1, "rule 'absolute' takes a value from 0 to 1, not 1.1"),
+    ("absolute", -0.1, "takes a value from 0 to 1"),
+    ("fraction", 25, "rule 'fraction' takes a value from 0 to 1, not 25"),
+    ("count", -1, "rule 'count' takes a whole number of at least 0, not -1"),
+    ("count", 1.5, "takes a whole number of at least 0, not 1.5"),
+    ("keep", 0, "rule 'keep' takes a whole number of at least 1, not 0"),
+    *[(name, value, "must be a number, not") for name in RULES for value in (math.nan, math.inf)],
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), WRONG)
+def test_values_out_of_range_are_refused(name, value, message):
+    with pytest.raises(SpecError) as refusal:
+        make_rule(name, value)
+    assert message in str(refusal.value)
+
+
+# --- plans
+
+
+def layer(name: str, zeros: list[int], candidates: tuple[int, ...] | None = None) -> LayerProfile:
+    totals = torch.full((len(zeros),), 10)
+    return LayerProfile(name, "conv", torch.tensor(zeros), totals, candidates or tuple(range(len(zeros))))
+
+
+PROFILE = Profile(5, {"a": layer("a", [1, 9, 5]), "b": layer("b", [8, 9, 9, 7], (0, 2, 3)), "c": layer("c", [5, 5])})
+
+
+def test_one_rule_for_all_layers():
+    made = plan(PROFILE, Absolute(0.6))
+    assert dict(made) == {"a": (1,), "b": (0, 2, 3), "c": ()}
+    assert made.layers["a"] == LayerPlan((1,), "absolute", 0.6)
+    assert (made.total, len(made), list(made)) == (4, 3, ["a", "b", "c"])
+
+
+def test_a_rule_for_each_layer():
+    made = plan(PROFILE, {"b": Keep(2), "a": Fraction(0.4)}, layers=["b", "a"])
+    assert dict(made) == {"b": (0, 2), "a": (1,)}
+    assert [found.rule for found in made.layers.values()] == ["keep", "fraction"]
+    assert [found.threshold for found in made.layers.values()] == [None, None]
+
+
+def test_the_default_is_the_paper_s():
+    made = plan(PROFILE, layers="a")
+    mean, spread = 0.5, math.sqrt((0.16 + 0.16) / 3)
+    assert dict(made) == {"a": (1,)}
+    assert made.layers["a"].rule == "mean+std"
+    assert made.layers["a"].threshold == pytest.approx(mean + spread)
+
+
+def test_other_scores_rank():
+    ranking = {"a": torch.tensor([3.0, 1, 2]), "c": torch.tensor([0.0, 1])}
+    assert dict(plan(PROFILE, Count(1), ["a", "c"], ranking)) == {"a": (0,), "c": (1,)}
+
+
+def test_neurons_that_no_activation_shows_have_apoz_0():
+    unseen = LayerProfile("a", "conv", torch.tensor([0, 4]), torch.tensor([0, 5]), (1,))
+    assert unseen.apoz.tolist() == [0, 0.8]
+
+
+def test_an_unknown_layer_is_refused():
+    with pytest.raises(SpecError, match="unknown or untrimmable layer 'd'; there are a, b, c"):
+        plan(PROFILE, Count(1), ["a", "d"])
+
+
+def test_choices_by_hand_add_and_spare():
+    made = plan(PROFILE, Absolute(0.6))
+    more = made.adding("a", [0, 1]).adding("d", (2, 2))
+    assert dict(more) == {"a": (0, 1), "b": (0, 2, 3), "c": (), "d": (2,)}
+    assert more.layers["a"] == LayerPlan((0, 1), "absolute", 0.6)
+    assert more.layers["d"] == LayerPlan((2,), "manual", None)
+    assert dict(more.sparing("b", [2, 3, 1]).sparing("d", [2])) == {"a": (0, 1), "b": (0,), "c": (), "d": ()}
+    assert dict(made) == {"a": (1,), "b": (0, 2, 3), "c": ()}  # as it was
+    assert Plan().total == 0

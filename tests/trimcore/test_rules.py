@@ -1,0 +1,224 @@
+"""Every rule against the oracle, and every operation without one frozen with its reason."""
+
+import operator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from tests.trimcore.nets import Net, between, conv
+from tests.trimcore.oracle import check, images, random_plan, randomised
+from trimcore import rules
+from trimcore.errors import NotTrimmable
+from trimcore.graph import trace
+
+
+def with_constants(net: Net) -> Net:
+    """A number, a number for each channel, for each position, and for both."""
+    shapes = {"number": (), "vector": (6, 1, 1), "map": (1, 1, 8, 8), "full": (1, 6, 8, 8)}
+    for i, (name, shape) in enumerate(shapes.items()):
+        net.register_buffer(name, images(*shape, seed=i) + 2)
+    return net
+
+
+def traced(step, inputs: int = 6, **modules: nn.Module):
+    torch.manual_seed(0)
+    model = randomised(with_constants(between(step, inputs, **modules)))
+    return model, trace(model, images(3, 3, 8, 8))
+
+
+def pool(outputs: int = 1) -> nn.Module:
+    return nn.AdaptiveAvgPool2d(outputs)
+
+
+FOLLOWED = {
+    "times a number": lambda m, x: 2 * x / 3 * m.number,
+    "times a map": lambda m, x: x * m.map,
+    "plus itself": lambda m, x: torch.add(x, x, alpha=-2) - x.sub(x * x),
+    "plus another batch": lambda m, x: x + x.mean(0, keepdim=True),
+    "in place": lambda m, x: operator.imul(operator.iadd(x.clone(), m.one(x) * x), 3),
+    "gate of one channel": lambda m, x: x * m.one(x),
+    "one channel spread over all": lambda m, x: x * torch.relu(m.one(x)),
+    "gate from a linear layer": lambda m, x: x * m.linear(m.pool(x).flatten(1)).view(x.size(0), x.size(1), 1, 1),
+    "mean": lambda m, x: x * torch.mean(x, (2, 3), keepdim=True) + x.mean(axis=(2, 3), keepdim=True),
+    "functional pooling": lambda m, x: F.max_pool2d(x, 3, 3, 1, 1, True) + F.avg_pool2d(x, 3, 3, 1, True),
+    "adaptive pooling": lambda m, x: F.adaptive_max_pool2d(x, (2, 3)) + F.adaptive_avg_pool2d(x, (2, 3)),
+    "view": lambda m, x: x.view(x.size(0), -1, 4, 16).reshape(x.shape),
+    "reshape by name": lambda m, x: torch.reshape(x, shape=(x.shape[0], -1, 4, 16)),
+    "there and back": lambda m, x: x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2).unsqueeze(2).contiguous(),
+    "squeeze": lambda m, x: m.pool(x).squeeze(-1).unsqueeze(-1).clone(),
+    "norm of the flat map": lambda m, x: torch.relu(m.flat_norm(x.flatten(1))).view(x.size(0), -1, 8, 8),
+    "norm twice": lambda m, x: m.relu(m.norm(m.relu(m.norm(x)))),
+    "norm without statistics": lambda m, x: m.relu(m.plain_norm(x)),
+    "dropout": lambda m, x: F.dropout(m.dropout(m.identity(x)), 0.5, m.training),
+    "added to its transpose": lambda m, x: x + x.transpose(2, 3),
+    "activation in place, result unused": lambda m, x: (m.same(x), F.relu(x, inplace=True))[0],
+}
+MODULES = {
+    "one": lambda: nn.Conv2d(6, 1, 1), "linear": lambda: nn.Linear(6, 6), "pool": pool, "same": lambda: conv(6, 6),
+    "norm": lambda: nn.BatchNorm2d(6), "flat_norm": lambda: nn.BatchNorm1d(384), "dropout": lambda: nn.Dropout(0.5),
+    "plain_norm": lambda: nn.BatchNorm2d(6, affine=False, track_running_stats=False), "identity": nn.Identity,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("step", FOLLOWED.values(), ids=FOLLOWED)
+@pytest.mark.parametrize("ratio", [0, 0.5, 1])
+def test_followed(step, ratio):
+    model, graph = traced(step, **{name: make() for name, make in MODULES.items()})
+    assert len(graph.candidates("conv1")) == 6
+    check(model, random_plan(graph, ratio, 1, ["conv1"]), images(3, 3, 8, 8), graph)
+
+
+WIDER = {
+    "concatenated": (lambda m, x: torch.cat(tensors=(x, x * 2), dim=-3), 12),
+    "concatenated by axis": (lambda m, x: torch.concat([x, m.norm(x), x], axis=1).relu(), 18),
+    "depthwise with a multiplier": (lambda m, x: m.relu(m.depthwise(x)), 18),
+    "concatenated along a row": (lambda m, x: torch.cat((x, x), 3), 6),
+}
+
+
+@pytest.mark.parametrize(("step", "inputs"), WIDER.values(), ids=WIDER)
+def test_followed_to_another_width(step, inputs):
+    model, graph = traced(step, inputs, norm=nn.BatchNorm2d(6), depthwise=conv(6, 18, groups=6))
+    small = check(model, {"conv1": [1, 4]}, images(3, 3, 8, 8), graph)
+    assert small.conv2.in_channels == inputs * 4 // 6
+
+
+@pytest.mark.parametrize("activate", [*rules.ACTIVATION_FUNCTIONS, *(kind() for kind in rules.ACTIVATION_MODULES)])
+def test_an_activation_of_zero_is_zero(activate):
+    values = torch.linspace(-3, 3, 7)
+    result = activate(values.clone())
+    assert result[3] == 0
+    assert (result[4:] > 0).all()
+    assert activate in rules.ACTIVATION_FUNCTIONS or type(activate) in rules.MODULES
+
+
+EXPOSED = "it reaches conv2 without passing an activation"
+TOGETHER = "its channels can only be removed all together"
+FROZEN = {
+    "plus a number": (lambda m, x: x + 1, EXPOSED),
+    "a number minus it": (lambda m, x: 1 - x, EXPOSED),
+    "plus a map": (lambda m, x: x + m.map, EXPOSED),
+    "plus a spread channel": (lambda m, x: x + torch.relu(m.one(x)), EXPOSED),
+    "plus a norm": (lambda m, x: x + m.norm(x), EXPOSED),
+    "a number divided by it": (lambda m, x: 2 / (x + 9), "there is no rule for truediv at truediv"),
+    "the width as a factor": (lambda m, x: x * x.size(1), "mul computes with a number taken from a shape"),
+    "a power of the width": (lambda m, x: x.div(x.shape[1] ** 0.5), "div computes with a number taken from a shape"),
+    "stored vector": (lambda m, x: x * m.vector, "mul combines it with a stored tensor"),
+    "stored map of all": (lambda m, x: x + m.full, "add combines it with a stored tensor"),
+    "width as a number": (lambda m, x: x.view(-1, 6, 8, 8), "view writes its width as the number 6; write -1 there"),
+    "width in a tuple": (lambda m, x: x.reshape((x.size(0), 6, 64)), "reshape writes its width as the number 6"),
+    "width by name": (lambda m, x: torch.reshape(x, shape=(-1, 6, 8, 8)), "reshape writes its width as the number 6"),
+    "flat length": (lambda m, x: x.view(-1, 384), "view writes its width as the number 384"),
+    "shuffle": (lambda m, x: x.view(x.size(0), 2, 3, 8, 8).transpose(1, 2), "view spreads its channels over several"),
+    "batch and channels mixed": (lambda m, x: x.flatten(0, 1), "flatten spreads its channels over several axes"),
+    "channels and positions tied": (lambda m, x: m.six(x) + m.six(x).transpose(1, 2), TOGETHER),
+    "softmax over channels": (lambda m, x: x.softmax(1), "there is no rule for softmax at softmax"),
+    "softmax module": (lambda m, x: m.softmax(x), "there is no rule for Softmax2d at softmax"),
+    "mean over channels": (lambda m, x: x * x.mean(1, keepdim=True), "there is no rule for mean at mean"),
+    "mean of all": (lambda m, x: x * x.mean(), "there is no rule for mean at mean"),
+    "chunk": (lambda m, x: x.chunk(2, 1)[1], "there is no rule for chunk at chunk"),
+    "some channels": (lambda m, x: x[:, :4], "there is no rule for getitem at getitem"),
+    "reversed": (lambda m, x: x.flip(1), "there is no rule for flip at flip"),
+    "mask": (lambda m, x: torch.where(x > 1, x, 2 * x), "there is no rule for gt at gt"),
+    "with indices": (lambda m, x: F.max_pool2d(x, 2, return_indices=True)[0], "no rule for max_pool2d_with_indices"),
+    "with a constant": (lambda m, x: torch.cat([x, m.full], 0), "there is no rule for cat at cat"),
+    "groups": (lambda m, x: m.relu(m.grouped(x)), "grouped is a convolution in 2 groups"),
+    "group norm": (lambda m, x: m.group_norm(x), "there is no rule for GroupNorm at group_norm"),
+    "weight norm": (lambda m, x: m.relu(m.weight_norm(x)), "there is no rule for ParametrizedConv2d at weight_norm"),
+    "pre-hook": (lambda m, x: m.relu(m.hooked(x)), "there is no rule for Conv2d at hooked"),
+    "operands by name": (lambda m, x: torch.mul(input=x, other=x), "there is no rule for mul at mul"),
+    "into another tensor": (lambda m, x: torch.add(x, x, out=x * 2), "there is no rule for add at add"),
+}
+
+
+@pytest.mark.parametrize(("step", "reason"), FROZEN.values(), ids=FROZEN)
+def test_frozen_with_the_reason(step, reason):
+    hooked = conv(6, 6)
+    hooked.register_forward_pre_hook(lambda module, inputs: None)
+    modules = {
+        "conv1": conv(3, 6), "conv2": conv(6, 2), "relu": nn.ReLU(), "one": nn.Conv2d(6, 1, 1), "six": pool(6),
+        "norm": nn.BatchNorm2d(6), "softmax": nn.Softmax2d(), "hooked": hooked,
+        "grouped": conv(6, 6, groups=2), "group_norm": nn.GroupNorm(2, 6),
+        "weight_norm": nn.utils.parametrizations.weight_norm(conv(6, 6)),
+    }  # fmt: skip
+
+    def steps(m, x):
+        result = step(m, m.relu(m.conv1(x)))
+        return m.conv2(result) if reason in (EXPOSED, TOGETHER) else result
+
+    graph = trace(with_constants(Net(steps, **modules)), torch.zeros(3, 3, 8, 8))
+    assert graph.trimmable() == []
+    assert graph.candidates("conv1") == []
+    assert reason in graph.layers["conv1"].reason
+
+
+SEEN_AGAIN = {
+    "itself": lambda m, x: x,
+    "view": lambda m, x: x.view(x.size(0), -1, 8, 8),
+    "dropout": lambda m, x: m.dropout(x),
+    "activation": lambda m, x: m.inplace(x),
+}
+
+
+@pytest.mark.parametrize("alias", SEEN_AGAIN.values(), ids=SEEN_AGAIN)
+@pytest.mark.parametrize("change", [operator.iadd, operator.isub, operator.imul, operator.itruediv])
+def test_a_value_changed_in_place_and_used_again_is_refused(alias, change):
+    """The trace would say x = x + y, and go on with the old x."""
+
+    def steps(m, x):
+        other = alias(m, x)
+        change(x, m.norm(x) + 2)
+        return other
+
+    modules = {"norm": nn.BatchNorm2d(6), "dropout": nn.Dropout(), "inplace": nn.ReLU(inplace=True)}
+    with pytest.raises(NotTrimmable, match="uses a value that .* has changed in place; write x = x"):
+        trace(between(steps, **modules), torch.zeros(2, 3, 8, 8))
+    trace(between(lambda m, x: change(m.norm(x), alias(m, x)), **modules), torch.zeros(2, 3, 8, 8))
+
+
+# --- ids as tensors
+
+
+@st.composite
+def spread_ids(draw):
+    """Ids that differ along one axis of a tensor, or none; the axis; and the ids along it."""
+    shape = draw(st.lists(st.integers(1, 4), min_size=2, max_size=4))
+    axis = draw(st.integers(0, len(shape) - 1))
+    vector = torch.tensor(draw(st.lists(st.integers(0, 5), min_size=shape[axis], max_size=shape[axis])))
+    return rules.spread(vector, shape, axis), axis, vector
+
+
+@given(spread_ids(), st.booleans())
+def test_ids_along_an_axis(made, dense):
+    ids, axis, vector = made
+    ids = ids.contiguous() if dense else ids
+    differing = {axis} if len(set(vector.tolist())) > 1 else set()
+    for other in range(ids.dim()):
+        found = rules.along(ids, other)
+        rows = {tuple(row) for row in ids.movedim(other, -1).reshape(-1, ids.shape[other]).tolist()}
+        assert (found is None) == (len(rows) > 1)
+        assert found is None or tuple(found.tolist()) in rows
+    slim = rules.canonical(ids)
+    assert torch.equal(slim, ids)
+    assert set(rules.varying_axes(slim)) == differing
+    if differing:
+        assert rules.channel_axis(slim) == (axis or None)  # examples of a batch are no channels
+
+
+@given(spread_ids())
+def test_zero_bits_change_and_channels_stay(made):
+    ids, _, _ = made
+    for bits in (0, 1):
+        found = rules.with_zero(ids, lambda bit, bits=bits: bits).ids
+        assert torch.equal(found, ids // 2 * 2 + bits)
+    assert torch.equal(rules.with_zero(ids, lambda bit: bit).ids, ids)
+
+
+def test_ids_over_two_axes_have_no_channel_axis():
+    ids = torch.arange(6).view(1, 2, 3)
+    assert rules.channel_axis(ids) is None
+    assert rules.channel_axis(torch.arange(3)) is None

@@ -1,0 +1,157 @@
+"""The tables, worked by hand from a handful of events."""
+
+import csv
+import io
+import math
+
+import pytest
+
+from trimcore import tables
+
+DESIGNED = {
+    "iterations.csv": "iteration,layers_trimmed,widths,parameters,compression,macs,macs_ratio,nonzero_parameters,"
+    "accuracy_initial,accuracy_final,loss_final,latency_ms,seconds,validation_accuracy",
+    "layers.csv": "iteration,layer,kind,width,parameters,macs,apoz_mean,apoz_std,apoz_min,apoz_max,rule,threshold,"
+    "pruned",
+    "neurons.csv": "iteration,layer,neuron,original_neuron,apoz,kept",
+}
+
+
+def layer(kind: str, apoz: list[float], original: list[int], parameters: int, macs: int) -> dict:
+    return {"kind": kind, "width": len(apoz), "parameters": parameters, "macs": macs, "apoz": apoz,
+            "original": original}  # fmt: skip
+
+
+def row(iteration: int, **values) -> dict:
+    return {
+        "kind": "iteration", "iteration": iteration, "layers_trimmed": [], "widths": {"conv1": 4, "fc1": 2},
+        "parameters": 100, "compression": 1.0, "macs": 1000, "macs_ratio": 1.0, "nonzero_parameters": 99,
+        "accuracy_initial": None, "accuracy_final": 0.5, "loss_final": 1.25, "latency_ms": 0.5, "seconds": 2.0,
+        "validation_accuracy": 0.625, **values,
+    }  # fmt: skip
+
+
+def epoch(phase: str, iteration: int, number: int, loss: float) -> dict:
+    return {"kind": "epoch", "phase": phase, "iteration": iteration, "epoch": number, "epochs": 2, "loss": loss,
+            "accuracy": 0.5, "validation_accuracy": 0.25, "lr": 0.01, "images_per_second": 9.0, "seconds": 1.0}  # fmt: skip
+
+
+BASE = {"conv1": layer("conv", [0.0, 0.5, 1.0, 0.5], [0, 1, 2, 3], 40, 800), "fc1": layer("linear", [0.25, 0.75],
+        [0, 1], 60, 200)}  # fmt: skip
+AFTER = {"conv1": layer("conv", [0.125, 0.375], [0, 3], 20, 400), "fc1": layer("linear", [0.25, 0.75], [0, 1], 40, 150)}
+CUT = {"conv1": {"rule": "mean+std", "threshold": 0.49, "criterion": "apoz", "cut": [1, 2], "original": [1, 2]},
+       "fc1": {"rule": "count", "threshold": None, "criterion": "apoz", "cut": [], "original": []}}  # fmt: skip
+LAST_CUT = {"conv1": {"rule": "count", "threshold": None, "criterion": "apoz", "cut": [1], "original": [3]}}
+
+EVENTS = [
+    {"kind": "started"},
+    epoch("base", 0, 1, 2.0),
+    {"kind": "profiled", "iteration": 0, "layers": BASE},
+    row(0),
+    {"kind": "pruned", "iteration": 1, "step": 0, "layers": CUT},
+    {"kind": "initial", "iteration": 1, "accuracy": 0.25, "validation_accuracy": 0.375},
+    epoch("retrain", 1, 1, 1.5),
+    {"kind": "profiled", "iteration": 1, "layers": AFTER},
+    row(1, layers_trimmed=["conv1"], widths={"conv1": 2, "fc1": 2}, parameters=60, compression=100 / 60, macs=550,
+        macs_ratio=1000 / 550, nonzero_parameters=60, accuracy_initial=0.25, accuracy_final=0.75),
+    {"kind": "pruned", "iteration": 2, "step": 0, "layers": LAST_CUT},
+    {"kind": "initial", "iteration": 2, "accuracy": 0.1, "validation_accuracy": 0.125},
+]  # fmt: skip
+
+
+def parsed(name: str, events: list[dict] = EVENTS) -> list[dict]:
+    return list(csv.DictReader(io.StringIO(tables.csv_texts(events)[name])))
+
+
+@pytest.mark.parametrize("name", DESIGNED)
+@pytest.mark.parametrize("events", [EVENTS, EVENTS[:4], EVENTS[:1]])
+def test_columns_and_their_order(name, events):
+    assert tables.csv_texts(events)[name].split("\n")[0] == DESIGNED[name]
+
+
+def test_iterations_csv_to_the_letter():
+    assert tables.csv_texts(EVENTS)["iterations.csv"] == "\n".join([
+        DESIGNED["iterations.csv"],
+        "0,,conv1=4;fc1=2,100,1.0,1000,1.0,99,,0.5,1.25,0.5,2.0,0.625",
+        f"1,conv1,conv1=2;fc1=2,60,{100 / 60!r},550,{1000 / 550!r},60,0.25,0.75,1.25,0.5,2.0,0.625",
+        "",
+    ])  # fmt: skip
+
+
+def test_layers_trimmed_are_separated_like_the_widths():
+    table = tables.iterations([row(1, layers_trimmed=["conv2", "fc1"]), row(0)])
+    assert list(table.layers_trimmed) == ["", "conv2;fc1"]
+    assert list(table.iteration) == [0, 1]
+
+
+def test_layers_csv_to_the_letter():
+    """0, .5, 1, .5 has mean .5 and, over the population, variance (.25 + 0 + .25 + 0) / 4 = 1/8."""
+    assert tables.csv_texts(EVENTS)["layers.csv"] == "\n".join([
+        DESIGNED["layers.csv"],
+        f"0,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,,,0",
+        "0,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,,,0",
+        f"1,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,mean+std,0.49,2",
+        "1,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,count,,0",
+        "2,conv1,conv,2,20,400,0.25,0.125,0.125,0.375,count,,1",
+        "2,fc1,linear,2,40,150,0.5,0.25,0.25,0.75,,,0",
+        "",
+    ])  # fmt: skip
+
+
+def test_neurons_csv_says_who_stayed_by_number_in_the_base():
+    found = [tuple(r.values()) for r in parsed("neurons.csv") if r["layer"] == "conv1"]
+    assert found == [
+        *[("0", "conv1", str(i), str(i), str(apoz), "1") for i, apoz in enumerate([0.0, 0.5, 1.0, 0.5])],
+        ("1", "conv1", "0", "0", "0.0", "1"), ("1", "conv1", "1", "1", "0.5", "0"),
+        ("1", "conv1", "2", "2", "1.0", "0"), ("1", "conv1", "3", "3", "0.5", "1"),
+        ("2", "conv1", "0", "0", "0.125", "1"), ("2", "conv1", "1", "3", "0.375", "0"),
+    ]  # fmt: skip
+    assert {r["kept"] for r in parsed("neurons.csv") if r["layer"] == "fc1"} == {"1"}
+    assert len(parsed("neurons.csv")) == 3 * 2 + 4 + 4 + 2
+
+
+def test_profiles_are_of_the_network_after_each_iteration():
+    table = tables.profiles(EVENTS)
+    conv1 = table[(table.iteration == 1) & (table.layer == "conv1")]
+    assert list(conv1.original_neuron) == [0, 3]
+    assert list(conv1.apoz) == [0.125, 0.375]
+    assert set(conv1.width) == {2}
+
+
+def test_what_was_done_again_after_a_resume_counts_once():
+    """The last one counts, wherever it stands."""
+    again = [
+        epoch("retrain", 1, 1, 1.75), {"kind": "profiled", "iteration": 1, "layers": BASE | {"conv1": AFTER["conv1"]}},
+        row(1, accuracy_final=0.875),
+    ]  # fmt: skip
+    events = EVENTS[:9] + [{"kind": "started"}] + again
+    assert [r["accuracy_final"] for r in parsed("iterations.csv", events)] == ["0.5", "0.875"]
+    assert list(tables.epochs(events).loss) == [2.0, 1.75]
+    assert list(tables.epochs(events).columns) == tables.EPOCHS
+    assert len(tables.profiles(events)) == len(tables.profiles(EVENTS))
+    assert parsed("neurons.csv", events) == parsed("neurons.csv", EVENTS[:9])
+
+
+def test_epochs_of_all_phases_in_order():
+    events = [*EVENTS, epoch("control", 1, 1, 0.5), epoch("control", 1, 2, 0.25)]
+    table = tables.epochs(events)
+    assert list(zip(table.phase, table.iteration, table.epoch, table.loss, strict=True)) == [
+        ("base", 0, 1, 2.0), ("retrain", 1, 1, 1.5), ("control", 1, 1, 0.5), ("control", 1, 2, 0.25),
+    ]  # fmt: skip
+
+
+def test_cuts_show_validation_accuracy_before_and_after():
+    table = tables.cuts(EVENTS)
+    assert list(table.label) == ["conv1 −2", "conv1 −1"]
+    assert list(table.accuracy_initial) == [0.375, 0.125]
+    assert table.accuracy_final[0] == 0.625
+    assert math.isnan(table.accuracy_final[1])  # it still runs
+
+
+def test_the_table_of_the_paper_rounds_for_people():
+    table = tables.paper_table(EVENTS)
+    assert list(table.configuration) == ["conv1 4 · fc1 2", "conv1 2 · fc1 2"]
+    assert list(table.compression) == [1.0, 1.67]
+    assert list(table["final accuracy %"]) == [50.0, 75.0]
+    assert math.isnan(table["initial accuracy %"][0])
+    assert table["initial accuracy %"][1] == 25.0

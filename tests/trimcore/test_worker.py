@@ -1,0 +1,216 @@
+"""The trainer of a run folder, in this process: how it ends, what it obeys, and what it leaves for a resume."""
+
+import pytest
+from filelock import FileLock
+
+from trimcore import control, runs, worker
+from trimcore.events import Event
+from trimcore.worker import carry_out, in_words, lock_path
+
+
+@pytest.fixture
+def prepare(runs_folder):
+    """prepare(spec): a run folder in which nothing has happened yet."""
+    return lambda spec: control.prepare_run(spec, runs_folder)
+
+
+@pytest.fixture
+def whole(prepare, tiny, csvs_of):
+    """What a run of the quick spec that nobody disturbed wrote."""
+    folder = prepare(tiny)
+    carry_out(folder)
+    return csvs_of(folder)
+
+
+def kinds(folder) -> list[str]:
+    return [event["kind"] for event in runs.read_events(folder)]
+
+
+class Watch:
+    """Sees every event, and does something when the given number of a kind has passed."""
+
+    def __init__(self, kind: str = "", number: int = 0, action=None):
+        self.kind, self.number, self.action, self.seen = kind, number, action, []
+
+    def __call__(self, event: Event) -> None:
+        self.seen.append(event.kind)
+        if event.kind == self.kind and self.seen.count(self.kind) == self.number:
+            self.action()
+
+
+def test_a_run_to_its_end(prepare, tiny, capsys):
+    folder, watch = prepare(tiny), Watch()
+    assert carry_out(folder, watch) == {"state": "finished", "reason": "all steps are done"}
+    assert [kind for kind in watch.seen if kind != "progress"] == kinds(folder)
+    assert watch.seen.count("progress") == 4 * 5
+    status = runs.read_json(folder / "status.json")
+    assert (status["outcome"]["state"], status["trainer"]) == ("finished", runs.identity())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(kinds(folder))
+    assert "started: lenet5" in lines[0]
+    assert not (folder / "log.txt").exists()
+
+
+def test_the_log_goes_to_a_file_when_one_is_given(prepare, tiny, capsys):
+    folder = prepare(tiny)
+    carry_out(folder, log=folder / "log.txt")
+    assert capsys.readouterr().out == ""
+    assert len((folder / "log.txt").read_text("utf-8").splitlines()) == len(kinds(folder))
+
+
+def test_stop_is_seen_at_the_very_batch(prepare, tiny):
+    folder = prepare(tiny)
+    watch = Watch("progress", 7, lambda: runs.request(folder, "stop"))
+    outcome = carry_out(folder, watch)
+    assert outcome["state"] == "stopped"
+    assert watch.seen.count("progress") == 7
+    assert kinds(folder) == ["started", "epoch"]
+
+
+def test_stop_after_the_end_comes_too_late(prepare, tiny):
+    folder = prepare(tiny)
+    assert carry_out(folder, Watch("ended", 1, lambda: runs.request(folder, "stop")))["state"] == "finished"
+
+
+def test_pause_waits_for_the_epoch(prepare, tiny):
+    folder = prepare(tiny)
+    watch = Watch("progress", 7, lambda: runs.request(folder, "pause"))
+    assert carry_out(folder, watch)["state"] == "paused"
+    assert watch.seen.count("progress") == 10
+    assert kinds(folder) == ["started", "epoch", "epoch"]
+
+
+def test_finish_waits_for_the_iteration(prepare, tiny):
+    folder = prepare(tiny)
+    outcome = carry_out(folder, Watch("initial", 1, lambda: runs.request(folder, "finish")))
+    assert outcome == {"state": "finished", "reason": "finished on request after iteration 1"}
+    assert kinds(folder)[-1] == "iteration"
+    assert runs.result_of(folder) == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "number"),
+    [("stop", "progress", 8), ("stop", "pruned", 1), ("stop", "iteration", 2), ("pause", "progress", 1),
+     ("pause", "initial", 2), ("pause", "iteration", 3), ("stop", "profiled", 1)],
+)  # fmt: skip
+def test_a_run_that_goes_on_writes_the_same_tables(prepare, tiny, whole, csvs_of, action, kind, number):
+    folder = prepare(tiny)
+    first = carry_out(folder, Watch(kind, number, lambda: runs.request(folder, action)))
+    assert first["state"] == {"stop": "stopped", "pause": "paused"}[action]
+    (folder / "request.json").unlink()
+    assert carry_out(folder)["state"] == "finished"
+    assert kinds(folder).count("started") == 2
+    assert csvs_of(folder) == whole
+    numbers = [event["seq"] for event in runs.read_events(folder)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+# --- failures ---
+
+
+def test_a_mistake_of_the_user_is_one_line(prepare, make_spec, capfd):
+    folder = prepare(make_spec(base={"weights": "no/such/file.pt"}))
+    outcome = carry_out(folder)
+    assert outcome == {"state": "failed", "reason": "there is no checkpoint 'no/such/file.pt'"}
+    assert runs.read_json(folder / "status.json")["outcome"] == outcome
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_layer_that_is_not_there_fails_before_training(prepare, make_spec):
+    folder = prepare(make_spec(step=[{"layers": ["conv7"]}]))
+    outcome = carry_out(folder)
+    assert (outcome["state"], kinds(folder)) == ("failed", [])
+    assert "conv7" in outcome["reason"]
+
+
+def test_a_fault_of_ours_leaves_its_traceback_and_one_line(prepare, tiny, capfd):
+    def broken():
+        raise ZeroDivisionError("first line\nsecond line")
+
+    outcome = carry_out(prepare(tiny), Watch("epoch", 1, broken))
+    assert outcome == {"state": "failed", "reason": "ZeroDivisionError: first line"}
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_disk_that_cannot_be_written(prepare, tiny):
+    folder = prepare(tiny)
+    (folder / "checkpoints").rmdir()
+    outcome = carry_out(folder)
+    assert outcome["state"] == "failed"
+    assert outcome["reason"].startswith("No such file or directory (")
+    assert str(folder / "checkpoints") in outcome["reason"]
+
+
+def test_a_damaged_resume_point_is_said(prepare, tiny):
+    folder = prepare(tiny)
+    (folder / "checkpoints" / "resume.pt").write_bytes(b"PK\3\4 torn")
+    outcome = carry_out(folder)
+    assert outcome["state"] == "failed"
+    assert "resume.pt' is not a checkpoint" in outcome["reason"]
+    assert "\n" not in outcome["reason"]
+
+
+def test_the_keyboard_stops_a_run_that_can_go_on(prepare, tiny, whole, csvs_of):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    folder = prepare(tiny)
+    assert carry_out(folder, Watch("epoch", 3, interrupt))["state"] == "stopped"
+    assert carry_out(folder)["state"] == "finished"
+    assert csvs_of(folder) == whole
+
+
+# --- the device ---
+
+
+def test_a_device_belongs_to_one_trainer(prepare, tiny, runs_folder, monkeypatch):
+    folder, held = prepare(tiny), FileLock(lock_path(runs_folder, "cpu", "trainer"))
+    acquire = FileLock.acquire
+    with held:
+        monkeypatch.setattr(FileLock, "acquire", lambda self, timeout: acquire(self, timeout=0))  # not a minute
+        outcome = carry_out(folder)
+        assert outcome["state"] == "failed"
+        assert "device cpu is still held" in outcome["reason"]
+    assert carry_out(folder)["state"] == "finished"
+    with acquire(FileLock(lock_path(runs_folder, "cpu", "trainer")), timeout=0):  # it is free again
+        assert kinds(folder)[-1] == "ended"
+
+
+def test_devices_have_locks_of_their_own(runs_folder):
+    paths = {
+        lock_path(runs_folder, device, role) for device in ("cpu", "cuda:0", "cuda:1") for role in ("turn", "trainer")
+    }
+    assert len(paths) == 6
+    assert runs_folder / ".locks" / "cuda-1.turn.lock" in paths
+    assert runs.list_runs(runs_folder) == []
+
+
+def test_waiting_threads_do_not_spin():
+    assert worker.ENVIRONMENT["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+# --- the log in words ---
+
+WORDS = {
+    "epoch": ({"phase": "retrain", "iteration": 2, "epoch": 1, "epochs": 4, "loss": 0.12345, "images_per_second": 1234.5,
+               "validation_accuracy": 0.98765},
+              "retrain iteration 2 epoch 1/4: loss 0.1235, validation 98.77%, 1,234 images/s"),
+    "profiled": ({"iteration": 0, "examples": 500, "layers": {"conv1": {"apoz": [0.25, 0.75]}, "fc1": {"apoz": [0.1]}}},
+                 "APoZ after iteration 0 on 500 examples: conv1 50.0%, fc1 10.0%"),
+    "pruned": ({"iteration": 1, "parameters": 12345, "layers": {"conv1": {"cut": [1, 2]}, "fc1": {"cut": []}}},
+               "iteration 1 cuts conv1 −2, fc1 −0: 12,345 parameters left"),
+    "initial": ({"iteration": 1, "accuracy": 0.5}, "iteration 1 accuracy before retraining 50.00%"),
+    "iteration": ({"iteration": 1, "compression": 2.346, "accuracy_final": 0.75},
+                  "iteration 1 done: 2.35x smaller, test accuracy 75.00%"),
+    "control": ({"accuracy": 0.5, "epochs": 7}, "control from new weights: test accuracy 50.00% after 7 epochs"),
+    "started": ({"resumed": True, "model": "lenet5", "data": "mnist-5k", "device": "cpu", "torch": "2"},
+                "resumed: lenet5 on mnist-5k, cpu, torch 2"),
+    "note": ({"text": "three images are left out"}, "three images are left out"),
+    "ended": ({"reason": "all steps are done", "result": 3}, "ended: all steps are done, result is iteration 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_each_event_is_one_line_of_log(kind):
+    data, line = WORDS[kind]
+    assert in_words(Event(kind, data)) == line

@@ -1,0 +1,134 @@
+"""The splits of a data set: 8-bit images in memory, or files that are decoded when they are needed."""
+
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from trimcore.errors import DataError
+
+Pairs = Iterator[tuple[Tensor, Tensor]]  # images uint8 (B, C, H, W) and labels int64 (B,)
+BLOCK = 500  # images decoded or resized at once while loading
+
+
+def fit(pixels: Tensor, image_size: int, channels: int) -> Tensor:
+    """(B, c, h, w) uint8 -> (B, channels, image_size, image_size) uint8: bilinear with antialias; luma, or repeated."""
+    if pixels.shape[1] == 3 and channels == 1:
+        luma = torch.tensor([0.299, 0.587, 0.114], device=pixels.device).view(1, 3, 1, 1)
+        pixels = (pixels * luma).sum(1, keepdim=True).round().to(torch.uint8)
+    if pixels.shape[2:] != (image_size, image_size):
+        resized = F.interpolate(pixels.float(), (image_size, image_size), mode="bilinear", antialias=True)
+        pixels = resized.round().to(torch.uint8)
+    return pixels.expand(-1, channels, -1, -1)
+
+
+def read_image(path: Path, image_size: int, channels: int) -> Tensor:
+    """The file as (channels, image_size, image_size) uint8: shorter side resized, centre cropped. Raises DataError."""
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):  # PIL itself would only warn
+                raise ValueError(f"{image.width}x{image.height} pixels could be a decompression bomb")
+            image.draft(None, (2 * image_size, 2 * image_size))  # decodes a large JPEG at a fraction of its size
+            if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip instead of scale
+                image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
+            image = image.convert("L" if channels == 1 else "RGB")
+            image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
+            pixels = torch.from_numpy(np.array(image)).view(image_size, image_size, channels)
+            return pixels.permute(2, 0, 1).contiguous()
+    except Exception as error:  # PIL raises nearly anything, from SyntaxError to struct.error, for a damaged file
+        raise DataError(f"{path} is not a readable image ({error})") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """A split in memory. Pixels that would grow too large are held as they came, and fitted batch by batch."""
+
+    pixels: Tensor  # (N, c, h, w) uint8
+    labels: Tensor  # (N,) int64
+    image_size: int  # what `fit` makes of them
+    channels: int
+    moved: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)  # the pixels on a device
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, i: int) -> Tensor:
+        """Example i, uint8 (C, H, W)."""
+        return fit(self.pixels[i].unsqueeze(0), self.image_size, self.channels)[0]
+
+    def take(self, which: Tensor | slice) -> "Resident":
+        return replace(self, pixels=self.pixels[which], labels=self.labels[which])
+
+    def subset(self, n: int) -> "Resident":
+        """The first n examples, which are stratified; 0, or more than there are, is all of them."""
+        return self.take(slice(n)) if 0 < n < len(self) else self
+
+    def blocks(self, n: int) -> Pairs:
+        """The first n examples, fitted."""
+        for pixels, labels in zip(self.pixels[:n].split(BLOCK), self.labels[:n].split(BLOCK), strict=True):
+            yield fit(pixels, self.image_size, self.channels), labels
+
+
+@dataclass(frozen=True, eq=False)
+class Folder:
+    """A split of image files, decoded each time that they are needed. Unreadable ones are noted in `skipped`."""
+
+    root: Path
+    files: tuple[Path, ...]
+    labels: Tensor  # (N,) int64
+    image_size: int = 64
+    channels: int = 3
+    skipped: set[str] = field(default_factory=set)  # paths from root; shared with the splits taken from this one
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[int, Tensor | None]:
+        """What a loader's worker hands over: i, and its image or None where the file is unreadable."""
+        try:
+            return i, self.image(i)
+        except DataError:
+            return i, None
+
+    def image(self, i: int) -> Tensor:
+        """Example i, uint8 (C, H, W). Raises DataError for a file that is not a readable image."""
+        return read_image(self.files[i], self.image_size, self.channels)
+
+    def take(self, which: Tensor) -> "Folder":
+        return replace(self, files=tuple(self.files[i] for i in which.tolist()), labels=self.labels[which])
+
+    def subset(self, n: int) -> "Folder":
+        """The first n examples, which are stratified; 0, or more than there are, is all of them."""
+        return self.take(torch.arange(n)) if 0 < n < len(self) else self
+
+    def readable(self, batch: tuple[Tensor, list[int], list[int]]) -> Pairs:
+        """Note what `sort_out` found unreadable; yield the rest, if any."""
+        pixels, good, bad = batch
+        self.skipped.update(self.files[i].relative_to(self.root).as_posix() for i in bad)
+        if good:
+            yield pixels, self.labels[good]
+
+    def blocks(self, n: int) -> Pairs:
+        """The readable ones of the first n examples, decoded."""
+        with ThreadPoolExecutor() as pool:  # threads are enough: PIL decodes without holding the interpreter's lock
+            for start in range(0, min(n, len(self)), BLOCK):
+                block = range(start, min(start + BLOCK, n, len(self)))
+                yield from self.readable(sort_out(pool.map(self.__getitem__, block)))
+
+
+Split = Resident | Folder
+
+
+def sort_out(items: Iterable[tuple[int, Tensor | None]]) -> tuple[Tensor, list[int], list[int]]:
+    """Pixels (B, C, H, W) uint8 of the readable items, their indices, and the indices of the unreadable ones."""
+    images = dict(items)
+    good = [i for i, image in images.items() if image is not None]
+    pixels = torch.stack([images[i] for i in good]) if good else torch.empty(0, dtype=torch.uint8)
+    return pixels, good, [i for i, image in images.items() if image is None]
