@@ -17,7 +17,8 @@ def state_line(status: Status) -> str:
         return "**queued** — waiting for its turn on the device"
     if status.state == "starting" and "phase" not in v:
         return "**starting** — loading PyTorch and the data, a few seconds"
-    what = {"base": "training the base network", "retrain": "retraining", "control": "training the control"}
+    what = {"base": "training the base network", "retrain": "retraining", "control": "training the control",
+            "profile": "counting zeros"}  # fmt: skip
     doing = what.get(v.get("phase"), "working")
     place = f"iteration {v.get('iteration', 0)} of {v.get('iterations', '?')}"
     epoch = f", epoch {v['epoch']} of {v['epochs']}" if v.get("epochs") else ""
@@ -33,7 +34,7 @@ def progress(status: Status) -> None:
         min(1.0, status.progress), text=" · ".join(filter(None, [f"run {status.progress:.0%}", eta and f"{eta} left"]))
     )
     if v.get("steps"):
-        st.progress(v.get("step", 0) / v["steps"], text=" · ".join(filter(None, ["this epoch", rate])))
+        st.progress(v.get("step", 0) / v["steps"], text=" · ".join(filter(None, ["this pass over the data", rate])))
     if status.stalled:
         st.warning("No sign of life for 30 s: the process lives but may hang. Stop it if this goes on.")
 

@@ -248,7 +248,7 @@ def asked(draft: dict, begin: tuple[str, int] | None) -> dict:
 
 def seconds_for(values: dict) -> float | None:
     """About how long the run will take, from epochs that were timed here."""
-    seconds = work.epoch_seconds(values["model"], values["data"])
+    seconds = work.epoch_seconds(values["model"], values["data"], values["image_size"])
     if seconds is None:
         return None
     wanted = parse(values)

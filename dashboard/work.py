@@ -120,18 +120,26 @@ def devices() -> dict[str, str]:
     return found
 
 
-def epoch_seconds(model: str, data_name: str) -> float | None:
+def epoch_seconds(model: str, data_name: str, image_size: int = 0) -> float | None:
     """Seconds of an epoch of this model on this data, as the newest run of both took; None without one."""
     for run_id in store.run_ids()[:20]:
         try:
             asked = store.spec_of(run_id)
         except TrimError:
             continue
-        if (asked.model, asked.data) == (model, data_name):
+        if (asked.model, asked.data, asked.image_size) == (model, data_name, image_size):
             times = [e["seconds"] for e in store.events(run_id) if e["kind"] == "epoch"]
             if times:
                 return sorted(times)[len(times) // 2]
     return None
+
+
+MACS_PER_SECOND = {"cpu": 5e10, "mps": 5e11, "cuda": 2e13}  # of training, in the right order of magnitude
+
+
+def rough_epoch_seconds(macs: int, images: int, device_name: str) -> float:
+    """A guess where no run has been timed yet: a training step costs three passes."""
+    return 3 * macs * images / MACS_PER_SECOND[device.resolve(device_name).type]
 
 
 def in_words(seconds: float | None) -> str:

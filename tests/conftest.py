@@ -19,7 +19,8 @@ from PIL import Image
 
 from trimcore import spec
 
-TOOLS = ("resource_tracker", "forkserver", "chromium", "playwright")  # kept by Python, or by a fixture of the whole session
+# Kept by Python's multiprocessing, or by a fixture of the whole session.
+TOOLS = ("resource_tracker", "forkserver", "chromium", "playwright")
 
 
 @pytest.fixture(autouse=True)

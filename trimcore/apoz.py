@@ -7,7 +7,7 @@ with N examples and M positions of the neuron's output map. All zero gives 1, ne
 
 import copy
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -72,18 +72,34 @@ def profile(
     and hooks of the model are afterwards as they were. Raises DataError for an empty loader and TrimError when an
     activation is not a number.
     """
-    start, device, counter, counting, examples = time.perf_counter(), _device(model), None, None, 0
-    with in_mode(model, training=False), torch.inference_mode():
-        for batch in loader:
-            x = (batch[0] if isinstance(batch, tuple | list) else batch).to(device, non_blocking=True)
-            if counting is None:
+    counting = profiling(model, loader, graph=graph, mean_activation=mean_activation)
+    while True:
+        try:
+            seen = next(counting)
+        except StopIteration as end:
+            return end.value
+        if progress:
+            progress(seen)
+
+
+def profiling(
+    model: nn.Module, loader: Iterable, *, graph: ChannelGraph | None = None, mean_activation: bool = False
+) -> Generator[int, None, Profile]:
+    """`profile`, batch by batch: yields the number of examples seen so far and returns the profile.
+
+    Between two batches the model is in its own mode, whatever the caller does with it then.
+    """
+    start, device, counter, network, examples = time.perf_counter(), _device(model), None, None, 0
+    for batch in loader:
+        x = (batch[0] if isinstance(batch, tuple | list) else batch).to(device, non_blocking=True)
+        with in_mode(model, training=False), torch.inference_mode():
+            if counter is None:
                 graph = graph or trace(model, x)
                 counter = Counter(graph, device, mean_activation)
-                counting = counter.attach()
-            counting(x)
-            examples += len(x)
-            if progress:
-                progress(examples)
+                network = counter.attach()
+            network(x)
+        examples += len(x)
+        yield examples
     if counter is None:
         raise DataError("no examples to profile on: the loader is empty")
     return Profile(examples, counter.layers(), time.perf_counter() - start)

@@ -5,8 +5,6 @@ given the weights.
 """
 
 import os
-import pickle
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from trimcore.graph import trace
 from trimcore.surgery import set_widths
 
 FORMAT = 1
+ARGUMENTS = ["image_size", "in_channels", "num_classes"]
 
 
 @dataclass
@@ -72,7 +71,7 @@ def read(path: str | Path) -> dict:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {str(path)!r}") from None
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # noqa: BLE001 (there is no end to what damaged bytes make the unpickler raise)
         raise CheckpointError(f"{str(path)!r} is not a checkpoint of plain weights: {first_line(error)}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{str(path)!r} holds a {type(content).__name__}, not weights by name")
@@ -87,28 +86,43 @@ def load(path: str | Path) -> Checkpoint:
             f"{str(path)!r} is no checkpoint of this tool (format {content.get('format')!r}, not {FORMAT})"
         )
     try:
-        return Checkpoint(**{key: value for key, value in content.items() if key != "format"})
+        found = Checkpoint(**{key: value for key, value in content.items() if key != "format"})
     except TypeError as error:
         raise CheckpointError(f"{str(path)!r} lacks or adds an entry: {first_line(error)}") from None
+    for key, value in vars(found).items():
+        if not isinstance(value, {"model": str, "iteration": int}.get(key, dict)):
+            raise CheckpointError(f"{str(path)!r} has a {type(value).__name__} as its {key!r}")
+    if sorted(found.arguments) != ARGUMENTS or not all(type(n) is int and n > 0 for n in found.arguments.values()):
+        raise CheckpointError(f"{str(path)!r} has the arguments {found.arguments}, not numbers for {ARGUMENTS}")
+    _check_tensors(path, found.state)
+    return found
+
+
+def _check_tensors(path: str | Path, state) -> None:
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{str(path)!r} does not hold tensors by name, as a state dict does")
 
 
 def load_weights(path: str | Path, model: str, arguments: dict[str, int]) -> Checkpoint:
-    """Weights for `model` from a checkpoint of this tool, a plain state dict, or a safetensors file."""
+    """Weights for `model` from a checkpoint of this tool, a plain state dict, or a safetensors file.
+
+    Raises CheckpointError for what is no such file or does not fit `model`. A checkpoint brings its own arguments.
+    """
     content = _read_safetensors(path) if Path(path).suffix == ".safetensors" else read(path)
     if "format" in content and "state" in content:
         found = load(path)
         if found.model != model:
             raise CheckpointError(f"{str(path)!r} holds a {found.model}, not a {model}")
+        found.build()
         return found
     state = content.get("state_dict", content)
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{str(path)!r} does not hold tensors by name, as a state dict does")
+    _check_tensors(path, state)
     return Checkpoint(model, arguments, widths_of(build_with(model, arguments, state)), state)
 
 
 def build_with(model: str, arguments: dict[str, int], state: dict[str, Tensor], widths: dict[str, int] | None = None):
-    """`model` with the weights of `state`, at the widths that their shapes have."""
-    network = models.empty(model, **arguments)
+    """`model` with the weights of `state`, at the widths that their shapes have. Raises CheckpointError."""
+    network = _architecture(model, arguments)
     wanted = network.state_dict()
     if missing := sorted(set(wanted) - set(state)):
         raise CheckpointError(
@@ -118,35 +132,67 @@ def build_with(model: str, arguments: dict[str, int], state: dict[str, Tensor], 
         raise CheckpointError(
             f"the weights have {extra[0]!r} and {len(extra) - 1} more that {model} does not: another architecture?"
         )
-    for name, tensor in state.items():
-        full = wanted[name].shape
-        fits = len(tensor.shape) == len(full) and tensor.shape[2:] == full[2:]
-        if not fits or any(a > b or a < 1 for a, b in zip(tensor.shape[:2], full[:2], strict=True)):
-            raise CheckpointError(f"{name!r} has shape {tuple(tensor.shape)}, {model} has {tuple(full)}")
-    for name, module in network.named_modules():
-        weight = state.get(f"{name}.weight")
-        if weight is None:
-            continue
-        if isinstance(module, nn.Linear):
-            set_widths(module, "linear", weight.shape[0], weight.shape[1])
-        elif isinstance(module, nn.modules.conv._ConvNd) and module.groups == 1:
-            set_widths(module, "conv", weight.shape[0], weight.shape[1])
-        elif isinstance(module, nn.modules.conv._ConvNd):
-            set_widths(module, "depthwise", weight.shape[0], None)
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-            set_widths(module, "norm", weight.shape[0], None)
-    for name, tensor in state.items():
-        owner, _, key = name.rpartition(".")
-        owner = network.get_submodule(owner)
-        held = owner._parameters if key in owner._parameters else owner._buffers
-        held[key] = nn.Parameter(tensor.clone()) if key in owner._parameters else tensor.clone()
-    if widths is not None and widths != widths_of(network):
-        raise CheckpointError("the table of widths and the weights of the checkpoint disagree")
+    with torch.device("meta"):
+        example = models.example_input(arguments)
     try:
-        trace(network, models.example_input(arguments))
+        whole = trace(network, example)
+        for name, module in network.named_modules():
+            _give(name, module, state, wanted, model)
+        trace(network, example)
     except NotTrimmable as error:
         raise CheckpointError(f"the weights do not fit each other: {error}") from None
+    found = widths_of(network)
+    for name, layer in whole.layers.items():
+        if found[name] != layer.width and not layer.trimmable:
+            raise CheckpointError(f"{name!r} has {found[name]} neurons, not {layer.width}, in the weights for {model}")
+    if widths is not None and widths != found:
+        raise CheckpointError("the table of widths and the weights of the checkpoint disagree")
     return network
+
+
+def _architecture(model: str, arguments: dict[str, int]) -> nn.Module:
+    """The untrimmed network, without memory unless it has buffers that no state dict holds."""
+    try:
+        network = models.empty(model, **arguments)
+        held = network.state_dict(keep_vars=True).values()
+        if {id(buffer) for buffer in network.buffers()} - {id(tensor) for tensor in held}:
+            return models.build(model, **arguments)
+        return network
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{model} cannot be built with {arguments}: {first_line(error)}") from None
+
+
+def _kind(module: nn.Module) -> str | None:
+    """The kind of a module whose widths may change."""
+    if isinstance(module, nn.Linear):
+        return "linear"
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return "norm"
+    if isinstance(module, nn.modules.conv._ConvNd) and module.groups in (1, module.in_channels):
+        return "conv" if module.groups == 1 else "depthwise"
+    return None
+
+
+def _give(name: str, module: nn.Module, state: dict[str, Tensor], wanted: dict[str, Tensor], model: str) -> None:
+    """Put the weights into one module, and bring it to their width."""
+    prefix, kind = f"{name}." if name else "", _kind(module)
+    held = {key: t for t_of in (module._parameters, module._buffers) for key, t in t_of.items() if t is not None}
+    own = {key: state[prefix + key] for key in held if prefix + key in wanted}
+    for key, tensor in own.items():
+        full, free = wanted[prefix + key], 2 if kind else 0  # so many axes may be shorter than in the full network
+        if tensor.is_floating_point() != full.is_floating_point():
+            raise CheckpointError(f"{prefix + key!r} holds {tensor.dtype}, {model} has {full.dtype}")
+        fits = tensor.dim() == full.dim() and tensor.shape[free:] == full.shape[free:]
+        if not fits or any(a > b or a < 1 for a, b in zip(tensor.shape[:free], full.shape[:free], strict=True)):
+            raise CheckpointError(f"{prefix + key!r} has shape {tuple(tensor.shape)}, {model} has {tuple(full.shape)}")
+        into = module._parameters if key in module._parameters else module._buffers
+        into[key] = nn.Parameter(tensor.clone()) if key in module._parameters else tensor.clone()
+    lengths = {key: len(tensor) for key, tensor in own.items() if tensor.dim()}
+    if kind and lengths:
+        if len(set(lengths.values())) > 1:
+            raise CheckpointError(f"the weights do not fit each other: {name} has lengths {lengths}")
+        inputs = own["weight"].shape[1] if kind in ("conv", "linear") else None
+        set_widths(module, kind, next(iter(lengths.values())), inputs)
 
 
 def _read_safetensors(path: str | Path) -> dict[str, Tensor]:

@@ -36,8 +36,7 @@ def main() -> int:
         print(f"trimcore: {error}", file=sys.stderr)
     except click.Abort:
         print("trimcore: interrupted", file=sys.stderr)
-    except BrokenPipeError:  # `trimcore list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # how click ends when its reader has left: `trimcore list | head`
         return 0
     return 2
 
@@ -94,7 +93,13 @@ def profile(model: str, data: str, weights: str, limit: int, device: str, seed: 
         "model": model, "data": data, "seed": seed, "device": device,
         "base": {"weights": weights, "epochs": 0}, "profile": {"examples": limit},
     })  # fmt: skip
-    events = [{"kind": e.kind, **e.data} for e in trim(asked) if e.recorded]
+    events = []
+    with click.progressbar(length=1000, label="profiling", file=sys.stderr, width=30) as bar:
+        for event in trim(asked):
+            if event.recorded:
+                events.append({"kind": event.kind, **event.data})
+            else:
+                bar.update(max(0, round(1000 * event.data["step"] / event.data["steps"]) - bar.pos))
     seen = next(e for e in events if e["kind"] == "profiled")
     if not weights:
         click.echo("note: no --weights, so this is an untrained network", err=True)
@@ -131,7 +136,8 @@ def run(spec_file: Path, runs_folder: Path | None) -> None:
 def _advance(bar, event: Event) -> None:
     if event.kind == "progress":
         d = event.data
-        bar.label = f"{d['phase']} {d['iteration']}, epoch {d['epoch']}/{d['epochs']}"
+        epoch = f", epoch {d['epoch']}/{d['epochs']}" if d["epochs"] else ""
+        bar.label = f"{d['phase']} {d['iteration']}{epoch}"
         bar.update(max(0, round(d["fraction"] * 1000) - bar.pos))
 
 
@@ -239,6 +245,8 @@ def export(run_id: str, iteration: int | None, format_: str, out: Path, runs_fol
     """Write a trimmed network to a file, and check that the file computes the same."""
     from trimcore import checkpoint, export
 
+    if out.is_dir():
+        raise TrimError(f"cannot write {str(out)!r}: it is a folder, give a file")
     folder = runs.open_run(runs.runs_folder(runs_folder), run_id)
     made = checkpoint.load(runs.checkpoint_path(folder, runs.result_of(folder) if iteration is None else iteration))
     difference = export.export(made, format_, out)

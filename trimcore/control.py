@@ -1,6 +1,7 @@
 """Starting runs and asking things of them: what the command line and the page have in common."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -57,8 +58,10 @@ def _await_supervisor(folder: Path, process: subprocess.Popen, limit: float = 20
         supervisor = runs.read_json(folder / "status.json").get("supervisor") or {}
         if supervisor.get("pid") == process.pid:
             return
-        if process.poll() is not None:
-            raise RunError(f"the supervisor of {folder.name} ended at once; see {folder / 'log.txt'}")
+        if process.poll() is not None and not (folder / "exit.json").exists():
+            reason = f"the supervisor of {folder.name} ended at once; see {folder / 'log.txt'}"
+            _write_exit(folder, "failed", reason)
+            raise RunError(reason)
         time.sleep(0.02)
 
 
@@ -85,16 +88,23 @@ def ask(runs_folder: Path, run_id: str, action: str) -> None:
     trainer = status.values.get("trainer")
     if action == "stop" and not runs.is_alive(status.values.get("supervisor")) and runs.is_alive(trainer):
         _terminate(trainer["pid"])  # nobody else is there to insist
+        if runs.state_of(folder).state == "lost":  # it was killed before it could say a word
+            _write_exit(folder, "stopped", "stopped on request")
+
+
+def _write_exit(folder: Path, state: str, reason: str) -> None:
+    """The last word on a run that has no supervisor to write it."""
+    runs.write_atomic(folder / "exit.json", json.dumps({"state": state, "reason": reason, "time": time.time()}))
 
 
 def _terminate(pid: int) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired, ProcessLookupError):
         process = psutil.Process(pid)
         try:
             process.wait(5)  # it sees the request at its next batch
         except psutil.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+            os.killpg(pid, signal.SIGKILL)
+            process.wait(5)
 
 
 def wait_for(runs_folder: Path, run_id: str, until, limit: float) -> runs.Status:

@@ -5,6 +5,7 @@ Every file is read back and its output compared with the network's before it get
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -45,7 +46,8 @@ def export(made: Checkpoint, format: str, out: Path) -> float:
     except OSError as error:
         raise TrimError(f"cannot write {str(out)!r}: {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be written is not there
+            temporary.unlink()
     return difference
 
 
@@ -56,7 +58,8 @@ def _state_dict(made: Checkpoint, network: nn.Module, example: Tensor, path: Pat
 
 def _program(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
     program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.export.save(program, path)
+    with open(path, "wb") as file:  # given a name, it raises RuntimeError where this is OSError
+        torch.export.save(program, file)
     return torch.export.load(path).module()
 
 

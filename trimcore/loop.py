@@ -5,13 +5,13 @@ can be taken (the event's payload) and given back as `resume`; it then goes on a
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import torch
 
 from trimcore import criteria, models
-from trimcore.apoz import Profile, profile
+from trimcore.apoz import Profile, profiling
 from trimcore.batches import Batches
 from trimcore.checkpoint import Checkpoint, widths_of
 from trimcore.costs import cost_of, nonzero_parameters
@@ -215,7 +215,8 @@ class Loop:
         split = self.data.validation.subset(self.spec.profile.examples)
         wants_mean = any(step.criterion == "mean-activation" for step in self.spec.step)
         loader = Batches(split, self.data, EVALUATION_BATCH, self.device, channels_last=has_fast_bf16(self.device))
-        self.seen = profile(self.state.network, loader, graph=self.graph, mean_activation=wants_mean)
+        counting = profiling(self.state.network, loader, graph=self.graph, mean_activation=wants_mean)
+        self.seen = yield from self._counted(counting, len(split))
         costs = cost_of(self.graph).layers
         layers = {
             name: {
@@ -227,6 +228,16 @@ class Loop:
         }  # fmt: skip
         seen = {"examples": self.seen.examples, "seconds": self.seen.seconds}
         yield Event("profiled", {"iteration": self.state.iteration, **seen, "layers": layers})
+
+    def _counted(self, counting: Generator[int, None, Profile], total: int) -> Generator[Event, None, Profile]:
+        """Turn the running count of a profile into progress events; returns the profile."""
+        while True:
+            try:
+                seen = next(counting)
+            except StopIteration as end:
+                return end.value
+            number = {"phase": "profile", "iteration": self.state.iteration, "epoch": None, "epochs": None}
+            yield self._progress({**number, "step": seen, "steps": total}, self.state.epoch, None)
 
     def _choose(self, step: Step) -> Plan:
         seed = derive_seed(self.spec.seed, "random", self.state.iteration) % 2**32
@@ -292,7 +303,7 @@ class Loop:
         epochs = self.spec.base_epochs + self.spec.iterations * self.spec.retrain.epochs
         return epochs * 2 if self.spec.control.scratch and self.spec.step else epochs
 
-    def _progress(self, values: dict, epochs_done: float, rate: float) -> Event:
+    def _progress(self, values: dict, epochs_done: float, rate: float | None) -> Event:
         whole = self._epochs_in_all() or 1
         before = self.state.spent
         fraction = min(1.0, (before + epochs_done) / whole)

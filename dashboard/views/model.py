@@ -56,6 +56,12 @@ with left:
             draft["base"]["weights"] = ""
     else:
         draft["base"]["weights"] = "pretrained" if source.startswith("pretrained") else ""
+    if models.REGISTRY[chosen].image_size or kind == "imagefolder:PATH":
+        natural = models.REGISTRY[chosen].image_size or 64
+        least = models.REGISTRY[chosen].min_size
+        size = st.number_input("Image size, pixels", least, 1024, draft["image_size"] or natural, 4,
+                               help="Images are resized to it. Smaller is faster.")  # fmt: skip
+        draft["image_size"] = 0 if size == natural else size
     found = work.devices()
     draft["device"] = st.selectbox("Device", list(found), list(found).index(draft["device"]), format_func=found.get)
 
@@ -88,7 +94,7 @@ with right:
 
 with left:
     quick = {**draft, "name": draft["name"] or f"{chosen} quick start"}
-    seconds = work.epoch_seconds(chosen, name)
+    seconds = work.epoch_seconds(chosen, name, draft["image_size"])
     epochs = draft["base"]["epochs"] if draft["base"]["weights"] in ("", "pretrained") else 0
     rounds = sum(step["iterations"] for step in draft["step"])
     total = None if seconds is None else seconds * (epochs + rounds * draft["retrain"]["epochs"])
@@ -104,7 +110,13 @@ with left:
         help=f"{rounds} iterations of the paper's rule on {', '.join(draft['step'][0]['layers'])}."
         if draft["step"] else "Trains and profiles only: there is no plan yet.",
     )  # fmt: skip
-    st.caption(f"Trimming takes about {work.in_words(total)} here." if total else "The first run shows its time left.")
+    if total:
+        st.caption(f"Trimming takes about {work.in_words(total)} here.")
+    else:
+        rough = work.rough_epoch_seconds(cost.macs, summary.splits["train"], draft["device"])
+        long = "; a smaller image size, or vgg16-small, is quicker" if rough > 600 else ""
+        count = epochs + rounds * draft["retrain"]["epochs"]
+        st.caption(f"Very roughly {work.in_words(rough)} for each of {count} epochs on this device{long}.")
 
 with right:
     with st.container(border=True):
@@ -123,7 +135,8 @@ with right:
     shares = table.assign(parameters_share=table.parameters / cost.parameters, macs_share=table.macs / cost.macs)
     st.dataframe(
         shares[["layer", "kind", "width", "parameters", "parameters_share", "macs", "macs_share", "frozen"]],
-        hide_index=True, height="content", alt="Layers with width, parameters, MACs and their shares",
+        hide_index=True, height="content", key=f"layers_{chosen}_{name}",
+        alt="Layers with width, parameters, MACs and their shares",
         column_config={
             "parameters": st.column_config.NumberColumn(format="localized"),
             "macs": st.column_config.NumberColumn("MACs", format="localized"),

@@ -15,7 +15,7 @@ run_id = work.selected_run()
 if run_id is None:
     with st.container(border=True):
         st.markdown(f"**No profile yet.** {APOZ}")
-        seconds = work.epoch_seconds(draft["model"], draft["data"])
+        seconds = work.epoch_seconds(draft["model"], draft["data"], draft["image_size"])
         about = f", about {work.in_words(seconds * draft['base']['epochs'])}" if seconds else ""
         st.button(
             f"Train and profile {draft['model']} on {draft['data']}{about}", type="primary", icon=":material/blur_on:",

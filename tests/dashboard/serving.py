@@ -20,7 +20,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(script: str, folder: Path, port: int | None = None, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
+def serving(
+    script: str, folder: Path, port: int | None = None, **environment: str
+) -> Iterator[tuple[str, subprocess.Popen]]:
     """A server for `script`, started in `folder`: yields its address and its process, and ends it."""
     port = port or free_port()
     url, log_path = f"http://127.0.0.1:{port}", Path(environment.pop("log", folder / "server.log"))

@@ -24,7 +24,8 @@ def runs_folder(tmp_path) -> Path:
 
 @pytest.fixture
 def server(tmp_path, runs_folder):
-    with serving("dashboard/app.py", ROOT, TRIMCORE_RUNS=str(runs_folder), log=str(tmp_path / "server.log")) as (url, _):
+    log = str(tmp_path / "server.log")
+    with serving("dashboard/app.py", ROOT, TRIMCORE_RUNS=str(runs_folder), log=log) as (url, _):
         yield url
 
 

@@ -127,9 +127,13 @@ def test_accuracies_are_those_of_the_checkpoints(story, tiny):
 
 def test_progress_grows_to_one(make_spec):
     spec = make_spec(control={"scratch": True})
-    fractions = [event.data["fraction"] for event in trim(spec) if event.kind == "progress"]
-    assert len(fractions) == 8 * 5  # 2 + 1 + 1 epochs and as many for the control, five batches each
-    assert fractions == pytest.approx([(i + 1) / 40 for i in range(40)])
+    seen = [event.data for event in trim(spec) if event.kind == "progress"]
+    training = [data["fraction"] for data in seen if data["phase"] != "profile"]
+    assert len(training) == 8 * 5  # 2 + 1 + 1 epochs and as many for the control, five batches each
+    assert training == pytest.approx([(i + 1) / 40 for i in range(40)])
+    assert [data["fraction"] for data in seen] == sorted(data["fraction"] for data in seen)
+    profiling = [(data["iteration"], data["step"], data["steps"]) for data in seen if data["phase"] == "profile"]
+    assert profiling == [(0, 20, 20), (1, 20, 20), (2, 20, 20)]  # the validation split is one batch
 
 
 def test_without_steps_the_base_is_trained_and_profiled(make_spec):

@@ -62,6 +62,11 @@ def test_among_equals_the_lower_index_goes_and_the_last_stays():
     assert choose(torch.tensor([1.0]), Absolute(0.0))[0] == []
 
 
+def test_fractions_are_meant_as_they_are_written():
+    assert 0.29 * 100 < 29  # in floating point
+    assert choose(torch.arange(100), Fraction(0.29))[0] == list(range(71, 100))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rounding_does_not_put_a_score_above_the_mean(dtype):
     for k in range(1001):

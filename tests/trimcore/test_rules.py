@@ -40,6 +40,7 @@ FOLLOWED = {
     "plus itself": lambda m, x: torch.add(x, x, alpha=-2) - x.sub(x * x),
     "plus another batch": lambda m, x: x + x.mean(0, keepdim=True),
     "in place": lambda m, x: operator.imul(operator.iadd(x.clone(), m.one(x) * x), 3),
+    "copied, then changed in place": lambda m, x: (x.clone(), operator.iadd(x, x))[0],
     "gate of one channel": lambda m, x: x * m.one(x),
     "one channel spread over all": lambda m, x: x * torch.relu(m.one(x)),
     "gate from a linear layer": lambda m, x: x * m.linear(m.pool(x).flatten(1)).view(x.size(0), x.size(1), 1, 1),

@@ -32,8 +32,10 @@ def row(iteration: int, **values) -> dict:
 
 
 def epoch(phase: str, iteration: int, number: int, loss: float) -> dict:
-    return {"kind": "epoch", "phase": phase, "iteration": iteration, "epoch": number, "epochs": 2, "loss": loss,
-            "accuracy": 0.5, "validation_accuracy": 0.25, "lr": 0.01, "images_per_second": 9.0, "seconds": 1.0}  # fmt: skip
+    return {
+        "kind": "epoch", "phase": phase, "iteration": iteration, "epoch": number, "epochs": 2, "loss": loss,
+        "accuracy": 0.5, "validation_accuracy": 0.25, "lr": 0.01, "images_per_second": 9.0, "seconds": 1.0,
+    }  # fmt: skip
 
 
 BASE = {"conv1": layer("conv", [0.0, 0.5, 1.0, 0.5], [0, 1, 2, 3], 40, 800), "fc1": layer("linear", [0.25, 0.75],

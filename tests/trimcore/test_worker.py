@@ -42,7 +42,7 @@ def test_a_run_to_its_end(prepare, tiny, capsys):
     folder, watch = prepare(tiny), Watch()
     assert carry_out(folder, watch) == {"state": "finished", "reason": "all steps are done"}
     assert [kind for kind in watch.seen if kind != "progress"] == kinds(folder)
-    assert watch.seen.count("progress") == 4 * 5
+    assert watch.seen.count("progress") == 4 * 5 + 3  # batches of training, and of profiling
     status = runs.read_json(folder / "status.json")
     assert (status["outcome"]["state"], status["trainer"]) == ("finished", runs.identity())
     lines = capsys.readouterr().out.splitlines()
@@ -192,8 +192,8 @@ def test_waiting_threads_do_not_spin():
 # --- the log in words ---
 
 WORDS = {
-    "epoch": ({"phase": "retrain", "iteration": 2, "epoch": 1, "epochs": 4, "loss": 0.12345, "images_per_second": 1234.5,
-               "validation_accuracy": 0.98765},
+    "epoch": ({"phase": "retrain", "iteration": 2, "epoch": 1, "epochs": 4, "loss": 0.12345,
+               "images_per_second": 1234.5, "validation_accuracy": 0.98765},
               "retrain iteration 2 epoch 1/4: loss 0.1235, validation 98.77%, 1,234 images/s"),
     "profiled": ({"iteration": 0, "examples": 500, "layers": {"conv1": {"apoz": [0.25, 0.75]}, "fc1": {"apoz": [0.1]}}},
                  "APoZ after iteration 0 on 500 examples: conv1 50.0%, fc1 10.0%"),

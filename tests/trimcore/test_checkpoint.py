@@ -1,0 +1,305 @@
+"""Checkpoints come back as they were, and whatever else is in a file is refused in one line."""
+
+import copy
+import io
+import os
+import pickle
+import random
+import zipfile
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tests.trimcore.nets import NETS, Net, conv
+from tests.trimcore.oracle import images, random_plan, randomised
+from trimcore import checkpoint, models
+from trimcore.checkpoint import Checkpoint, load, load_weights, read, save, widths_of
+from trimcore.errors import CheckpointError
+from trimcore.graph import trace
+from trimcore.surgery import prune
+
+pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+
+LENET = {"num_classes": 10, "in_channels": 1, "image_size": 28}
+SMALL = {"num_classes": 10, "in_channels": 3, "image_size": 8}
+COLOUR = {"num_classes": 10, "in_channels": 3, "image_size": 64}
+
+
+def grouped() -> nn.Module:
+    """Two frozen convolutions, one in groups, one in a group for each of the images' channels; and one to trim."""
+    return Net(
+        lambda m, x: m.d(torch.relu(m.c(torch.relu(m.b(m.a(x)))))),
+        a=conv(3, 6, groups=3), b=conv(6, 4, groups=2), c=conv(4, 5), d=conv(5, 2),
+    )  # fmt: skip
+
+
+def stamped() -> nn.Module:
+    """With a buffer that its state dict does not hold."""
+    net = NETS["functional"]()
+    net.register_buffer("scale", torch.tensor(2.0), persistent=False)
+    return Net(lambda m, x: m.net(x) * m.net.scale, net=net)
+
+
+OTHERS = {
+    **NETS,
+    "grouped": grouped,
+    "stamped": stamped,
+    "resnet18": lambda: torchvision.models.resnet18(num_classes=10),
+    "mobilenet_v2": lambda: torchvision.models.mobilenet_v2(num_classes=10),
+}
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    for name, make in OTHERS.items():
+        entry = models.Architecture(name, "", lambda num_classes, in_channels, image_size, make=make: make(), 3, 8)
+        monkeypatch.setitem(models.REGISTRY, name, entry)
+
+
+def trimmed(name: str, arguments: dict, ratio: float = 0.6) -> tuple[Checkpoint, nn.Module]:
+    torch.manual_seed(0)
+    model = randomised(models.build(name, **arguments)).float()
+    x = models.example_input(arguments)
+    graph = trace(model, x)
+    small = prune(model, random_plan(graph, ratio, 1), graph=graph)
+    return Checkpoint(name, arguments, widths_of(small), small.state_dict()), small
+
+
+CASES = [
+    ("lenet5", LENET), ("lenet5", {"num_classes": 3, "in_channels": 3, "image_size": 33}),
+    ("vgg16-small", {"num_classes": 7, "in_channels": 1, "image_size": 28}), ("resnet18", COLOUR),
+    ("mobilenet_v2", COLOUR), ("grouped", SMALL), ("stamped", SMALL), *((name, SMALL) for name in NETS),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_roundtrip(registered, tmp_path, name, arguments):
+    made, small = trimmed(name, arguments)
+    made.origins, made.base, made.iteration = {"conv1": [0, 2]}, {"parameters": 9, "macs": 8}, 3
+    save(made, tmp_path / "a.pt")
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert content["widths"] == made.widths == widths_of(small)
+    assert os.listdir(tmp_path) == ["a.pt"]
+    found = load(tmp_path / "a.pt")
+    assert (found.origins, found.base, found.iteration, found.arguments) == (
+        made.origins, made.base, 3, arguments,
+    )  # fmt: skip
+    assert_same(found.build(), small, arguments)
+    assert_same(load_weights(tmp_path / "a.pt", name, arguments).build(), small, arguments)
+
+
+def assert_same(one: nn.Module, two: nn.Module, arguments: dict) -> None:
+    x = images(2, arguments["in_channels"], arguments["image_size"], arguments["image_size"], dtype=torch.float32)
+    assert one.training
+    assert all(p.is_leaf and p.requires_grad and not p.is_meta for p in one.parameters())
+    with torch.no_grad():
+        assert torch.equal(one.eval()(x), two.eval()(x))
+    assert [repr(m) for m in one.children()] == [repr(m) for m in two.children()]
+
+
+@pytest.mark.parametrize("ending", ["pt", "wrapped.pt", "safetensors"])
+@pytest.mark.parametrize(("name", "arguments"), CASES[:3])
+def test_plain_weights_bring_their_widths(tmp_path, name, arguments, ending):
+    _, small = trimmed(name, arguments)
+    path = tmp_path / f"weights.{ending}"
+    state = {key: value.contiguous() for key, value in small.state_dict().items()}
+    if ending == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"state_dict": state} if "wrapped" in ending else state, path)
+    found = load_weights(path, name, arguments)
+    assert found.widths == widths_of(small)
+    assert_same(found.build(), small, arguments)
+
+
+def test_vgg16_is_rebuilt_at_its_widths(tmp_path):
+    arguments = {"num_classes": 5, "in_channels": 3, "image_size": 224}
+    full = models.empty("vgg16", **arguments)
+    graph = trace(full, torch.zeros(1, 3, 224, 224))
+    plan = {name: range(2, graph.layers[name].width) for name in graph.trimmable()}
+    small = prune(full, plan, graph=graph).to_empty(device="cpu")
+    with torch.no_grad():
+        for i, p in enumerate(small.parameters()):
+            p.copy_(images(*p.shape, seed=i))
+    save(Checkpoint("vgg16", arguments, widths_of(small), small.state_dict()), tmp_path / "a.pt")
+    assert (tmp_path / "a.pt").stat().st_size < 100_000
+    assert_same(load(tmp_path / "a.pt").build(), small, arguments)
+
+
+def test_the_network_does_not_share_memory_with_the_checkpoint():
+    made, _ = trimmed("lenet5", LENET)
+    before = copy.deepcopy(made.state)
+    with torch.no_grad():
+        for p in made.build().parameters():
+            p.zero_()
+    assert all(torch.equal(value, made.state[key]) for key, value in before.items())
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    made, _ = trimmed("lenet5", LENET)
+    save(made, tmp_path / "a.pt")
+    before = (tmp_path / "a.pt").read_bytes()
+    made.base = {"broken": lambda: None}
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        save(made, tmp_path / "a.pt")
+    assert os.listdir(tmp_path) == ["a.pt"]
+    assert (tmp_path / "a.pt").read_bytes() == before
+
+
+# --- what does not fit
+
+
+def changed(**entries) -> dict:
+    """The content of a good file with some state entries replaced, or taken out where None."""
+    state = dict(trimmed("lenet5", LENET)[0].state)
+    for key, value in entries.items():
+        state.pop(key.replace("__", "."), None)
+        if value is not None:
+            state[key.replace("__", ".")] = value
+    return state
+
+
+WRONG_STATES = {
+    "missing": (lambda: changed(conv2__bias=None), "the weights lack 'conv2.bias' and 0 more of lenet5"),
+    "extra": (lambda: changed(conv3__bias=torch.zeros(3)), "the weights have 'conv3.bias' and 0 more"),
+    "another": (lambda: trimmed("vgg16-small", CASES[2][1])[0].state, "another architecture"),
+    "kernel": (lambda: changed(conv1__weight=torch.zeros(8, 1, 3, 3)), "'conv1.weight' has shape (8, 1, 3, 3), lenet5"),
+    "axes": (lambda: changed(fc1__bias=torch.zeros(200, 1)), "'fc1.bias' has shape (200, 1)"),
+    "too wide": (lambda: changed(conv1__weight=torch.zeros(21, 1, 5, 5)), "'conv1.weight' has shape (21, 1, 5, 5)"),
+    "empty": (lambda: changed(conv1__weight=torch.zeros(0, 1, 5, 5)), "'conv1.weight' has shape (0, 1, 5, 5)"),
+    "bias": (lambda: changed(conv1__bias=torch.zeros(5)), "do not fit each other"),
+    "next layer": (lambda: changed(conv2__weight=torch.zeros(21, 8, 5, 5)), "the weights do not fit each other: "),
+    "flattened": (lambda: changed(fc1__weight=torch.zeros(201, 335)), "the weights do not fit each other: "),
+    "fewer classes": (
+        lambda: changed(fc2__weight=torch.zeros(4, 201), fc2__bias=torch.zeros(4)), "'fc2' has 4 neurons, not 10",
+    ),
+    "whole numbers": (lambda: changed(fc2__bias=torch.zeros(10, dtype=torch.int64)), "'fc2.bias' holds torch.int64"),
+    "no tensor": (lambda: changed(fc2__bias=[0.0] * 10), "does not hold tensors by name"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), WRONG_STATES.values(), ids=WRONG_STATES)
+@pytest.mark.parametrize("plain", [True, False])
+def test_weights_that_do_not_fit_are_refused(tmp_path, make, message, plain):
+    state = make()
+    made = trimmed("lenet5", LENET)[0]
+    made.state = state
+    torch.save(state if plain else {"format": 1, **vars(made)}, tmp_path / "a.pt")
+    assert message in refusal(lambda: load_weights(tmp_path / "a.pt", "lenet5", LENET))
+
+
+def refusal(action) -> str:
+    with pytest.raises(CheckpointError) as error:
+        action()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+WRONG_ENTRIES = {
+    "format": (9, "no checkpoint of this tool (format 9, not 1)"),
+    "model": ("resnet", "holds a resnet, not a lenet5"),
+    "widths": ({"conv1": 3}, "the table of widths and the weights of the checkpoint disagree"),
+    "arguments": ({"num_classes": 10, "in_channels": 1}, "arguments"),
+    "origins": ([1], "'origins'"),
+    "iteration": ("two", "'iteration'"),
+    "state": ("weights", "'state'"),
+    "surplus": (1, "lacks or adds an entry"),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "message"), [(k, *v) for k, v in WRONG_ENTRIES.items()])
+def test_entries_of_another_kind_are_refused(tmp_path, key, value, message):
+    made, _ = trimmed("lenet5", LENET)
+    content = {"format": 1, **vars(made), key: value}
+    torch.save(content, tmp_path / "a.pt")
+    assert message in refusal(lambda: load_weights(tmp_path / "a.pt", "lenet5", LENET))
+    del content[key]
+    torch.save(content, tmp_path / "b.pt")
+    if key in ("model", "arguments", "widths", "state"):
+        refusal(lambda: load(tmp_path / "b.pt"))
+
+
+# --- what is no checkpoint at all
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+@pytest.mark.parametrize("wrap", [lambda bomb: bomb, lambda bomb: {"state": {}, "format": bomb}])
+def test_a_pickled_object_is_refused_and_not_run(tmp_path, write, wrap):
+    write(wrap(Bomb(tmp_path / "ran")), tmp_path / "a.pt")
+    message = refusal(lambda: read(tmp_path / "a.pt"))
+    assert "a.pt' is not a checkpoint of plain weights" in message
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickled_network_is_refused(tmp_path):
+    torch.save(models.build("lenet5"), tmp_path / "a.pt")
+    assert "is not a checkpoint of plain weights" in refusal(lambda: load(tmp_path / "a.pt"))
+
+
+def zipped() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("a.txt", "text")
+    return content.getvalue()
+
+
+JUNK = {"empty": b"", "text": b"some text\nand more", "zip": zipped(), "pickle": pickle.dumps([1]), "start": b"\x80"}
+
+
+@pytest.mark.parametrize("content", JUNK.values(), ids=JUNK)
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
+def test_other_files_are_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert name in refusal(lambda: load_weights(tmp_path / name, "lenet5", LENET))
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
+def test_missing_files_and_folders_are_refused(tmp_path, name):
+    assert name in refusal(lambda: load_weights(tmp_path / name, "lenet5", LENET))
+    (tmp_path / name).mkdir()
+    assert name in refusal(lambda: load_weights(tmp_path / name, "lenet5", LENET))
+
+
+def test_tensors_alone_are_refused(tmp_path):
+    torch.save(torch.zeros(3), tmp_path / "a.pt")
+    assert "holds a Tensor, not weights by name" in refusal(lambda: load(tmp_path / "a.pt"))
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
+def test_damaged_files_are_refused(tmp_path, name):
+    """Cut anywhere, or with a byte changed: a damaged file is refused, or gives weights of the right shapes."""
+    made, _ = trimmed("lenet5", LENET, 1)
+    path, choice = tmp_path / name, random.Random(0)
+    save_file(made.state, path) if "safe" in name else save(made, path)
+    content = path.read_bytes()
+    for _ in range(40):
+        path.write_bytes(content[: choice.randrange(len(content))])
+        refusal(lambda: load_weights(path, "lenet5", LENET))
+    for _ in range(150):
+        place = choice.randrange(1500)
+        path.write_bytes(content[:place] + bytes([choice.randrange(256)]) + content[place + 1 :])
+        try:
+            found = load_weights(path, "lenet5", LENET)
+        except CheckpointError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+        else:
+            assert found.build()(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+
+
+def test_the_temporary_name_is_hidden_and_gone(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "replace", lambda source, target: seen.append(os.path.basename(source)))
+    checkpoint.save_atomic({"a": Tensor([1])}, tmp_path / "a.pt")
+    assert seen == [f".a.pt.{os.getpid()}"]
+    assert os.listdir(tmp_path) == []
