@@ -33,6 +33,7 @@ class Checkpoint:
     origins: dict[str, list[int]] = field(default_factory=dict)
     base: dict[str, int] = field(default_factory=dict)
     iteration: int = 0
+    epochs: int = 0  # of training that the weights have had
 
     def build(self) -> nn.Module:
         """The network, in training mode, on the CPU. Raises CheckpointError when file and architecture disagree."""
@@ -90,7 +91,7 @@ def load(path: str | Path) -> Checkpoint:
     except TypeError as error:
         raise CheckpointError(f"{str(path)!r} lacks or adds an entry: {first_line(error)}") from None
     for key, value in vars(found).items():
-        if not isinstance(value, {"model": str, "iteration": int}.get(key, dict)):
+        if not isinstance(value, {"model": str, "iteration": int, "epochs": int}.get(key, dict)):
             raise CheckpointError(f"{str(path)!r} has a {type(value).__name__} as its {key!r}")
     if sorted(found.arguments) != ARGUMENTS or not all(type(n) is int and n > 0 for n in found.arguments.values()):
         raise CheckpointError(f"{str(path)!r} has the arguments {found.arguments}, not numbers for {ARGUMENTS}")

@@ -15,6 +15,7 @@ from trimcore import runs
 from trimcore.errors import RunError
 from trimcore.spec import Spec, dumps
 
+GRACE = 15.0  # seconds that a trainer without a supervisor has to see a stop request
 RESUMABLE = ("paused", "stopped", "failed", "lost")
 
 
@@ -101,7 +102,7 @@ def _terminate(pid: int) -> None:
     with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired, ProcessLookupError):
         process = psutil.Process(pid)
         try:
-            process.wait(5)  # it sees the request at its next batch
+            process.wait(GRACE)  # it sees the request at its next batch
         except psutil.TimeoutExpired:
             os.killpg(pid, signal.SIGKILL)
             process.wait(5)

@@ -6,6 +6,7 @@ from torch import Tensor
 from trimcore.apoz import Profile
 from trimcore.errors import SpecError
 from trimcore.graph import ChannelGraph
+from trimcore.seeds import derive_seed
 
 CRITERIA = ("apoz", "l1", "mean-activation", "random")
 
@@ -31,5 +32,5 @@ def _score(criterion: str, layer: str, profile: Profile, graph: ChannelGraph, se
         if found.mean_activation is None:
             raise SpecError("the criterion mean-activation needs a profile made with mean_activation=True")
         return -found.mean_activation
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + sum(map(ord, layer)))
+    generator = torch.Generator().manual_seed(derive_seed(seed, layer))
     return torch.rand(found.width, generator=generator, dtype=torch.float64)

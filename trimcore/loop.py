@@ -22,13 +22,13 @@ from trimcore.errors import NotTrimmable, SpecError
 from trimcore.events import Event
 from trimcore.graph import trace
 from trimcore.planning import Plan, make_rule, plan
+from trimcore.seeds import derive_seed
 from trimcore.spec import Spec, Step, Training
 from trimcore.state import first_state, restore
 from trimcore.surgery import kept_neurons, prune
 from trimcore.train import (
     EVALUATION_BATCH,
     Batch,
-    derive_seed,
     evaluate,
     latency,
     make_optimizer,
@@ -133,7 +133,7 @@ class Loop:
         if state.epoch == 0:
             torch.manual_seed(derive_seed(self.spec.seed, "control"))
             models.renew(self.spec.model, state.network)
-        epochs, seconds = state.spent, time.perf_counter()
+        epochs, seconds = state.inherited + state.spent, time.perf_counter()
         yield from self._train(self.spec.base, epochs, "control")
         test, validation = self._measure("test"), self._measure("validation")
         yield Event("control", {
@@ -301,7 +301,7 @@ class Loop:
 
     def _epochs_in_all(self) -> int:
         epochs = self.spec.base_epochs + self.spec.iterations * self.spec.retrain.epochs
-        return epochs * 2 if self.spec.control.scratch and self.spec.step else epochs
+        return epochs * 2 + self.state.inherited if self.spec.control.scratch and self.spec.step else epochs
 
     def _progress(self, values: dict, epochs_done: float, rate: float | None) -> Event:
         whole = self._epochs_in_all() or 1

@@ -18,7 +18,7 @@ class Recorder:
         self.events = list(runs.read_events(folder))
         self.file = open(folder / "events.jsonl", "a+b", buffering=0)  # noqa: SIM115 (closed by close)
         self._mend_last_line()
-        self.progress_time, self.began, self.began_fraction = 0.0, time.time(), None
+        self.progress_time, self.began, self.began_fraction = 0.0, 0.0, None
 
     def _mend_last_line(self) -> None:
         """After a crash the last line may be torn: end it, so that the next event has a line of its own."""
@@ -37,15 +37,17 @@ class Recorder:
         if event.kind == "iteration":
             made, snapshot = event.payload()
             checkpoint.save(made, runs.checkpoint_path(self.folder, event.data["iteration"]))
-            self._save_resume(snapshot)
         elif event.payload is not None:
-            self._save_resume(event.payload())
-        # The event comes after its files: whoever reads it finds them.
+            snapshot = event.payload()
+        # The event comes after its checkpoint, so that whoever reads it finds the file; before the resume point: after
+        # a crash between the two it is made again, and the tables take the last; the other way round it would be lost.
         self.file.write((json.dumps(entry) + "\n").encode())
         self.events.append(entry)
         if event.kind in ("iteration", "ended"):
             for name, text in tables.csv_texts(self.events).items():
                 runs.write_atomic(self.folder / name, text)
+        if event.payload is not None:
+            self._save_resume(snapshot)
         self._status(state="running", **self._place(event))
 
     def _save_resume(self, snapshot: dict) -> None:
@@ -58,7 +60,7 @@ class Recorder:
         return {key: event.data[key] for key in keys if key in event.data}
 
     def _progress(self, values: dict) -> None:
-        now = time.time()
+        now = time.monotonic()
         if self.began_fraction is None:
             self.began, self.began_fraction = now, values["fraction"]
         if now - self.progress_time < STATUS_EVERY:

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def list_runs(runs: Path) -> list[str]:
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace a file in one step: readers see the old text or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         with open(temporary, "w", encoding="utf-8", newline="") as file:
             file.write(text)

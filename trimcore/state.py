@@ -12,8 +12,8 @@ from trimcore.checkpoint import Checkpoint, first_line
 from trimcore.data import Data
 from trimcore.errors import CheckpointError, SpecError, TrimError
 from trimcore.runs import checkpoint_path
+from trimcore.seeds import derive_seed
 from trimcore.spec import Spec
-from trimcore.train import derive_seed
 
 
 @dataclass
@@ -34,13 +34,15 @@ class State:
     result: int = 0  # the iteration that is the run's result
     ended: str = ""  # why there are no more iterations
     spent: int = 0  # training epochs of all phases before this one
+    inherited: int = 0  # epochs that the weights had before this run
     good: dict | None = None  # the result's checkpoint, where the control will want its widths
 
     def checkpoint(self, model: str) -> Checkpoint:
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         widths = checkpoint.widths_of(self.network)
+        epochs = self.inherited + self.spent + (self.epoch if self.phase != "control" else 0)
         origins = {name: list(kept) for name, kept in self.origins.items()}
-        return Checkpoint(model, self.arguments, widths, state, origins, dict(self.base), self.iteration)
+        return Checkpoint(model, self.arguments, widths, state, origins, dict(self.base), self.iteration, epochs)
 
     def snapshot(self, model: str) -> dict:
         """All of it as plain values and tensors, for `restore`. Training on does not change it."""
@@ -81,7 +83,8 @@ def first_state(spec: Spec, data: Data, runs: Path | None) -> State:
     if found.arguments != arguments:
         have, want = _in_words(found.arguments), _in_words(arguments)
         raise CheckpointError(f"the weights are for {have}; {spec.data} has {want}")
-    return State(network, arguments, {**identity(network), **found.origins}, dict(found.base))
+    origins = {**identity(network), **found.origins}
+    return State(network, arguments, origins, dict(found.base), inherited=found.epochs)
 
 
 def _pretrained(model: str, arguments: dict[str, int]) -> Checkpoint:

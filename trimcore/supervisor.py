@@ -30,7 +30,8 @@ def supervise(folder: Path) -> dict:
     device = runs.read_json(folder / "status.json").get("device_key", "cpu")
     turn = FileLock(lock_path(folder.parent, device, "turn"))
     if not _wait_for_turn(folder, device, turn):
-        return _write_exit(folder, {"state": "stopped", "reason": "stopped while it waited in the queue"}, 0)
+        state = "paused" if runs.requested(folder) == "pause" else "stopped"
+        return _write_exit(folder, {"state": state, "reason": f"{state} while it waited in the queue"}, 0)
     try:
         runs.update_status(folder, state="starting", heartbeat=time.time())
         with open(folder / "log.txt", "ab") as log:
@@ -46,9 +47,9 @@ def supervise(folder: Path) -> dict:
 
 
 def _wait_for_turn(folder: Path, device: str, turn: FileLock) -> bool:
-    """First come, first served: True with the lock held, False when a stop was asked meanwhile."""
+    """First come, first served: True with the lock held, False when a stop or a pause was asked meanwhile."""
     trainers = FileLock(lock_path(folder.parent, device, "trainer"))
-    while runs.requested(folder) != "stop":
+    while runs.requested(folder) not in ("stop", "pause"):
         if not _somebody_before(folder, device):
             try:
                 turn.acquire(timeout=0)

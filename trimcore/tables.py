@@ -64,9 +64,15 @@ def profiles(events: list[dict]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
+def _finished_cuts(events: list[dict]) -> dict[int, dict]:
+    """The cuts of finished iterations: the three CSVs always tell of the same ones."""
+    finished = latest(events, "iteration")
+    return {iteration: cut for iteration, cut in latest(events, "pruned").items() if iteration in finished}
+
+
 def neurons(events: list[dict]) -> pd.DataFrame:
     """neurons.csv: what was seen before each cut, and who stayed. Iteration 0 is the base model, before any cut."""
-    seen, cuts = profiles(events), latest(events, "pruned")
+    seen, cuts = profiles(events), _finished_cuts(events)
     frames = []
     for iteration in [0, *sorted(cuts)]:
         frame = seen[seen.iteration == max(iteration - 1, 0)].copy()
@@ -80,7 +86,7 @@ def neurons(events: list[dict]) -> pd.DataFrame:
 
 def layers(events: list[dict]) -> pd.DataFrame:
     """layers.csv: each layer as it was before each cut (APoZ with the std of the population), and the cut itself."""
-    seen, cuts = profiles(events), latest(events, "pruned")
+    seen, cuts = profiles(events), _finished_cuts(events)
     rows = []
     for iteration in [0, *sorted(cuts)]:
         gone = cuts[iteration]["layers"] if iteration else {}

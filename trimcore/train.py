@@ -4,7 +4,6 @@ Data order, augmentation and dropout derive from (seed, iteration, epoch), so an
 interruption gives the same weights.
 """
 
-import hashlib
 import math
 import statistics
 import time
@@ -20,6 +19,7 @@ from trimcore.data import Data
 from trimcore.device import autocast, has_fast_bf16
 from trimcore.errors import TrimError
 from trimcore.modes import in_mode
+from trimcore.seeds import derive_seed
 from trimcore.spec import Training
 from trimcore.splits import Split
 
@@ -53,11 +53,6 @@ class Measure:
     accuracy: float
     loss: float
     examples: int
-
-
-def derive_seed(*parts: int | str) -> int:
-    """One seed of several parts: the same parts give the same seed on every machine."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "little")
 
 
 def prepare(model: nn.Module, device: torch.device) -> nn.Module:

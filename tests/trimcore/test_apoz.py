@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import images, randomised
 from trimcore import apoz
-from trimcore.apoz import EXACT_IN_FLOAT32, count_nonzero, profile
+from trimcore.apoz import EXACT_IN_FLOAT32, count_nonzero, profile, profiling
 from trimcore.errors import DataError, NotTrimmable, TrimError
 from trimcore.graph import trace
 from trimcore.models import build
@@ -248,6 +248,19 @@ def test_a_given_graph_is_not_traced_again(monkeypatch):
     graph, wanted = trace(model, x), profile(model, [x])
     monkeypatch.setattr(apoz, "trace", None)
     assert torch.equal(profile(model, [x], graph=graph)["fc1"].zeros, wanted["fc1"].zeros)
+
+
+def test_between_batches_the_model_is_as_it_was():
+    torch.manual_seed(0)
+    model, x = randomised(NETS["residual"]()).train(), images(8, 3, 8, 8)
+    counting, before = profiling(model, batches(x, 4)), picture(model)
+    assert next(counting) == 4
+    assert picture(model)[1:] == before[1:]
+    assert not torch.is_inference_mode_enabled()
+    assert next(counting) == 8
+    with pytest.raises(StopIteration) as end:
+        next(counting)
+    assert end.value.value["stem"].zeros.tolist() == profile(model, [x])["stem"].zeros.tolist()
 
 
 def test_an_empty_loader_is_refused():

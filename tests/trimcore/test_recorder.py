@@ -58,14 +58,27 @@ def test_files_are_there_and_whole_when_the_event_is(folder, tiny):
     assert not [name for name in os.listdir(folder) if name.startswith(".")]
 
 
+MADE = checkpoint.Checkpoint("lenet5", {}, {}, {})
+
+
 def test_the_event_is_not_written_before_its_checkpoint(folder, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_atomic", full)
     with pytest.raises(OSError, match="No space"):
-        record_all(folder, [Event("started"), Event("epoch", {"iteration": 0}, lambda: {"epoch": 1})])
+        record_all(folder, [Event("started"), Event("iteration", {"iteration": 0}, lambda: (MADE, {"epoch": 1}))])
     assert [event["kind"] for event in runs.read_events(folder)] == ["started"]
+
+
+def test_the_resume_point_is_not_written_before_its_event(folder, monkeypatch):
+    """A crash between the two repeats an epoch; the other way round its row would be lost for good."""
+    written = []
+    monkeypatch.setattr(
+        checkpoint, "save_atomic", lambda content, path: written.extend(e["kind"] for e in runs.read_events(folder))
+    )
+    record_all(folder, [Event("epoch", {"iteration": 0}, lambda: {"epoch": 1})])
+    assert written == ["epoch"]
 
 
 def test_an_event_is_one_line_with_number_time_and_data(folder):
@@ -94,6 +107,7 @@ def test_numbers_go_on_after_a_resume_and_a_torn_line(folder):
 def test_progress_is_shown_and_not_kept(folder, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(recorder.time, "time", lambda: now[0])
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
     kept = Recorder(folder)
 
     def progress(seconds: float, fraction: float) -> dict:

@@ -162,6 +162,8 @@ SEEN_AGAIN = {
     "view": lambda m, x: x.view(x.size(0), -1, 8, 8),
     "dropout": lambda m, x: m.dropout(x),
     "activation": lambda m, x: m.inplace(x),
+    "functional activation": lambda m, x: F.relu(x, inplace=True),
+    "activation by method": lambda m, x: x.relu_(),
 }
 
 

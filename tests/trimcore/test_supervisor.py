@@ -146,6 +146,21 @@ def test_it_waits_for_the_device(folder, trainer_is, eventually, role):
     assert exit_of(folder)[0] == "finished"
 
 
+def test_it_lets_those_go_first_who_came_first(folder, trainer_is, eventually):
+    """The device is free, but the one before has not taken it yet."""
+    trainer_is(ME + says("finished", "done"))
+    before = runs.create(folder.parent, "lenet5", "")
+    runs.update_status(before, device_key="cpu", queued_at=0.5, supervisor=runs.identity())
+    waiting = threading.Thread(target=supervise, args=(folder,))
+    waiting.start()
+    waiting.join(0.3)
+    still_waits = waiting.is_alive() and not (folder / "pid").exists()
+    (before / "exit.json").write_text("{}")
+    eventually(lambda: not waiting.is_alive())
+    assert still_waits
+    assert exit_of(folder)[0] == "finished"
+
+
 def test_another_device_is_not_waited_for(folder, trainer_is):
     trainer_is(says("finished", "done"))
     with FileLock(lock_path(folder.parent, "cuda:0", "turn")):

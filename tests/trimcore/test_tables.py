@@ -94,14 +94,20 @@ def test_layers_csv_to_the_letter():
         "0,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,,,0",
         f"1,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,mean+std,0.49,2",
         "1,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,count,,0",
-        "2,conv1,conv,2,20,400,0.25,0.125,0.125,0.375,count,,1",
-        "2,fc1,linear,2,40,150,0.5,0.25,0.25,0.75,,,0",
         "",
     ])  # fmt: skip
 
 
+def test_a_cut_is_told_of_when_its_iteration_is_finished():
+    """As in iterations.csv, so that the three files always speak of the same iterations."""
+    lines = tables.csv_texts([*EVENTS, row(2)])["layers.csv"].split("\n")
+    assert lines[-3:] == [
+        "2,conv1,conv,2,20,400,0.25,0.125,0.125,0.375,count,,1", "2,fc1,linear,2,40,150,0.5,0.25,0.25,0.75,,,0", "",
+    ]  # fmt: skip
+
+
 def test_neurons_csv_says_who_stayed_by_number_in_the_base():
-    found = [tuple(r.values()) for r in parsed("neurons.csv") if r["layer"] == "conv1"]
+    found = [tuple(r.values()) for r in parsed("neurons.csv", [*EVENTS, row(2)]) if r["layer"] == "conv1"]
     assert found == [
         *[("0", "conv1", str(i), str(i), str(apoz), "1") for i, apoz in enumerate([0.0, 0.5, 1.0, 0.5])],
         ("1", "conv1", "0", "0", "0.0", "1"), ("1", "conv1", "1", "1", "0.5", "0"),
