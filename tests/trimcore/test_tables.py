@@ -114,8 +114,8 @@ def test_neurons_csv_says_who_stayed_by_number_in_the_base():
         ("1", "conv1", "2", "2", "1.0", "0"), ("1", "conv1", "3", "3", "0.5", "1"),
         ("2", "conv1", "0", "0", "0.125", "1"), ("2", "conv1", "1", "3", "0.375", "0"),
     ]  # fmt: skip
-    assert {r["kept"] for r in parsed("neurons.csv") if r["layer"] == "fc1"} == {"1"}
-    assert len(parsed("neurons.csv")) == 3 * 2 + 4 + 4 + 2
+    assert {r["kept"] for r in parsed("neurons.csv", [*EVENTS, row(2)]) if r["layer"] == "fc1"} == {"1"}
+    assert len(parsed("neurons.csv", [*EVENTS, row(2)])) == 3 * 2 + 4 + 4 + 2
 
 
 def test_profiles_are_of_the_network_after_each_iteration():
