@@ -37,7 +37,10 @@ def keep_upload(uploaded, draft: dict) -> Path:
 
 def _check(path: Path, draft: dict) -> None:
     found, entry = work.data_summary(draft["data"]), models.architecture(draft["model"])
-    checkpoint.load_weights(path, draft["model"], {
+    wanted = {
         "num_classes": len(found.classes), "in_channels": entry.channels or found.channels,
         "image_size": draft["image_size"] or entry.image_size or found.image_size,
-    })  # fmt: skip
+    }  # fmt: skip
+    arguments = checkpoint.load_weights(path, draft["model"], wanted).arguments
+    if arguments != wanted:
+        raise CheckpointError(f"the weights are for {arguments}, {draft['data']} needs {wanted}")

@@ -17,11 +17,12 @@ _HOME = {
     "data": ["load_data"],
     "errors": ["CheckpointError", "DataError", "NotTrimmable", "RunError", "SpecError", "TrimError"],
     "events": ["Event"],
-    "graph": ["ChannelGraph", "trace"],
+    "graph": ["ChannelGraph"],
     "models": ["build", "register"],
     "planning": ["Absolute", "Count", "Fraction", "Keep", "MeanPlusStd", "Plan", "plan"],
     "spec": ["Spec"],
     "surgery": ["prune"],
+    "tracing": ["trace"],
     "loop": ["trim"],
 }
 _RENAMED = {"load_data": "load"}

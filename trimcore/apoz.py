@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from trimcore.errors import DataError, TrimError
-from trimcore.graph import ChannelGraph, Site, trace
+from trimcore.graph import ChannelGraph, Site
 from trimcore.modes import in_mode
+from trimcore.tracing import trace
 
 EXACT_IN_FLOAT32 = 2**24  # counts below this have no rounding in float32
 

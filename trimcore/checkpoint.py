@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from trimcore import models
-from trimcore.errors import CheckpointError, NotTrimmable
-from trimcore.graph import trace
+from trimcore.errors import CheckpointError, NotTrimmable, first_line
 from trimcore.surgery import set_widths
+from trimcore.tracing import trace
 
 FORMAT = 1
 ARGUMENTS = ["image_size", "in_channels", "num_classes"]
@@ -204,7 +204,3 @@ def _read_safetensors(path: str | Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{str(path)!r} is not a safetensors file: {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trimcore.graph import ChannelGraph, trace
+from trimcore.graph import ChannelGraph
 from trimcore.surgery import Cut, kept_positions, removed_groups
+from trimcore.tracing import trace
 
 
 @dataclass(frozen=True)

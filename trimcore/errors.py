@@ -23,3 +23,8 @@ class NotTrimmable(TrimError):
 
 class RunError(TrimError):
     """A run that does not exist, is in the wrong state, or whose folder cannot be used."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says, short enough for one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from trimcore import checkpoint, models
-from trimcore.checkpoint import Checkpoint, first_line
-from trimcore.errors import TrimError
+from trimcore.checkpoint import Checkpoint
+from trimcore.errors import TrimError, first_line
 
 TOLERANCE = 1e-4  # largest difference allowed, relative to the largest output
 FORMATS = ("state_dict", "pt2", "onnx")

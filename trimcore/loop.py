@@ -20,12 +20,12 @@ from trimcore.data import load as load_data
 from trimcore.device import describe, has_fast_bf16, resolve
 from trimcore.errors import NotTrimmable, SpecError
 from trimcore.events import Event
-from trimcore.graph import trace
 from trimcore.planning import Plan, make_rule, plan
 from trimcore.seeds import derive_seed
 from trimcore.spec import Spec, Step, Training
 from trimcore.state import first_state, restore
 from trimcore.surgery import kept_neurons, prune
+from trimcore.tracing import trace
 from trimcore.train import (
     EVALUATION_BATCH,
     Batch,

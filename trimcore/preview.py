@@ -11,9 +11,10 @@ import torch
 from trimcore import models
 from trimcore.costs import Cost, cost_without
 from trimcore.errors import SpecError
-from trimcore.graph import ChannelGraph, trace
+from trimcore.graph import ChannelGraph
 from trimcore.planning import choose, make_rule
 from trimcore.spec import Step
+from trimcore.tracing import trace
 
 
 @dataclass(frozen=True)

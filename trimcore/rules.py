@@ -244,6 +244,11 @@ def move(tracer, node, x: Channels, *args, **kwargs):
     return tracer.moved(node, Channels(node.target(x.ids, *args, **kwargs)))
 
 
+def squeeze(tracer, node, x: Channels, *args, **kwargs):
+    """Without an axis it would drop the channel axis too, once a single channel is left."""
+    return move(tracer, node, x, *args, **kwargs) if args or kwargs else tracer.unknown(node, (x,), {})
+
+
 def reshape(tracer, node, x: Channels, *args, **kwargs):
     """`view` and `reshape`. A channel axis whose new length is written as a number would not shrink: frozen."""
     result = move(tracer, node, x, *args, **kwargs)
@@ -297,7 +302,8 @@ FUNCTIONS = {
     **dict.fromkeys((torch.max_pool1d, torch.max_pool2d, torch.max_pool3d), pool),
     torch.mean: mean,
     torch.reshape: reshape,
-    **dict.fromkeys((torch.flatten, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze), move),
+    **dict.fromkeys((torch.flatten, torch.permute, torch.transpose, torch.unsqueeze), move),
+    torch.squeeze: squeeze,
     getattr: attribute,
 }
 METHODS = {
@@ -308,7 +314,8 @@ METHODS = {
     "div": divide,
     "mean": mean,
     **dict.fromkeys(("view", "reshape"), reshape),
-    **dict.fromkeys(("flatten", "permute", "transpose", "squeeze", "unsqueeze"), move),
+    **dict.fromkeys(("flatten", "permute", "transpose", "unsqueeze"), move),
+    "squeeze": squeeze,
     "size": size,
     "dim": dim,
 }

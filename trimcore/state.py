@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from trimcore import checkpoint, models
-from trimcore.checkpoint import Checkpoint, first_line
+from trimcore.checkpoint import Checkpoint
 from trimcore.data import Data
-from trimcore.errors import CheckpointError, SpecError, TrimError
+from trimcore.errors import CheckpointError, SpecError, TrimError, first_line
 from trimcore.runs import checkpoint_path
 from trimcore.seeds import derive_seed
 from trimcore.spec import Spec

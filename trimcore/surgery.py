@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from trimcore.errors import NotTrimmable
-from trimcore.graph import ChannelGraph, Part, trace
+from trimcore.graph import ChannelGraph, Part
+from trimcore.tracing import trace
 
 Cut = Mapping[str, Iterable[int]]  # layer -> the neurons that go
 

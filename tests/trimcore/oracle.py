@@ -6,8 +6,9 @@ import random
 import torch
 from torch import Tensor, fx, nn
 
-from trimcore.graph import ChannelGraph, trace
+from trimcore.graph import ChannelGraph
 from trimcore.surgery import prune, removed_groups
+from trimcore.tracing import trace
 
 ROUNDING = 1e-11  # of float64, through many layers, relative to the largest output
 

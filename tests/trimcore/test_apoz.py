@@ -15,8 +15,8 @@ from tests.trimcore.oracle import images, randomised
 from trimcore import apoz
 from trimcore.apoz import EXACT_IN_FLOAT32, count_nonzero, profile, profiling
 from trimcore.errors import DataError, NotTrimmable, TrimError
-from trimcore.graph import trace
 from trimcore.models import build
+from trimcore.tracing import trace
 
 
 def batches(x: Tensor, size: int = 16) -> list[tuple[Tensor, Tensor]]:

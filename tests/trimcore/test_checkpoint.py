@@ -18,8 +18,8 @@ from tests.trimcore.oracle import images, random_plan, randomised
 from trimcore import checkpoint, models
 from trimcore.checkpoint import Checkpoint, load, load_weights, read, save, widths_of
 from trimcore.errors import CheckpointError
-from trimcore.graph import trace
 from trimcore.surgery import prune
+from trimcore.tracing import trace
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 

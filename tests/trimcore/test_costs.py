@@ -13,9 +13,9 @@ from tests.trimcore.oracle import random_plan
 from trimcore import models
 from trimcore.costs import Cost, LayerCost, cost, cost_of, nonzero_parameters
 from trimcore.errors import NotTrimmable
-from trimcore.graph import trace
 from trimcore.models import build
 from trimcore.surgery import kept_neurons, prune
+from trimcore.tracing import trace
 
 DIGIT = torch.zeros(1, 1, 28, 28)
 IMAGES = torch.zeros(1, 3, 8, 8)

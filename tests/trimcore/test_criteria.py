@@ -8,7 +8,7 @@ from tests.trimcore.oracle import images, randomised
 from trimcore.apoz import profile
 from trimcore.criteria import CRITERIA, scores
 from trimcore.errors import SpecError
-from trimcore.graph import trace
+from trimcore.tracing import trace
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from trimcore import models
 from trimcore.checkpoint import Checkpoint, load, widths_of
 from trimcore.errors import TrimError
 from trimcore.export import FORMATS, export
-from trimcore.graph import trace
 from trimcore.surgery import prune
+from trimcore.tracing import trace
 
 
 def trimmed(name: str = "lenet5", size: int = 28) -> Checkpoint:

@@ -13,7 +13,8 @@ from tests.trimcore import nets
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import images
 from trimcore.errors import NotTrimmable
-from trimcore.graph import connected, trace
+from trimcore.graph import connected
+from trimcore.tracing import trace
 
 IMAGES = torch.zeros(2, 3, 8, 8)
 

@@ -6,9 +6,9 @@ from torch import nn
 
 from trimcore import models
 from trimcore.errors import SpecError
-from trimcore.graph import trace
 from trimcore.models import REGISTRY, architecture, build, empty, example_input, register, renew
 from trimcore.surgery import prune
+from trimcore.tracing import trace
 
 
 def parameters(model: nn.Module) -> int:

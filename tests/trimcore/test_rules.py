@@ -13,7 +13,7 @@ from tests.trimcore.nets import Net, between, conv
 from tests.trimcore.oracle import check, images, random_plan, randomised
 from trimcore import rules
 from trimcore.errors import NotTrimmable
-from trimcore.graph import trace
+from trimcore.tracing import trace
 
 
 def with_constants(net: Net) -> Net:
@@ -225,3 +225,22 @@ def test_ids_over_two_axes_have_no_channel_axis():
     ids = torch.arange(6).view(1, 2, 3)
     assert rules.channel_axis(ids) is None
     assert rules.channel_axis(torch.arange(3)) is None
+
+
+class Squeezed(nn.Module):
+    """One that drops every axis of length one: with one neuron left, the channel axis too."""
+
+    def __init__(self, *axes: int):
+        super().__init__()
+        self.axes = axes
+        self.conv, self.relu, self.fc = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Linear(4, 2)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x):
+        return self.fc(self.pool(self.relu(self.conv(x))).squeeze(*self.axes))
+
+
+def test_squeeze_of_all_axes_freezes_and_of_named_ones_does_not():
+    example = torch.zeros(2, 1, 8, 8)
+    assert "squeeze" in trace(Squeezed(), example).layers["conv"].reason
+    assert trace(Squeezed((2, 3)), example).trimmable() == ["conv"]

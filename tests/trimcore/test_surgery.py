@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from tests.trimcore.nets import NETS, Net, conv, drawn
 from tests.trimcore.oracle import ROUNDING, check, gap, images, masked, random_plan, randomised
 from trimcore.errors import NotTrimmable
-from trimcore.graph import trace
 from trimcore.models import build
 from trimcore.surgery import kept_neurons, prune
+from trimcore.tracing import trace
 
 
 def made(name: str, seed: int = 0) -> nn.Module:
