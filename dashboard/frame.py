@@ -1,5 +1,6 @@
 """What every page shares: the side bar, notices, and charts with their alt text."""
 
+import re
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -90,7 +91,12 @@ def _base_row(run_id: str) -> dict | None:
 def show_notice() -> None:
     if found := st.session_state.pop("notice", None):
         kind, text = found
-        {"error": st.error, "warning": st.warning, "success": st.success}[kind](text)
+        {"error": st.error, "warning": st.warning, "success": st.success}[kind](plain(text))
+
+
+def plain(text: str) -> str:
+    """Text that may quote anything a person wrote, so that it is shown as it is and not as Markdown."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-!|<>$:~])", r"\\\1", text)
 
 
 def warn_about_settings() -> None:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import store, work
+from dashboard.frame import plain
 from trimcore.runs import Status
 
 EVERY = 1.0  # seconds
@@ -12,7 +13,7 @@ def state_line(status: Status) -> str:
     """One line in words: what the run is doing, or how it ended."""
     v = status.values
     if not status.active:
-        return f"**{status.state}** — {status.reason}" if status.reason else f"**{status.state}**"
+        return f"**{status.state}** — {plain(status.reason)}" if status.reason else f"**{status.state}**"
     if status.state == "queued":
         return "**queued** — waiting for its turn on the device"
     if status.state == "starting" and "phase" not in v:
@@ -22,7 +23,8 @@ def state_line(status: Status) -> str:
     doing = what.get(v.get("phase"), "working")
     place = f"iteration {v.get('iteration', 0)} of {v.get('iterations', '?')}"
     epoch = f", epoch {v['epoch']} of {v['epochs']}" if v.get("epochs") else ""
-    return f"**{status.state}** — {place}: {doing}{epoch}"
+    asked = "; it finishes after this iteration" if status.values.get("asked") == "finish" else ""
+    return f"**{status.state}** — {place}: {doing}{epoch}{asked}"
 
 
 def progress(status: Status) -> None:

@@ -5,7 +5,7 @@ import itertools
 import streamlit as st
 
 from dashboard import rules, store, work
-from dashboard.sortable import latest_order, reset_order, sortable
+from dashboard.sortable import reset_order, sortable
 from trimcore import orders, tables
 from trimcore.costs import cost_of
 from trimcore.errors import TrimError
@@ -17,27 +17,30 @@ CRITERIA = {
     "apoz": "APoZ (the paper's)", "l1": "L1 norm of the weights", "mean-activation": "mean activation",
     "random": "random (the control)",
 }  # fmt: skip
-NEW_BASE = "a new base network"
 
 
 # --- where to begin ---
 
 
 def choose_beginning(draft: dict) -> tuple[str, int] | None:
-    """(run, iteration) to branch from, or None for a new base network."""
+    """(run, iteration) to branch from, or None for the weights that were chosen on Model."""
     options: list[tuple[str, int] | None] = [None]
     run_id = work.selected_run()
-    if run_id and _same_network(run_id, draft):
-        options = [(run_id, k) for k in sorted(tables.latest(store.events(run_id), "iteration"))] + options
-    picked = st.selectbox(
-        "Begin from", options, key=f"begin_{run_id}_{draft['model']}_{draft['data']}", persist_state="session",
-        format_func=lambda o: NEW_BASE if o is None else f"iteration {o[1]} of {store.title(o[0])}",
+    if run_id and same_network(run_id, draft):
+        branches = [(run_id, k) for k in sorted(tables.latest(store.events(run_id), "iteration"))]
+        same_base = store.spec_of(run_id).base.weights == draft["base"]["weights"]
+        options = branches + options if same_base else options + branches
+    fresh = {"": "a new base network", "pretrained": "the pretrained weights"}.get(
+        draft["base"]["weights"], "the checkpoint file")  # fmt: skip
+    return st.selectbox(
+        "Begin from", options, key=f"begin_{run_id}_{len(options)}_{options[0] is None}", persist_state="session",
+        format_func=lambda o: fresh if o is None else f"iteration {o[1]} of {store.title(o[0])}",
         help="A run can go on from any iteration of the selected run: its weights are kept, nothing is trained twice.",
     )  # fmt: skip
-    return picked
 
 
-def _same_network(run_id: str, draft: dict) -> bool:
+def same_network(run_id: str, draft: dict) -> bool:
+    """Whether the run is of the network and data of the draft."""
     try:
         asked = store.spec_of(run_id)
     except TrimError:
@@ -45,10 +48,19 @@ def _same_network(run_id: str, draft: dict) -> bool:
     return (asked.model, asked.data, asked.image_size) == (draft["model"], draft["data"], draft["image_size"])
 
 
+def _base_profile(draft: dict) -> str | None:
+    """The selected run, if its iteration 0 is what the draft would begin with."""
+    run_id = work.selected_run()
+    if run_id is None or not same_network(run_id, draft):
+        return None
+    asked = store.spec_of(run_id)
+    return run_id if asked.parent is None and asked.base.weights == draft["base"]["weights"] else None
+
+
 def profile_to_plan_with(draft: dict, begin: tuple[str, int] | None) -> dict[str, Seen] | None:
     """The profile that the preview goes by: of the beginning, else of the selected run's base if it is the same net."""
-    run_id, iteration = begin or (work.selected_run(), 0)
-    if run_id is None or not _same_network(run_id, draft):
+    run_id, iteration = begin or (_base_profile(draft), 0)
+    if run_id is None:
         return None
     found = store.profile_of(run_id, iteration)
     if found.empty:
@@ -76,6 +88,17 @@ def set_steps(draft: dict, steps: list[dict]) -> None:
     """Replace all steps; for callbacks."""
     draft["step"] = steps
     reset_order("steps")
+
+
+def plan_with(run_id: str, rule: str, value: float) -> None:
+    """Plan the run's network with one rule, and open the plan; for a button's callback."""
+    if not same_network(run_id, work.draft()):
+        asked = store.spec_of(run_id)
+        kept = asked.model_dump(exclude_none=True, include={"data", "image_size", "device", "base", "retrain", "seed"})
+        work.replace_draft({**work.draft_for(asked.model, asked.data), **kept})
+    steps = work.draft()["step"]
+    set_steps(work.draft(), [{**step, "rule": rule, "value": value, "layer": {}} for step in steps])
+    work.go_to("plan")
 
 
 def _new_step(layers: list[str], iterations: int = 1) -> dict:
@@ -112,16 +135,6 @@ def steps_in_order(draft: dict) -> None:
     if moved != ids:
         draft["step"][:] = [by_id[i] for i in moved]
         ids[:] = moved
-        st.rerun()
-
-
-def launch(draft: dict, begin: tuple[str, int] | None) -> None:
-    """Start the plan, with a move that was made just before the click; for the button's callback."""
-    ids = _ids(draft)
-    by_id = dict(zip(ids, draft["step"], strict=True))
-    ids[:] = latest_order("steps", ids)
-    draft["step"][:] = [by_id[i] for i in ids]
-    work.start(asked(draft, begin), "run")
 
 
 def caption(step: dict) -> str:
@@ -138,7 +151,7 @@ def edit_step(draft: dict, layers: list[str]) -> None:
         if ids:
             names = {i: f"Step {number}" for number, i in enumerate(ids, 1)}
             picked = st.segmented_control("Edit", ids, default=ids[0], required=True, format_func=names.get,
-                                          key=f"edit_{ids[0]}_{len(ids)}")  # fmt: skip
+                                          key=f"edit_{min(ids)}_{len(ids)}")  # fmt: skip
             number = ids.index(picked) if picked in ids else 0
             _edit(draft["step"][number], ids[number], layers)
         with st.container(horizontal=True):
@@ -200,31 +213,33 @@ def training_settings(draft: dict, begin: tuple[str, int] | None) -> None:
     with st.expander("Training, stopping, repeating", icon=":material/settings:"):
         retrain, base = draft["retrain"], draft["base"]
         left, right = st.columns(2)
-        retrain["epochs"] = left.number_input("Epochs after each cut", 0, 1000, retrain["epochs"])
-        retrain["lr"] = right.number_input("Learning rate", 1e-5, 10.0, retrain["lr"], format="%g")
-        retrain["batch_size"] = left.number_input("Batch size", 1, 65_536, retrain["batch_size"])
-        choices = ["none", "shift", "shift+flip"]
-        retrain["augment"] = right.selectbox("Augmentation", choices, choices.index(retrain["augment"]),
-                                             help="shift: by up to 1/14 of its size; flip: mirrored.")  # fmt: skip
+        work.field(left.number_input, "Epochs after each cut", retrain, "epochs", 0, 1000, group="retrain")
+        work.field(right.number_input, "Learning rate", retrain, "lr", 1e-5, 10.0, format="%g", group="retrain")
+        work.field(left.number_input, "Batch size", retrain, "batch_size", 1, 65_536, group="retrain")
+        work.field(right.selectbox, "Augmentation", retrain, "augment", ["none", "shift", "shift+flip"],
+                   group="retrain", help="shift: by up to 1/14 of its size; flip: mirrored.")  # fmt: skip
         if begin is None and base["weights"] in ("", "pretrained"):
-            base["epochs"] = left.number_input("Epochs of the base network", 0, 1000, base["epochs"])
-            base["lr"] = right.number_input("Learning rate of the base", 1e-5, 10.0, base["lr"], format="%g")
+            work.field(left.number_input, "Epochs of the base network", base, "epochs", 0, 1000, group="base")
+            work.field(right.number_input, "Learning rate of the base", base, "lr", 1e-5, 10.0, format="%g",
+                       group="base")  # fmt: skip
         base["augment"] = retrain["augment"]
-        draft["seed"] = left.number_input("Seed", 0, 2**31 - 1, draft["seed"])
-        draft["profile"]["examples"] = right.number_input(
-            "Examples to profile", 0, 10_000_000, draft["profile"]["examples"],
-            help="Of the validation split; 0 is all.")  # fmt: skip
-        lowest = left.number_input(
-            "Stop below accuracy (%)", 0.0, 100.0, draft["stop"]["min_accuracy"] * 100, 0.5,
-            help="On the validation split. The iteration before is then the result.")  # fmt: skip
-        draft["stop"]["min_accuracy"] = lowest / 100
-        draft["name"] = right.text_input("Name of the run", draft["name"], max_chars=80)
-        draft["control"]["scratch"] = st.toggle(
-            "Also train the final widths from new weights", draft["control"]["scratch"],
-            help="An honest control: does starting from the kept weights help at all?")  # fmt: skip
+        work.field(left.number_input, "Seed", draft, "seed", 0, 2**31 - 1)
+        work.field(right.number_input, "Examples to profile", draft["profile"], "examples", 0, 10_000_000,
+                   help="Of the validation split; 0 is all.")  # fmt: skip
+        work.field(left.number_input, "Lowest accuracy, 0 to 1", draft["stop"], "min_accuracy", 0.0, 1.0, step=0.005,
+                   format="%.3f", help="The run ends when the validation accuracy after retraining falls below it; "
+                   "the iteration before is then the result.")  # fmt: skip
+        work.field(right.text_input, "Name of the run", draft, "name", max_chars=80)
+        work.field(st.toggle, "Also train the final widths from new weights", draft["control"], "scratch",
+                   help="An honest control: does starting from the kept weights help at all?")  # fmt: skip
 
 
 # --- what comes of it ---
+
+
+def guessed(draft: dict) -> list[str]:
+    """Criteria whose scores are not known before the run, though a rule of theirs goes by the scores."""
+    return sorted({CRITERIA[s["criterion"]] for s in draft["step"] if s["criterion"] != "apoz" and is_estimate(s)})
 
 
 def is_estimate(step: dict) -> bool:

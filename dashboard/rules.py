@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from dashboard import work
 from trimcore.preview import beyond as _beyond
 
 LINES = {
@@ -43,12 +42,3 @@ def _goes(apoz: tuple[float, ...], rule: str, value: float) -> tuple[list[int], 
 def beyond(apoz, rule: str, value: float) -> tuple[list[int], float | None]:
     """The neurons that would go, and the threshold."""
     return _goes(tuple(apoz), rule, value)
-
-
-def plan_with(rule: str, value: float) -> None:
-    """Give every step of the draft this rule, and open the plan; for a button's callback."""
-    for number, step in enumerate(work.draft()["step"]):
-        step.update(rule=rule, value=value, layer={})
-        for name in [k for k in st.session_state if str(k).startswith(f"step_{number}_")]:
-            del st.session_state[name]
-    work.go_to("plan")

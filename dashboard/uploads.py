@@ -5,6 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import streamlit as st
+
 from dashboard import store, work
 from trimcore import checkpoint, models
 from trimcore.errors import CheckpointError
@@ -15,6 +17,15 @@ def keep_upload(uploaded, draft: dict) -> Path:
 
     Raises CheckpointError if it does not fit. The name that the browser gave is not used, but for its ending.
     """
+    seen = (uploaded.file_id, draft["model"], draft["data"], draft["image_size"])
+    if st.session_state.get("upload", (None,))[0] == seen:
+        return st.session_state.upload[1]
+    path = _keep(uploaded, draft)
+    st.session_state.upload = (seen, path)
+    return path
+
+
+def _keep(uploaded, draft: dict) -> Path:
     content = uploaded.getbuffer()
     ending = ".safetensors" if uploaded.name.endswith(".safetensors") else ".pt"
     kept = store.folder() / ".uploads" / f"{hashlib.sha256(content).hexdigest()[:32]}{ending}"
@@ -41,6 +52,4 @@ def _check(path: Path, draft: dict) -> None:
         "num_classes": len(found.classes), "in_channels": entry.channels or found.channels,
         "image_size": draft["image_size"] or entry.image_size or found.image_size,
     }  # fmt: skip
-    arguments = checkpoint.load_weights(path, draft["model"], wanted).arguments
-    if arguments != wanted:
-        raise CheckpointError(f"the weights are for {arguments}, {draft['data']} needs {wanted}")
+    checkpoint.load_weights(path, draft["model"], wanted)

@@ -31,6 +31,24 @@ def draft_for(model: str, data_name: str) -> dict:
     return {**values, "data": data_name, "name": ""}
 
 
+def replace_draft(values: dict) -> None:
+    """Begin another draft; all fields show it."""
+    st.session_state.draft = values
+    st.session_state.draft_number = st.session_state.get("draft_number", 0) + 1
+
+
+def field(kind: Callable, label: str, holder: dict, name: str, *arguments, **settings):
+    """A widget that shows `holder[name]` and writes it. `kind` is st.number_input or the like, of any container.
+
+    Its identity does not depend on the value: a widget whose default changes with each edit would lose every second.
+    """
+    key = f"field_{st.session_state.get('draft_number', 0)}_{settings.pop('group', '')}_{name}"
+    if key not in st.session_state:  # first shown, or forgotten while another page was
+        st.session_state[key] = holder[name]
+    holder[name] = kind(label, *arguments, key=key, **settings)
+    return holder[name]
+
+
 def selected_run() -> str | None:
     return st.session_state.get("run")
 
@@ -41,13 +59,17 @@ def go_to(page: str) -> None:
 
 
 def start(values: dict, page: str = "run") -> None:
-    """Launch a draft, select the run and open `page`; a mistake becomes a notice. For callbacks of buttons."""
+    """Launch a draft, select the run and open `page`; a mistake becomes a notice.
+
+    Called where a button is found pressed, after the fields above it have written the draft; a callback would come
+    before an edit that was sent together with the click.
+    """
     try:
         st.session_state.run = control.launch(spec.parse(values), store.folder())
-        st.session_state.pop("notice", None)
         go_to(page)
     except TrimError as error:
         notice(str(error))
+    st.rerun()
 
 
 def notice(text: str, kind: str = "error") -> None:

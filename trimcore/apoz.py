@@ -107,12 +107,13 @@ def profiling(
 
 
 class Counter:
-    """Sums per site while batches pass. float64 holds integers exactly to 2^53 and shows a NaN at the end."""
+    """Integer counts per site while batches pass, on the device. A NaN is remembered until somebody looks."""
 
     def __init__(self, graph: ChannelGraph, device: torch.device, with_mean: bool):
         dtype = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
         self.graph, self.with_mean = graph, with_mean
-        self.nonzero = [torch.zeros(len(s.groups), dtype=dtype, device=device) for s in graph.sites]
+        self.nonzero = [torch.zeros(len(s.groups), dtype=torch.int64, device=device) for s in graph.sites]
+        self.damaged = [torch.zeros((), dtype=torch.bool, device=device) for _ in graph.sites]
         self.sums = [torch.zeros(len(s.groups), dtype=dtype, device=device) for s in graph.sites]
         self.totals = [0] * len(graph.sites)
 
@@ -126,9 +127,12 @@ class Counter:
         return fx.GraphModule(self.graph.model, graph)
 
     def count(self, x: Tensor, index: int, axis: int) -> None:
-        nonzero, total = count_nonzero(x, axis)
-        self.nonzero[index] += nonzero
-        self.totals[index] += total
+        positions = x[:1].numel() // max(x.shape[axis], 1)
+        for piece in x.split(max(1, (EXACT_IN_FLOAT32 - 1) // max(positions, 1))):
+            nonzero, total = count_nonzero(piece, axis)
+            self.nonzero[index] += nonzero.nan_to_num(0).long()
+            self.damaged[index] |= nonzero.isnan().any()
+            self.totals[index] += total
         if self.with_mean:
             self.sums[index] += x.sum([d for d in range(x.dim()) if d != axis], dtype=self.sums[index].dtype)
 
@@ -136,13 +140,14 @@ class Counter:
         groups = self.graph.group_count
         zeros, totals = torch.zeros(groups, dtype=torch.int64), torch.zeros(groups, dtype=torch.int64)
         sums = torch.zeros(groups, dtype=torch.float64)
+        for site, damaged in zip(self.graph.sites, self.damaged, strict=True):
+            _check_numbers(damaged, site, self.graph)
         for site, nonzero, activation, total in zip(
             self.graph.sites, self.nonzero, self.sums, self.totals, strict=True
         ):
-            _check_numbers(nonzero, site, self.graph)
             seen = torch.full_like(site.groups, total)
             totals.index_add_(0, site.groups, seen)
-            zeros.index_add_(0, site.groups, seen - nonzero.cpu().long())
+            zeros.index_add_(0, site.groups, seen - nonzero.cpu())
             sums.index_add_(0, site.groups, activation.cpu().double())
         means = sums / totals.clamp(min=1)
         found = {}
@@ -167,11 +172,11 @@ def count_nonzero(x: Tensor, axis: int) -> tuple[Tensor, int]:
     if total < EXACT_IN_FLOAT32:
         return x.abs().clamp_max_(1).ceil_().sum(dims, dtype=torch.float32), total
     halves = x.chunk(2, max(dims, key=lambda d: x.shape[d]))
-    return torch.stack([count_nonzero(half, axis)[0] for half in halves]).double().sum(0), total
+    return sum(count_nonzero(half, axis)[0].to(torch.float64) for half in halves), total
 
 
-def _check_numbers(nonzero: Tensor, site: Site, graph: ChannelGraph) -> None:
-    if torch.isnan(nonzero).any():
+def _check_numbers(damaged: Tensor, site: Site, graph: ChannelGraph) -> None:
+    if damaged:
         layer = next((n for n in graph.layers if graph.layers[n].neurons[0] in site.groups), site.node)
         raise TrimError(f"activations after layer {layer!r} are not numbers (NaN); the network or its input is damaged")
 

@@ -17,6 +17,7 @@ from trimcore.surgery import set_widths
 from trimcore.tracing import trace
 
 FORMAT = 1
+LARGEST = 100_000  # classes, channels or pixels that a checkpoint may ask to be built for
 ARGUMENTS = ["image_size", "in_channels", "num_classes"]
 
 
@@ -38,6 +39,10 @@ class Checkpoint:
     def build(self) -> nn.Module:
         """The network, in training mode, on the CPU. Raises CheckpointError when file and architecture disagree."""
         return build_with(self.model, self.arguments, self.state, self.widths)
+
+
+def in_words(arguments: dict[str, int]) -> str:
+    return "{num_classes} classes, {in_channels} channels, {image_size} pixels".format(**arguments)
 
 
 def widths_of(model: nn.Module) -> dict[str, int]:
@@ -93,27 +98,33 @@ def load(path: str | Path) -> Checkpoint:
     for key, value in vars(found).items():
         if not isinstance(value, {"model": str, "iteration": int, "epochs": int}.get(key, dict)):
             raise CheckpointError(f"{str(path)!r} has a {type(value).__name__} as its {key!r}")
-    if sorted(found.arguments) != ARGUMENTS or not all(type(n) is int and n > 0 for n in found.arguments.values()):
+    if sorted(found.arguments) != ARGUMENTS or not all(
+        type(n) is int and 0 < n <= LARGEST for n in found.arguments.values()
+    ):
         raise CheckpointError(f"{str(path)!r} has the arguments {found.arguments}, not numbers for {ARGUMENTS}")
     _check_tensors(path, found.state)
     return found
 
 
 def _check_tensors(path: str | Path, state) -> None:
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    plain = isinstance(state, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
+    if not plain:
         raise CheckpointError(f"{str(path)!r} does not hold tensors by name, as a state dict does")
 
 
 def load_weights(path: str | Path, model: str, arguments: dict[str, int]) -> Checkpoint:
     """Weights for `model` from a checkpoint of this tool, a plain state dict, or a safetensors file.
 
-    Raises CheckpointError for what is no such file or does not fit `model`. A checkpoint brings its own arguments.
+    Raises CheckpointError for what is no such file or does not fit `model` and its `arguments`.
     """
     content = _read_safetensors(path) if Path(path).suffix == ".safetensors" else read(path)
     if "format" in content and "state" in content:
         found = load(path)
         if found.model != model:
             raise CheckpointError(f"{str(path)!r} holds a {found.model}, not a {model}")
+        if found.arguments != arguments:  # before anything is built: a file may ask for a network of any size
+            have, want = in_words(found.arguments), in_words(arguments)
+            raise CheckpointError(f"{str(path)!r} is for {have}; wanted are {want}")
         found.build()
         return found
     state = content.get("state_dict", content)
@@ -187,7 +198,8 @@ def _give(name: str, module: nn.Module, state: dict[str, Tensor], wanted: dict[s
         if not fits or any(a > b or a < 1 for a, b in zip(tensor.shape[:free], full.shape[:free], strict=True)):
             raise CheckpointError(f"{prefix + key!r} has shape {tuple(tensor.shape)}, {model} has {tuple(full.shape)}")
         into = module._parameters if key in module._parameters else module._buffers
-        into[key] = nn.Parameter(tensor.clone()) if key in module._parameters else tensor.clone()
+        copied = tensor.to(full.dtype, copy=True)  # weights saved in half precision work like others
+        into[key] = nn.Parameter(copied) if key in module._parameters else copied
     lengths = {key: len(tensor) for key, tensor in own.items() if tensor.dim()}
     if kind and lengths:
         if len(set(lengths.values())) > 1:

@@ -125,7 +125,8 @@ def run(spec_file: Path, runs_folder: Path | None) -> None:
     folder = control.prepare_run(spec.load(spec_file), runs.runs_folder(runs_folder))
     click.echo(folder.name)
     with click.progressbar(length=1000, label="starting", file=sys.stderr, width=30) as bar:
-        outcome = worker.carry_out(folder, watch=lambda event: _advance(bar, event), log=folder / "log.txt")
+        watch, log = (lambda event: _advance(bar, event)), folder / "log.txt"
+        outcome = worker.carry_out(folder, watch=watch, log=log, patience=-1)  # it waits for its turn
     runs.write_atomic(folder / "exit.json", json.dumps({**outcome, "code": int(outcome["state"] == "failed")}))
     if outcome["state"] == "failed":
         raise TrimError(f"run {folder.name} failed: {outcome['reason']}")

@@ -21,9 +21,11 @@ RESUMABLE = ("paused", "stopped", "failed", "lost")
 
 def prepare_run(spec: Spec, runs_folder: Path) -> Path:
     """A run folder for a spec. Raises SpecError for a device or parent that is not there, RunError without space."""
+    from trimcore.data import check_there
     from trimcore.device import resolve
 
     device = resolve(spec.device)
+    check_there(spec.data)
     if spec.parent:
         parent = runs.open_run(runs_folder, spec.parent.run)
         if not runs.checkpoint_path(parent, spec.parent.iteration).is_file():
@@ -85,6 +87,8 @@ def ask(runs_folder: Path, run_id: str, action: str) -> None:
     status = runs.state_of(folder)
     if not status.active:
         raise RunError(f"run {run_id!r} is {status.state} already")
+    if status.state == "stopping" and action != "stop":
+        raise RunError(f"run {run_id!r} is stopping already")
     runs.request(folder, action)
     trainer = status.values.get("trainer")
     if action == "stop" and not runs.is_alive(status.values.get("supervisor")) and runs.is_alive(trainer):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision import datasets as torchvision_datasets
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from trimcore.errors import DataError
+from trimcore.errors import DataError, first_line
 from trimcore.splits import Folder, Resident, Split
 
 MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels, all splits together, that may lie in memory
@@ -47,13 +47,21 @@ def datasets() -> dict[str, str]:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that `load` could not load, without loading. Raises DataError."""
+    """Refuse a name that `load` could not know. Whether a folder is there is for `check_there`. Raises DataError."""
     kind, _, path = name.partition(":")
-    if kind == "imagefolder":
-        if not path or not Path(path).expanduser().is_dir():
-            raise DataError(f"data {name!r}: no folder {path!r}; write imagefolder:PATH with a folder that exists")
-    elif name not in datasets():
+    if (kind != "imagefolder" or not path) and name not in set(datasets()) - {"imagefolder:PATH"}:
         raise DataError(f"unknown data {name!r}; there are {', '.join(datasets())}")
+
+
+def check_there(name: str) -> None:
+    """Refuse a folder that is not there or cannot be looked at. Raises DataError."""
+    kind, _, path = name.partition(":")
+    try:
+        there = kind != "imagefolder" or Path(path).expanduser().is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, a user that does not exist
+        raise DataError(f"data {name!r} cannot be looked at: {first_line(error)}") from None
+    if not there:
+        raise DataError(f"data {name!r}: no folder {path!r}; write imagefolder:PATH with a folder that exists")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +109,7 @@ def load(
     Raises DataError for an unknown name, a value out of range, and data that are missing, too few or unreadable.
     """
     check_name(name)
+    check_there(name)
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size must be at least 1, not {image_size}")
     if channels not in (None, 1, 3):
@@ -110,7 +119,10 @@ def load(
     elif name in _TORCHVISION:
         classes, splits = _from_torchvision(name, Path(root or os.environ.get("TRIMCORE_DATA") or "data"))
     else:
-        classes, splits = _image_folder(Path(name.partition(":")[2]).expanduser())
+        try:
+            classes, splits = _image_folder(Path(name.partition(":")[2]).expanduser())
+        except OSError as error:
+            raise DataError(f"data {name!r} cannot be read: {error.strerror or error}") from None
     image_size, channels = image_size or splits[0].image_size, channels or splits[0].channels
     splits = [replace(split, image_size=image_size, channels=channels) for split in splits]
     folders = [split for split in splits if isinstance(split, Folder)]

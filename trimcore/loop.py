@@ -20,7 +20,7 @@ from trimcore.data import load as load_data
 from trimcore.device import describe, has_fast_bf16, resolve
 from trimcore.errors import NotTrimmable, SpecError
 from trimcore.events import Event
-from trimcore.planning import Plan, make_rule, plan
+from trimcore.planning import Plan, best, make_rule, plan
 from trimcore.seeds import derive_seed
 from trimcore.spec import Spec, Step, Training
 from trimcore.state import first_state, restore
@@ -82,7 +82,7 @@ class Loop:
 
     def _base(self) -> Iterator[Event]:
         yield from self._train(self.spec.base, self.spec.base_epochs, "base")
-        yield from self._close_iteration(self.spec.base)
+        yield from self._close_iteration()
 
     def _cut(self) -> Iterator[Event]:
         """Choose and remove neurons, then measure. Steps whose rule finds nothing are passed over."""
@@ -125,7 +125,7 @@ class Loop:
 
     def _retrain(self) -> Iterator[Event]:
         yield from self._train(self.spec.retrain, self.spec.retrain.epochs, "retrain")
-        yield from self._close_iteration(self.spec.retrain)
+        yield from self._close_iteration()
 
     def _control(self) -> Iterator[Event]:
         """New weights at the final widths, with as many epochs as the trimmed network has had."""
@@ -163,19 +163,19 @@ class Loop:
                     yield self._progress({**number, "step": result.step, "steps": result.steps}, done, rate)
             validation = evaluate(state.network, self.data.validation, self.data, self.device)
             state.epoch, state.optimizer = epoch + 1, optimizer.state_dict()
+            state.row["seconds"] = state.row.get("seconds", 0.0) + time.perf_counter() - begin
             yield Event("epoch", {
                 **number, "loss": result.loss, "accuracy": result.accuracy, "validation_accuracy": validation.accuracy,
                 "lr": result.lr, "images_per_second": result.images_per_second, "seconds": result.seconds,
             }, payload=self._snapshot)  # fmt: skip
-            state.row["seconds"] = state.row.get("seconds", 0.0) + time.perf_counter() - begin
 
-    def _close_iteration(self, settings: Training) -> Iterator[Event]:
+    def _close_iteration(self) -> Iterator[Event]:
         """Measure and profile what the iteration made, report its row, and decide how to go on."""
         state, begin = self.state, time.perf_counter()
         test, validation = self._measure("test"), self._measure("validation")
         yield from self._profile()
         cost = cost_of(self.graph)
-        batch = self.example.expand(settings.batch_size, -1, -1, -1).contiguous()
+        batch = self.example.expand(self.spec.retrain.batch_size, -1, -1, -1).contiguous()
         row = {
             "iteration": state.iteration,
             "layers_trimmed": state.row.get("layers_trimmed", []),
@@ -205,6 +205,7 @@ class Loop:
         else:
             state.result = state.iteration
             state.good = vars(made) if self.spec.control.scratch and self.spec.stop.min_accuracy else None
+        row["result"] = state.result
         yield Event("iteration", row, payload=lambda: (made, self._snapshot()))
 
     def _finish(self, reason: str) -> None:
@@ -249,8 +250,8 @@ class Loop:
             now = {original: index for index, original in enumerate(self.state.origins[name])}
             chosen = chosen.adding(name, [now[i] for i in step.also_cut.get(name, []) if i in now])
             chosen = chosen.sparing(name, [now[i] for i in step.never_cut.get(name, []) if i in now])
-            if len(chosen[name]) == len(now):  # with `also_cut` all would go: the best one stays, as with the rules
-                chosen = chosen.sparing(name, [min(now.values(), key=lambda i: (float(ranking[name][i]), -i))])
+            if len(chosen[name]) == len(now):  # with `also_cut` all would go
+                chosen = chosen.sparing(name, [best(ranking[name])])
         return chosen
 
     def _names(self, step: Step) -> list[str]:

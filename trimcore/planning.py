@@ -111,6 +111,11 @@ def choose(scores: Tensor, rule: Rule, candidates: Iterable[int] | None = None) 
     return sorted(going[: width - 1]), threshold
 
 
+def best(scores: Tensor) -> int:
+    """The neuron to spare when all would go: the lowest score, of equal ones the highest index."""
+    return min(range(len(scores)), key=lambda i: (float(scores[i]), -i))
+
+
 # --- plans ---
 
 

@@ -12,7 +12,7 @@ from trimcore import models
 from trimcore.costs import Cost, cost_without
 from trimcore.errors import SpecError
 from trimcore.graph import ChannelGraph
-from trimcore.planning import choose, make_rule
+from trimcore.planning import best, choose, make_rule
 from trimcore.spec import Step
 from trimcore.tracing import trace
 
@@ -75,6 +75,8 @@ def _iteration(graph: ChannelGraph, gone: torch.Tensor, scores: dict, step: Step
         chosen, _ = choose(ranking, rule, [k for k, i in enumerate(left) if i in allowed])
         wanted = ({left[k] for k in chosen} | set(step.also_cut.get(name, ()))) - set(step.never_cut.get(name, ()))
         going[name] = [i for i in left if i in wanted]
+        if len(going[name]) == len(left):  # with `also_cut` all would go
+            going[name].remove(left[best(ranking)])
     for name, neurons in going.items():
         gone[graph.layers[name].neurons[neurons]] = True
     return {name: len(neurons) for name, neurons in going.items()}

@@ -13,7 +13,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +100,8 @@ def update_status(folder: Path, **values) -> None:
     write_atomic(folder / "status.json", json.dumps({**read_json(folder / "status.json"), **values}))
 
 
-def read_events(folder: Path, after: int = 0) -> Iterator[dict]:
-    """The recorded events with a sequence number above `after`. A line that is not whole is passed over."""
+def read_events(folder: Path) -> Iterator[dict]:
+    """The recorded events, in order. A line that is not whole is passed over."""
     try:
         with open(folder / "events.jsonl", encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -109,7 +109,7 @@ def read_events(folder: Path, after: int = 0) -> Iterator[dict]:
                     event = json.loads(line)
                 except ValueError:
                     continue
-                if isinstance(event, dict) and event.get("seq", 0) > after:
+                if isinstance(event, dict) and "kind" in event:
                     yield event
     except FileNotFoundError:
         return
@@ -120,13 +120,16 @@ def checkpoint_path(folder: Path, iteration: int) -> Path:
 
 
 def result_of(folder: Path) -> int:
-    """The iteration that is the run's result: what it said at its end, or the last one that is finished."""
+    """The iteration that is the run's result so far: the last one that did not fall below the accuracy to keep."""
+    return result_in(read_events(folder))
+
+
+def result_in(events: Iterable[dict]) -> int:
+    """`result_of`, from events that are read already."""
     result = 0
-    for event in read_events(folder):
-        if event["kind"] == "iteration":
-            result = event["iteration"]
-        elif event["kind"] == "ended":
-            result = event["result"]
+    for event in events:
+        if event["kind"] in ("iteration", "ended"):
+            result = event.get("result", event.get("iteration", result))
     return result
 
 
@@ -196,14 +199,24 @@ def state_of(folder: Path) -> Status:
             return _living_state(folder, values)
         if living and "supervisor" in living:  # it is about to write exit.json
             return _living_state(folder, values)
+        if _elsewhere(values) and not values.get("outcome"):
+            return _living_state(folder, values)
         ended = read_json(folder / "exit.json") or values.get("outcome") or {}  # it may have ended while we looked
     state = ended.get("state") if ended.get("state") in FINAL else "lost"
     reason = ended.get("reason") or ("its processes are gone and left no word: killed, or the machine went down")
     return Status(folder.name, state, values, reason)
 
 
+def _elsewhere(values: dict) -> bool:
+    """Whether a process of another machine (or of this one, under the name it had then) wrote here a moment ago."""
+    hosts = {(values.get(role) or {}).get("host") for role in ("trainer", "supervisor", "launcher")} - {None}
+    fresh = time.time() - (values.get("heartbeat") or 0) < STALLED_AFTER
+    return fresh and bool(hosts) and socket.gethostname() not in hosts
+
+
 def _living_state(folder: Path, values: dict) -> Status:
     state, asked = values.get("state", "starting"), requested(folder)
+    values = {**values, "asked": asked}
     if asked in ("stop", "pause"):
         state = {"stop": "stopping", "pause": "pausing"}[asked]
     beat = values.get("heartbeat")

@@ -81,7 +81,7 @@ def first_state(spec: Spec, data: Data, runs: Path | None) -> State:
         return State(network, arguments, identity(network))
     network = found.build()
     if found.arguments != arguments:
-        have, want = _in_words(found.arguments), _in_words(arguments)
+        have, want = checkpoint.in_words(found.arguments), checkpoint.in_words(arguments)
         raise CheckpointError(f"the weights are for {have}; {spec.data} has {want}")
     origins = {**identity(network), **found.origins}
     return State(network, arguments, origins, dict(found.base), inherited=found.epochs)
@@ -117,7 +117,3 @@ def identity(network: nn.Module) -> dict[str, list[int]]:
 
 def widths_of_state(model: str, arguments: dict[str, int], state: dict) -> dict[str, int]:
     return checkpoint.widths_of(checkpoint.build_with(model, arguments, state))
-
-
-def _in_words(arguments: dict[str, int]) -> str:
-    return "{num_classes} classes, {in_channels} channels, {image_size} pixels".format(**arguments)

@@ -123,6 +123,11 @@ def cuts(events: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["iteration", "label", "accuracy_initial", "accuracy_final"])
 
 
+def control_row(events: list[dict]) -> dict | None:
+    """The from-scratch control, if the run has finished one."""
+    return next((event for event in reversed(events) if event["kind"] == "control"), None)
+
+
 def paper_table(events: list[dict]) -> pd.DataFrame:
     """The table of the paper: configuration, compression, initial and final accuracy (test split, per cent)."""
     table = iterations(events)

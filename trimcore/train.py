@@ -92,7 +92,7 @@ def train_epoch(
     epochs: int,
     seed: int,
 ) -> Iterator[Batch | EpochResult]:
-    """Train epoch number `epoch` (from 0) of `epochs`: yields a Batch now and then, and the EpochResult last.
+    """Train epoch number `epoch` (from 0) of `epochs`: yields a Batch after each step, and the EpochResult last.
 
     Raises TrimError when the loss is no longer a number.
     """

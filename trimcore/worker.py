@@ -32,9 +32,12 @@ class Asked(Exception):
         self.state, self.reason = state, reason
 
 
-def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: Path | None = None) -> dict:
+def carry_out(
+    folder: Path, watch: Callable[[Event], None] | None = None, log: Path | None = None, patience: float = 60
+) -> dict:
     """Run the spec of `folder`, from its resume point if there is one. Returns the outcome: state and reason.
 
+    It waits `patience` seconds for the device (-1: as long as it takes), which the supervisor has found to be free.
     `watch` is shown every event; `log` gets the lines of the log, which otherwise go to the output. The outcome
     is also in status.json, so that it is known should the supervisor be gone. A mistake of the user ends
     in state "failed" with one line; a fault of ours leaves its traceback in the log too.
@@ -46,7 +49,7 @@ def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: P
     runs.update_status(folder, trainer=runs.identity(), state="starting", outcome=None, heartbeat=time.time())
     recorder = None
     try:
-        with _device_lock(folder):
+        with _device_lock(folder, patience):
             recorder = Recorder(folder)
             resume_point = folder / "checkpoints" / "resume.pt"
             resume = checkpoint.read(resume_point) if resume_point.exists() else None
@@ -73,14 +76,14 @@ def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: P
     return outcome
 
 
-def _device_lock(folder: Path) -> FileLock:
+def _device_lock(folder: Path, patience: float) -> FileLock:
     """Held while training, also when the supervisor dies: nobody else gets the device before this process ends."""
     device = runs.read_json(folder / "status.json").get("device_key", "cpu")
     lock = FileLock(lock_path(folder.parent, device, "trainer"))
     try:
-        return lock.acquire(timeout=60)
+        return lock.acquire(timeout=patience)
     except Timeout:
-        raise TrimError(f"device {device} is still held by another training after a minute; try again later") from None
+        raise TrimError(f"device {device} is still held by another training; try again later") from None
 
 
 def lock_path(runs_folder: Path, device: str, role: str) -> Path:

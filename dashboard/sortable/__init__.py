@@ -36,13 +36,6 @@ def sortable(items: list[dict], key: str) -> list[str]:
     return order
 
 
-def latest_order(key: str, given: list[str]) -> list[str]:
-    """The order with a move that the page has not run with yet: for callbacks, which come before the page."""
-    moved, memory = _moved(key), st.session_state.get(_slot(key))
-    fresh = moved and memory and moved["revision"] != memory["revision"]
-    return merge_order(given, moved["ids"]) if fresh else given
-
-
 def reset_order(key: str) -> None:
     """Forget what the user moved, so that the next `sortable` with this key shows its items as given."""
     moved = _moved(key)

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, frame, store
-from trimcore import published, tables
+from trimcore import published, runs, tables
 from trimcore.errors import TrimError
 
 found = []
@@ -14,7 +14,7 @@ for run_id in store.run_ids():
     except TrimError:
         continue
     rows = tables.iterations(store.events(run_id))
-    last = rows.iloc[-1] if len(rows) else None
+    last = rows[rows.iteration == runs.result_in(store.events(run_id))].iloc[0] if len(rows) else None
     found.append({
         "id": run_id, "run": store.title(run_id), "state": store.status(run_id).state, "model": asked.model,
         "data": asked.data, "seed": asked.seed, "iterations": max(len(rows) - 1, 0),

@@ -26,9 +26,8 @@ with left:
     else:
         st.caption(data.datasets()[kind])
     if (chosen, name) != (draft["model"], draft["data"]):
-        if chosen != draft["model"]:
-            st.session_state.draft = draft = {**work.draft_for(chosen, name), "device": draft["device"]}
-        draft["data"] = name
+        fresh = work.draft_for(chosen, name) if chosen != draft["model"] else {**draft, "image_size": 0}
+        work.replace_draft({**fresh, "data": name, "device": draft["device"]})
         st.rerun()  # the side bar shows the work at hand
 
     sources = ["train new weights", "checkpoint file"]
@@ -50,20 +49,25 @@ with left:
                 st.success("The weights fit this architecture.", icon=":material/check:")
             except TrimError as error:
                 draft["base"]["weights"] = ""
-                st.error(str(error))
+                st.error(frame.plain(str(error)))
         elif draft["base"]["weights"] in ("", "pretrained"):
             st.caption("Without a file, new weights are trained.")
             draft["base"]["weights"] = ""
+        else:
+            st.caption("The file from before is kept.")
     else:
         draft["base"]["weights"] = "pretrained" if source.startswith("pretrained") else ""
     if models.REGISTRY[chosen].image_size or kind == "imagefolder:PATH":
         natural = models.REGISTRY[chosen].image_size or 64
         least = models.REGISTRY[chosen].min_size
-        size = st.number_input("Image size, pixels", least, 1024, draft["image_size"] or natural, 4,
-                               help="Images are resized to it. Smaller is faster.")  # fmt: skip
+        asked = {"image_size": draft["image_size"] or natural}
+        size = work.field(st.number_input, "Image size, pixels", asked, "image_size", least, 1024, step=4,
+                          help="Images are resized to it. Smaller is faster.")  # fmt: skip
         draft["image_size"] = 0 if size == natural else size
     found = work.devices()
-    draft["device"] = st.selectbox("Device", list(found), list(found).index(draft["device"]), format_func=found.get)
+    if draft["device"] not in found:
+        draft["device"] = "auto"
+    work.field(st.selectbox, "Device", draft, "device", list(found), format_func=found.get)
 
 with right:
     try:
@@ -71,7 +75,7 @@ with right:
             summary = work.data_summary(name)
         graph = work.graph_for(chosen, name, draft["image_size"])
     except TrimError as error:
-        st.error(str(error), icon=":material/folder_off:")
+        st.error(frame.plain(str(error)), icon=":material/folder_off:")
         st.stop()
     cost = cost_of(graph)
     trimmable = set(graph.trimmable())
@@ -93,29 +97,30 @@ with right:
     frame.chart(charts.butterfly(table), "butterfly")
 
 with left:
-    quick = {**draft, "name": draft["name"] or f"{chosen} quick start"}
+    quick = {**work.draft_for(chosen, name), "name": f"{chosen} quick start"}
+    quick.update({key: draft[key] for key in ("device", "image_size", "base")})
     seconds = work.epoch_seconds(chosen, name, draft["image_size"])
-    epochs = draft["base"]["epochs"] if draft["base"]["weights"] in ("", "pretrained") else 0
-    rounds = sum(step["iterations"] for step in draft["step"])
-    total = None if seconds is None else seconds * (epochs + rounds * draft["retrain"]["epochs"])
-    st.button(
+    epochs = quick["base"]["epochs"] if quick["base"]["weights"] in ("", "pretrained") else 0
+    rounds = sum(step["iterations"] for step in quick["step"])
+    total = None if seconds is None else seconds * (epochs + rounds * quick["retrain"]["epochs"])
+    trimmed = ", then ".join(" and ".join(step["layers"]) for step in quick["step"])
+    if st.button(
         "Profile this network", type="primary", icon=":material/blur_on:", width="stretch",
-        on_click=work.start, args=(work.base_only(draft), "profile"),
         help=f"Trains the base for {epochs} epochs, then counts zeros on the validation split." if epochs
         else "Loads the weights, then counts zeros on the validation split.",
-    )  # fmt: skip
-    st.button(
+    ):  # fmt: skip
+        work.start(work.base_only(draft), "profile")
+    if st.button(
         "Trim it now with the defaults", icon=":material/content_cut:", width="stretch",
-        on_click=work.start, args=(quick, "run"),
-        help=f"{rounds} iterations of the paper's rule on {', '.join(draft['step'][0]['layers'])}."
-        if draft["step"] else "Trains and profiles only: there is no plan yet.",
-    )  # fmt: skip
+        help=f"{rounds} iterations of the paper's rule on {trimmed}. Plan has settings of your own.",
+    ):  # fmt: skip
+        work.start(quick, "run")
     if total:
         st.caption(f"Trimming takes about {work.in_words(total)} here.")
     else:
         rough = work.rough_epoch_seconds(cost.macs, summary.splits["train"], draft["device"])
         long = "; a smaller image size, or vgg16-small, is quicker" if rough > 600 else ""
-        count = epochs + rounds * draft["retrain"]["epochs"]
+        count = epochs + rounds * quick["retrain"]["epochs"]
         st.caption(f"Very roughly {work.in_words(rough)} for each of {count} epochs on this device{long}.")
 
 with right:

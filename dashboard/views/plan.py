@@ -11,7 +11,7 @@ draft = work.draft()
 try:
     graph = work.graph_for(draft["model"], draft["data"], draft["image_size"])
 except TrimError as error:
-    st.error(str(error))
+    st.error(frame.plain(str(error)))
     st.stop()
 layers = graph.trimmable()
 left, right = st.columns(2, gap="large")
@@ -30,11 +30,12 @@ with right:
             "There is no profile of this network yet, so rules that look at APoZ cannot be previewed. "
             "Launch anyway, or profile it first.", icon=":material/blur_on:",
         )  # fmt: skip
-        st.button("Profile it first", on_click=work.start, args=(work.base_only(draft), "profile"))
+        if st.button("Profile it first"):
+            work.start(work.base_only(draft), "profile")
     try:
         stages = planning.stages(draft, graph, seen)
     except (TrimError, KeyError) as error:
-        st.error(f"This plan cannot be carried out: {error}")
+        st.error(frame.plain(f"This plan cannot be carried out: {error}"))
         st.stop()
     base, final = cost_of(graph), stages[-1].cost
     frame.metrics(
@@ -49,6 +50,8 @@ with right:
     frame.chart(charts.widths_preview(widths), "widths")
     for name in [n for n in layers if final.widths[n] <= max(2, 0.05 * base.widths[n]) < base.widths[n]]:
         st.warning(f"{name} would become thin: {final.widths[name]} of {base.widths[name]} neurons.")
+    if seen and (by := planning.guessed(draft)):
+        st.warning(f"The scores by {', '.join(by)} are not known yet; this preview takes APoZ in their place.")
     if seen and any(planning.is_estimate(step) for step in draft["step"]):
         st.caption("An estimate: retraining changes the APoZ that later iterations go by.")
     if seen and len(stages) == 1:
@@ -68,7 +71,8 @@ with right:
                            "compression": st.column_config.NumberColumn(format="%.2f×")},
         )  # fmt: skip
     seconds = planning.seconds_for(planning.asked(draft, begin))
-    st.button(
+    if st.button(
         f"Launch{f' — about {work.in_words(seconds)}' if seconds else ''}", type="primary", key="launch",
-        icon=":material/rocket_launch:", width="stretch", on_click=planning.launch, args=(draft, begin),
-    )  # fmt: skip
+        icon=":material/rocket_launch:", width="stretch",
+    ):  # fmt: skip
+        work.start(planning.asked(draft, begin), "run")

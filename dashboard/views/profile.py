@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, frame, live, rules, store, work
+from dashboard import charts, frame, live, planning, rules, store, work
 from trimcore import tables
 
 APOZ = r"APoZ, the average percentage of zeros: how often a neuron is exactly zero after its activation, over all "
@@ -17,10 +17,9 @@ if run_id is None:
         st.markdown(f"**No profile yet.** {APOZ}")
         seconds = work.epoch_seconds(draft["model"], draft["data"], draft["image_size"])
         about = f", about {work.in_words(seconds * draft['base']['epochs'])}" if seconds else ""
-        st.button(
-            f"Train and profile {draft['model']} on {draft['data']}{about}", type="primary", icon=":material/blur_on:",
-            on_click=work.start, args=(work.base_only(draft), "profile"),
-        )  # fmt: skip
+        label = f"Train and profile {draft['model']} on {draft['data']}{about}"
+        if st.button(label, type="primary", icon=":material/blur_on:"):
+            work.start(work.base_only(draft), "profile")
     st.stop()
 
 active = live.watch(run_id, "profile") if store.status(run_id).active else False
@@ -29,8 +28,6 @@ profiled = tables.latest(events, "profiled")
 if not profiled:
     if active:
         st.caption("The profile appears here as soon as the base network is trained.")
-        _was = len(profiled)
-
         @st.fragment(run_every=1.0)
         def wait_for_profile() -> None:
             if tables.latest(store.events(run_id), "profiled"):
@@ -93,5 +90,5 @@ percents = {c: st.column_config.NumberColumn(f"{c} APoZ", format="percent") for 
 st.dataframe(summary, hide_index=True, column_config=percents, alt="APoZ by layer")
 st.button(
     "Plan with this rule", type="primary", icon=":material/arrow_forward:", icon_position="right",
-    on_click=rules.plan_with, args=(rule, value),
+    on_click=planning.plan_with, args=(run_id, rule, value),
 )  # fmt: skip

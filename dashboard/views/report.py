@@ -18,7 +18,7 @@ if rows.empty:
     frame.next_step("Watch the run", "run", "to_run")
     st.stop()
 
-result = runs.result_of(folder)
+result = runs.result_in(events)
 best = rows[rows.iteration == result].iloc[0]
 frame.metrics(
     ("Compression", f"{best.compression:.2f}×"),
@@ -29,12 +29,11 @@ frame.metrics(
 st.markdown("##### The paper's table, for this run")
 paper = tables.paper_table(events)
 st.dataframe(paper, hide_index=True, placeholder="—", alt="Configuration, compression, initial and final accuracy")
-for event in events:
-    if event["kind"] == "control":
-        st.markdown(
-            f":material/balance: The same widths from new weights, {event['epochs']} epochs: test accuracy "
-            f"**{event['accuracy']:.2%}**, against {best.accuracy_final:.2%} from the kept weights."
-        )
+if made := tables.control_row(events):
+    st.markdown(
+        f":material/balance: The same widths from new weights, {made['epochs']} epochs: test accuracy "
+        f"**{made['accuracy']:.2%}**, against {best.accuracy_final:.2%} from the kept weights."
+    )
 
 st.markdown("##### Files")
 texts = tables.csv_texts(events)

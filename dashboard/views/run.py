@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, frame, live, store, work
-from trimcore import control, published, tables
+from trimcore import control, published, runs, tables
 from trimcore.errors import TrimError
 
 run_id = frame.need_run()
@@ -58,7 +58,7 @@ def results() -> None:
     events = store.events(run_id)
     epochs, iterations, layers = tables.epochs(events), tables.iterations(events), None
     if not iterations.empty:
-        last = iterations.iloc[-1]
+        last = iterations[iterations.iteration == runs.result_in(events)].iloc[0]
         frame.metrics(
             ("Compression", f"{last.compression:.2f}×"),
             ("Parameters", f"{last.parameters:,}"),
@@ -89,24 +89,23 @@ def results() -> None:
         layers = profiles.groupby(["iteration", "layer"], sort=False, as_index=False).agg(
             apoz_mean=("apoz", "mean"), width=("width", "first")
         )
-        layers["pruned"] = 0
+        layers["pruned"] = -layers.groupby("layer").width.diff().fillna(0).astype(int)
         left, right = st.columns(2, gap="large")
         with left:
             st.markdown("##### Mean APoZ of each layer")
             frame.chart(charts.apoz_history(layers), "apoz_history")
         with right:
-            st.markdown("##### Width of each layer, against the base")
+            st.markdown("##### Width of each layer, against the start of the run")
             frame.chart(charts.width_history(layers), "width_history")
     if not iterations.empty:
         st.dataframe(tables.paper_table(events), hide_index=True, alt="Iterations of the run", placeholder="—")
-    for event in events:
-        if event["kind"] == "control":
-            st.markdown(
-                f":material/balance: **Control from new weights**, same widths, {event['epochs']} epochs: "
-                f"test accuracy {event['accuracy']:.2%}."
-            )
-        elif event["kind"] == "note":
-            st.caption(event["text"])
+    if made := tables.control_row(events):
+        st.markdown(
+            f":material/balance: **Control from new weights**, same widths, {made['epochs']} epochs: "
+            f"test accuracy {made['accuracy']:.2%}."
+        )
+    for text in dict.fromkeys(event["text"] for event in events if event["kind"] == "note"):
+        st.caption(frame.plain(text))
     with st.expander("Log", icon=":material/terminal:"):
         st.code(store.log_tail(run_id) or "Nothing yet.", language=None, height=300)
 

@@ -160,8 +160,9 @@ def test_a_failed_run_says_why(run):
 
 def test_a_lost_run_says_so_and_can_be_resumed(run):
     (run / "exit.json").unlink(missing_ok=True)
-    runs.update_status(run, outcome=None, state="running", launcher=None, supervisor=None, trainer={
-        "pid": 1, "started": 0.0, "host": "elsewhere"})  # fmt: skip
+    gone = {"pid": 1, "started": 0.0, "host": "elsewhere"}
+    nobody = {"outcome": None, "launcher": None, "supervisor": None}
+    runs.update_status(run, state="running", trainer=gone, heartbeat=0.0, **nobody)
     app = page("run", run=run.name)
     assert "lost" in app.error[0].value
     assert "Resume" in [button.label for button in app.button]
@@ -203,3 +204,81 @@ def test_compare_lists_the_run(run):
     listed = app.dataframe[0].value
     assert listed.run[0].startswith("made by a test")
     assert listed.iterations[0] == 2
+
+
+def field(app: AppTest, label: str):
+    """The widget with that label."""
+    kinds = (app.number_input, app.text_input, app.selectbox, app.toggle, app.slider)
+    return next(widget for kind in kinds for widget in kind if widget.label == label)
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "read"),
+    [
+        ("Epochs after each cut", [5, 6, 7], lambda draft: draft["retrain"]["epochs"]),
+        ("Learning rate", [0.1, 0.2, 0.3], lambda draft: draft["retrain"]["lr"]),
+        ("Name of the run", ["one", "two", "three"], lambda draft: draft["name"]),
+        ("Also train the final widths from new weights", [True, False, True], lambda d: d["control"]["scratch"]),
+        ("Iterations", [3, 5, 2], lambda draft: draft["step"][0]["iterations"]),
+    ],
+)
+def test_every_edit_counts_not_only_each_second(run, label, values, read):
+    app = page("plan", run=run.name)
+    for value in values:
+        field(app, label).set_value(value).run()
+        assert read(app.session_state.draft) == value
+
+
+def test_an_edit_that_arrives_with_the_click_is_launched(run, monkeypatch):
+    launched = []
+    monkeypatch.setattr(control, "launch", lambda asked, folder: launched.append(asked) or run.name)
+    app = page("plan", run=run.name)
+    field(app, "Iterations").set_value(7)
+    field(app, "Epochs after each cut").set_value(9)
+    app.button(key="launch").click().run()
+    assert not app.exception
+    assert (launched[0].step[0].iterations, launched[0].retrain.epochs) == (7, 9)
+    assert launched[0].parent == spec.Parent(run=run.name, iteration=0)
+
+
+def test_plan_with_this_rule_reaches_a_plan_that_was_opened_before(run):
+    app = page("plan", run=run.name)
+    app.switch_page("views/profile.py").run()
+    app.segmented_control(key="profile_rule").set_value("absolute").run()
+    next(b for b in app.button if b.label == "Plan with this rule").click().run()
+    assert not app.exception
+    assert {step["rule"] for step in app.session_state.draft["step"]} == {"absolute"}
+
+
+def test_plan_with_this_rule_takes_over_the_network_of_the_run(run):
+    app = page("profile", run=run.name, draft=spec.Spec(model="vgg16-small").model_dump(exclude_none=True))
+    next(b for b in app.button if b.label == "Plan with this rule").click().run()
+    assert not app.exception
+    assert app.session_state.draft["model"] == "lenet5"
+    assert app.session_state.draft["step"]
+
+
+def test_the_defaults_are_the_defaults_whatever_the_plan(run, monkeypatch):
+    launched = []
+    monkeypatch.setattr(control, "launch", lambda asked, folder: launched.append(asked) or run.name)
+    app = page("plan", run=run.name)
+    field(app, "Iterations").set_value(9).run()
+    app.switch_page("views/model.py").run()
+    next(b for b in app.button if b.label == "Trim it now with the defaults").click().run()
+    assert launched[0].step[0].iterations == 4
+
+
+def test_text_in_a_link_is_not_markdown(run):
+    app = AppTest.from_file(APP, default_timeout=60)
+    app.query_params["run"] = "![x](http://example.org/x.png)"
+    app.run()
+    assert "![x](http" not in texts(app)
+
+
+def test_the_headline_is_the_result_not_the_iteration_that_fell_below(run):
+    with open(run / "events.jsonl", "a") as file:
+        file.write('{"seq": 9999, "kind": "ended", "reason": "fell", "result": 1}\n')
+    rows = tables.iterations(list(runs.read_events(run)))
+    for name in ("run", "report"):
+        shown = {metric.label: metric.value for metric in page(name, run=run.name).metric}
+        assert shown["Parameters"] == f"{rows.parameters[1]:,}"

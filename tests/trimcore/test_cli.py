@@ -117,8 +117,8 @@ def test_profile_refuses_weights_for_other_pictures(trimcore, done, pictures):
     arguments = ("--model", "lenet5", "--data", f"imagefolder:{pictures}", "--weights", weights, "--device", "cpu")
     code, out, err = trimcore("profile", *arguments)
     assert (code, out) == (2, "")  # the weights are for 16 pixels, image folders have 64 by themselves
-    line = f"the weights are for 4 classes, 3 channels, 16 pixels; imagefolder:{pictures} has 4 classes, 3 channels, "
-    assert without_labels(err) == [f"trimcore: {line}64 pixels"]
+    have, want = (f"4 classes, 3 channels, {size} pixels" for size in (16, 64))
+    assert without_labels(err) == [f"trimcore: {str(weights)!r} is for {have}; wanted are {want}"]
 
 
 # --- a run ---

@@ -158,7 +158,12 @@ def test_torn_lines_of_events_are_passed_over(folder):
     lines = [b'{"seq": 1, "kind": "a"}', b'{"seq": 2, "ki', b"", b"17", b"\xff\xff", b'{"seq": 3, "kind": "c"}']
     (folder / "events.jsonl").write_bytes(b"\n".join([*lines, b'{"seq": 4, "kind"']))
     assert [event["seq"] for event in runs.read_events(folder)] == [1, 3]
-    assert [event["seq"] for event in runs.read_events(folder, after=1)] == [3]
+
+
+def test_the_result_is_the_last_iteration_that_was_good_enough_also_before_the_end():
+    events = [{"kind": "iteration", "iteration": 0, "result": 0}, {"kind": "iteration", "iteration": 1, "result": 0}]
+    assert runs.result_in(events) == 0
+    assert runs.result_in([*events[:1], {"kind": "iteration", "iteration": 1, "result": 1}]) == 1
 
 
 def test_the_result_is_what_the_end_said_or_the_last_iteration(folder):
@@ -282,3 +287,12 @@ def test_an_old_heartbeat_is_a_warning_and_no_death(folder, me):
     for state, age, stalled in (("running", 1, False), ("running", 100, True), ("queued", 100, False)):
         write(folder, "status.json", state=state, trainer=me, heartbeat=now - age)
         assert (runs.state_of(folder).state, runs.state_of(folder).stalled) == (state, stalled)
+
+
+def test_a_run_of_another_machine_lives_while_it_gives_signs_of_life(folder):
+    """On a shared folder a second trainer must not be started beside it."""
+    elsewhere = {"pid": 1, "started": 0.0, "host": "elsewhere"}
+    runs.update_status(folder, state="running", trainer=elsewhere, heartbeat=time.time())
+    assert runs.state_of(folder).state == "running"
+    runs.update_status(folder, heartbeat=time.time() - 2 * runs.STALLED_AFTER)
+    assert runs.state_of(folder).state == "lost"

@@ -1,0 +1,37 @@
+import pytest
+
+from trimcore import presets, published
+from trimcore.costs import cost_of
+from trimcore.errors import SpecError
+from trimcore.models import REGISTRY
+from trimcore.preview import blank
+
+GRAPHS = {"lenet5": (10, 1, 28), "vgg16": (1000, 3, 224), "vgg16-small": (10, 1, 28)}
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_names_layers_that_can_be_trimmed(name):
+    spec = presets.preset(name)
+    trimmable = blank(spec.model, *GRAPHS[spec.model]).trimmable()
+    assert {layer for step in spec.step for layer in step.layers} <= set(trimmable)
+    assert spec.name
+
+
+@pytest.mark.parametrize("model", REGISTRY)
+def test_every_model_has_a_preset_and_the_quick_one_is_first(model):
+    names = list(presets.for_model(model))
+    assert names
+    assert names[0].endswith("quick") or not any(n.endswith("quick") for n in names)
+
+
+def test_an_unknown_preset_is_refused_with_those_that_exist():
+    with pytest.raises(SpecError, match="lenet5-paper"):
+        presets.preset("lenet6")
+
+
+def test_published_parameters_are_those_of_the_widths():
+    graph = blank("lenet5", *GRAPHS["lenet5"])
+    for configuration, parameters, compression, _, _ in published.LENET5:
+        _, conv2, fc1, _ = map(int, configuration.split("-"))
+        assert cost_of(graph, {"conv2": range(conv2, 50), "fc1": range(fc1, 500)}).parameters == parameters
+        assert round(431_080 / parameters, 2) == compression
