@@ -90,12 +90,17 @@ def set_steps(draft: dict, steps: list[dict]) -> None:
     reset_order("steps")
 
 
+def adopt(run_id: str) -> None:
+    """Make the run's network and data the work at hand; for a button's callback."""
+    asked = store.spec_of(run_id)
+    kept = asked.model_dump(exclude_none=True, include={"image_size", "device", "base", "retrain", "seed"})
+    work.replace_draft({**work.draft_for(asked.model, asked.data), **kept})
+
+
 def plan_with(run_id: str, rule: str, value: float) -> None:
     """Plan the run's network with one rule, and open the plan; for a button's callback."""
     if not same_network(run_id, work.draft()):
-        asked = store.spec_of(run_id)
-        kept = asked.model_dump(exclude_none=True, include={"data", "image_size", "device", "base", "retrain", "seed"})
-        work.replace_draft({**work.draft_for(asked.model, asked.data), **kept})
+        adopt(run_id)
     steps = work.draft()["step"]
     set_steps(work.draft(), [{**step, "rule": rule, "value": value, "layer": {}} for step in steps])
     work.go_to("plan")

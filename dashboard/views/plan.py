@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, frame, planning, work
+from dashboard import charts, frame, planning, store, work
 from trimcore.costs import cost_of
 from trimcore.errors import TrimError
 
@@ -15,6 +15,12 @@ except TrimError as error:
     st.stop()
 layers = graph.trimmable()
 left, right = st.columns(2, gap="large")
+
+run_id = work.selected_run()
+if run_id and not planning.same_network(run_id, draft):
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.markdown(frame.plain(f"The selected run is of another network or other data: {store.title(run_id)}."))
+        st.button("Plan for that one", on_click=planning.adopt, args=(run_id,))
 
 with left:
     begin = planning.choose_beginning(draft)
