@@ -38,7 +38,7 @@ def events(run_id: str) -> list[dict]:
     return _events(str(path.parent), found.st_size, found.st_mtime_ns)
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_resource(max_entries=32, show_spinner=False)  # shared, not copied on every rerun: nobody changes them
 def _events(path: str, size: int, changed: int) -> list[dict]:
     return list(runs.read_events(Path(path)))
 
@@ -49,7 +49,7 @@ def spec_of(run_id: str):
     return _spec(str(path), path.stat().st_mtime_ns)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def _spec(path: str, changed: int):
     from trimcore import spec
 

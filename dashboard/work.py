@@ -156,7 +156,7 @@ def epoch_seconds(model: str, data_name: str, image_size: int = 0) -> float | No
     return None
 
 
-MACS_PER_SECOND = {"cpu": 5e10, "mps": 5e11, "cuda": 2e13}  # of training, in the right order of magnitude
+MACS_PER_SECOND = {"cpu": 5e10, "mps": 5e11, "cuda": 2e13}  # guesses, on the low side for a CPU of two cores
 
 
 def rough_epoch_seconds(macs: int, images: int, device_name: str) -> float:

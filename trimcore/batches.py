@@ -41,7 +41,6 @@ class Batches:
     seed: int | None = None
     augment: str = "none"
     channels_last: bool = False
-    drop_last: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -50,14 +49,13 @@ class Batches:
             raise DataError(f"unknown augmentation {self.augment!r}; there are {', '.join(AUGMENTATIONS)}")
 
     def __len__(self) -> int:
-        return len(self.split) // self.batch_size if self.drop_last else -(-len(self.split) // self.batch_size)
+        return -(-len(self.split) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         device = torch.empty(0, device=self.device).device  # "cuda" becomes "cuda:0", which tensors answer with
         generator = torch.Generator().manual_seed(self.seed or 0)  # on the CPU: the same numbers for every device
         count = len(self.split)
         order = torch.arange(count) if self.seed is None else torch.randperm(count, generator=generator)
-        order = order[: len(self) * self.batch_size]
         if not len(order):
             return
         mean, std = torch.tensor([self.data.mean, self.data.std], dtype=torch.float32, device=device)[..., None, None]

@@ -118,16 +118,14 @@ def profile(model: str, data: str, weights: str, limit: int, device: str, seed: 
 @RUNS
 def run(spec_file: Path, runs_folder: Path | None) -> None:
     """Carry out a spec in the foreground, with a progress bar."""
-    import json
-
     from trimcore import spec, worker
 
     folder = control.prepare_run(spec.load(spec_file), runs.runs_folder(runs_folder))
     click.echo(folder.name)
     with click.progressbar(length=1000, label="starting", file=sys.stderr, width=30) as bar:
         watch, log = (lambda event: _advance(bar, event)), folder / "log.txt"
-        outcome = worker.carry_out(folder, watch=watch, log=log, patience=-1)  # it waits for its turn
-    runs.write_atomic(folder / "exit.json", json.dumps({**outcome, "code": int(outcome["state"] == "failed")}))
+        outcome = worker.carry_out(folder, watch=watch, log=log)
+    runs.write_exit(folder, **outcome, code=int(outcome["state"] == "failed"))
     if outcome["state"] == "failed":
         raise TrimError(f"run {folder.name} failed: {outcome['reason']}")
     _show_table(folder)

@@ -1,7 +1,6 @@
 """Starting runs and asking things of them: what the command line and the page have in common."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -14,8 +13,8 @@ import psutil
 from trimcore import runs
 from trimcore.errors import RunError
 from trimcore.spec import Spec, dumps
+from trimcore.supervisor import GRACE
 
-GRACE = 15.0  # seconds that a trainer without a supervisor has to see a stop request
 RESUMABLE = ("paused", "stopped", "failed", "lost")
 
 
@@ -63,7 +62,7 @@ def _await_supervisor(folder: Path, process: subprocess.Popen, limit: float = 20
             return
         if process.poll() is not None and not (folder / "exit.json").exists():
             reason = f"the supervisor of {folder.name} ended at once; see {folder / 'log.txt'}"
-            _write_exit(folder, "failed", reason)
+            runs.write_exit(folder, "failed", reason)
             raise RunError(reason)
         time.sleep(0.02)
 
@@ -94,12 +93,7 @@ def ask(runs_folder: Path, run_id: str, action: str) -> None:
     if action == "stop" and not runs.is_alive(status.values.get("supervisor")) and runs.is_alive(trainer):
         _terminate(trainer["pid"])  # nobody else is there to insist
         if runs.state_of(folder).state == "lost":  # it was killed before it could say a word
-            _write_exit(folder, "stopped", "stopped on request")
-
-
-def _write_exit(folder: Path, state: str, reason: str) -> None:
-    """The last word on a run that has no supervisor to write it."""
-    runs.write_atomic(folder / "exit.json", json.dumps({"state": state, "reason": reason, "time": time.time()}))
+            runs.write_exit(folder, "stopped", "stopped on request")
 
 
 def _terminate(pid: int) -> None:

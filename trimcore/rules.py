@@ -6,7 +6,7 @@ as they are, so that any mix of flatten, permute and cat is followed exactly and
 the others: those that make new channels, those that tie channels together, and those that change spatial size.
 
 A rule is `rule(tracer, node, *args, **kwargs)`, where activation tensors arrive as `Channels`. An operation without a
-rule freezes every channel that enters it (see `graph.Tracer`).
+rule freezes every channel that enters it (see `tracing.Tracer`).
 """
 
 import operator

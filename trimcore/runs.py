@@ -100,6 +100,13 @@ def update_status(folder: Path, **values) -> None:
     write_atomic(folder / "status.json", json.dumps({**read_json(folder / "status.json"), **values}))
 
 
+def write_exit(folder: Path, state: str, reason: str, code: int = 0) -> dict:
+    """The last word on a run, for whoever sees that nothing of it is left. Returns what exit.json says."""
+    ended = {"state": state, "reason": reason, "code": code, "time": time.time()}
+    write_atomic(folder / "exit.json", json.dumps(ended))
+    return ended
+
+
 def read_events(folder: Path) -> Iterator[dict]:
     """The recorded events, in order. A line that is not whole is passed over."""
     try:

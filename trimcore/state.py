@@ -116,4 +116,6 @@ def identity(network: nn.Module) -> dict[str, list[int]]:
 
 
 def widths_of_state(model: str, arguments: dict[str, int], state: dict) -> dict[str, int]:
-    return checkpoint.widths_of(checkpoint.build_with(model, arguments, state))
+    """The widths that the weights have, without building the network."""
+    layers = checkpoint.widths_of(models.empty(model, **arguments))
+    return {name: len(state[f"{name}.weight"]) for name in layers if f"{name}.weight" in state}

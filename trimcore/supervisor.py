@@ -6,7 +6,6 @@ It is the leader of a session of its own and writes to the run's log, so neither
 touches it. Should it die itself, the trainer goes on, and its own lock keeps the device.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -31,7 +30,7 @@ def supervise(folder: Path) -> dict:
     turn = FileLock(lock_path(folder.parent, device, "turn"))
     if not _wait_for_turn(folder, device, turn):
         state = "paused" if runs.requested(folder) == "pause" else "stopped"
-        return _write_exit(folder, {"state": state, "reason": f"{state} while it waited in the queue"}, 0)
+        return runs.write_exit(folder, state, f"{state} while it waited in the queue")
     try:
         runs.update_status(folder, state="starting", heartbeat=time.time())
         with open(folder / "log.txt", "ab") as log:
@@ -43,7 +42,7 @@ def supervise(folder: Path) -> dict:
         code = _see_it_end(folder, trainer)
     finally:
         turn.release()
-    return _write_exit(folder, _outcome(folder, code), code)
+    return runs.write_exit(folder, **_outcome(folder, code), code=code)
 
 
 def _wait_for_turn(folder: Path, device: str, turn: FileLock) -> bool:
@@ -109,12 +108,6 @@ def _outcome(folder: Path, code: int) -> dict:
     if code == -signal.SIGKILL:
         return {"state": "failed", "reason": "the trainer was killed by the system: out of memory?"}
     return {"state": "failed", "reason": f"the trainer ended with code {code} and no word; see the log"}
-
-
-def _write_exit(folder: Path, outcome: dict, code: int) -> dict:
-    ended = {**outcome, "code": code, "time": time.time()}
-    runs.write_atomic(folder / "exit.json", json.dumps(ended))
-    return ended
 
 
 if __name__ == "__main__":

@@ -14,14 +14,13 @@ except TrimError as error:
     st.error(frame.plain(str(error)))
     st.stop()
 layers = graph.trimmable()
-left, right = st.columns(2, gap="large")
-
 run_id = work.selected_run()
 if run_id and not planning.same_network(run_id, draft):
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(frame.plain(f"The selected run is of another network or other data: {store.title(run_id)}."))
         st.button("Plan for that one", on_click=planning.adopt, args=(run_id,))
 
+left, right = st.columns(2, gap="large")
 with left:
     begin = planning.choose_beginning(draft)
     seen = planning.profile_to_plan_with(draft, begin)
@@ -76,9 +75,10 @@ with right:
             column_config={"parameters": st.column_config.NumberColumn(format="localized"),
                            "compression": st.column_config.NumberColumn(format="%.2f×")},
         )  # fmt: skip
-    seconds = planning.seconds_for(planning.asked(draft, begin))
+    wanted = planning.asked(draft, begin)
+    seconds = planning.seconds_for(wanted)
     if st.button(
         f"Launch{f' — about {work.in_words(seconds)}' if seconds else ''}", type="primary", key="launch",
         icon=":material/rocket_launch:", width="stretch",
     ):  # fmt: skip
-        work.start(planning.asked(draft, begin), "run")
+        work.start(wanted, "run")

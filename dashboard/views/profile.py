@@ -28,6 +28,7 @@ profiled = tables.latest(events, "profiled")
 if not profiled:
     if active:
         st.caption("The profile appears here as soon as the base network is trained.")
+
         @st.fragment(run_every=1.0)
         def wait_for_profile() -> None:
             if tables.latest(store.events(run_id), "profiled"):

@@ -1,5 +1,7 @@
 """The trainer of a run folder, in this process: how it ends, what it obeys, and what it leaves for a resume."""
 
+import threading
+
 import pytest
 from filelock import FileLock
 
@@ -163,16 +165,17 @@ def test_the_keyboard_stops_a_run_that_can_go_on(prepare, tiny, whole, csvs_of):
 # --- the device ---
 
 
-def test_a_device_belongs_to_one_trainer(prepare, tiny, runs_folder, monkeypatch):
-    folder, held = prepare(tiny), FileLock(lock_path(runs_folder, "cpu", "trainer"))
-    acquire = FileLock.acquire
-    with held:
-        monkeypatch.setattr(FileLock, "acquire", lambda self, timeout: acquire(self, timeout=0))  # not a minute
-        outcome = carry_out(folder)
-        assert outcome["state"] == "failed"
-        assert "device cpu is still held" in outcome["reason"]
-    assert carry_out(folder)["state"] == "finished"
-    with acquire(FileLock(lock_path(runs_folder, "cpu", "trainer")), timeout=0):  # it is free again
+def test_a_trainer_is_queued_until_the_device_is_free(prepare, tiny, runs_folder, eventually):
+    folder, outcome = prepare(tiny), {}
+    with FileLock(lock_path(runs_folder, "cpu", "trainer")):
+        waiting = threading.Thread(target=lambda: outcome.update(carry_out(folder)))
+        waiting.start()
+        eventually(lambda: runs.read_json(folder / "status.json").get("trainer"))
+        assert runs.state_of(folder).state == "queued"
+        assert kinds(folder) == []
+    waiting.join(120)
+    assert outcome["state"] == "finished"
+    with FileLock(lock_path(runs_folder, "cpu", "trainer")).acquire(timeout=0):  # it is free again
         assert kinds(folder)[-1] == "ended"
 
 

@@ -1,5 +1,6 @@
 """Specs that come with the package, by file name. The first one of a model is what its quick start does."""
 
+import functools
 from pathlib import Path
 
 from trimcore.errors import SpecError
@@ -12,6 +13,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
+@functools.cache
 def preset(name: str) -> Spec:
     """The preset of that name. Raises SpecError naming those that exist."""
     if name not in names():
