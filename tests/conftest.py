@@ -126,7 +126,7 @@ def csvs_of() -> Callable[[Path], dict[str, list[dict]]]:
         for name in ("iterations.csv", "layers.csv", "neurons.csv"):
             with open(folder / name, encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
-            found[name] = [{k: v for k, v in row.items() if k not in ("seconds", "latency_ms")} for row in rows]
+            found[name] = [{k: v for k, v in row.items() if k != "seconds" and "latency" not in k} for row in rows]
         return found
 
     return read

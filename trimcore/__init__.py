@@ -18,6 +18,7 @@ _HOME = {
     "errors": ["CheckpointError", "DataError", "NotTrimmable", "RunError", "SpecError", "TrimError"],
     "events": ["Event"],
     "graph": ["ChannelGraph"],
+    "latency": ["compare_latency"],
     "models": ["build", "register"],
     "planning": ["Absolute", "Count", "Fraction", "Keep", "MeanPlusStd", "Plan", "plan"],
     "spec": ["Spec"],

@@ -3,39 +3,55 @@
     APoZ(O_c) = sum_k^N sum_j^M f(O_c,j(k) = 0) / (N * M)        f(true) = 1, f(false) = 0
 
 with N examples and M positions of the neuron's output map. All zero gives 1, never zero gives 0; high means redundant.
+Activations without true zeros (GELU, SiLU, LeakyReLU, ...) count as zero when they are near it, see `profile`.
 """
 
-import copy
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, fx, nn
 
-from trimcore.errors import DataError, TrimError
-from trimcore.graph import ChannelGraph, Site
+from trimcore.counting import Counter, Scales
+from trimcore.errors import DataError, NotTrimmable, SpecError
+from trimcore.graph import ChannelGraph
 from trimcore.modes import in_mode
+from trimcore.taylor import Taylor
 from trimcore.tracing import trace
-
-EXACT_IN_FLOAT32 = 2**24  # counts below this have no rounding in float32
+from trimcore.zeros import DEFAULT_TOLERANCE
 
 
 @dataclass(frozen=True)
 class LayerProfile:
     """Counts of one layer. `zeros` and `totals` (N * M) are int64 (width,); neurons that no activation shows have
-    totals 0. `candidates` are the neurons that may go. `mean_activation` (width,) is there when it was asked for."""
+    totals 0. `candidates` are the neurons that may go; those with the same number in `groups` (width,) only go
+    together, and so have one count. `mean_activation` and `taylor`, float64 (width,), are there when they were asked
+    for. `tolerance` is 0 when all its activations have true zeros, else the tolerance of the profile; `limits` are then
+    the magnitudes up to which an activation counted as zero, one for each of its other activations.
+    """
 
     layer: str
     kind: str
     zeros: Tensor
     totals: Tensor
     candidates: tuple[int, ...]
+    groups: Tensor | None = None
     mean_activation: Tensor | None = None
+    taylor: Tensor | None = None
+    tolerance: float = 0.0
+    limits: tuple[float, ...] = ()
 
     @property
     def width(self) -> int:
         return len(self.zeros)
+
+    def going_together(self) -> dict[str, list[int]]:
+        """{"groups": a number for each neuron}, the same for those that only go together; {} where each goes alone."""
+        if self.groups is None or len(numbers := self.groups.unique()) == self.width:
+            return {}
+        return {"groups": torch.searchsorted(numbers, self.groups).tolist()}
 
     @property
     def apoz(self) -> Tensor:
@@ -45,7 +61,7 @@ class LayerProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """What one pass over `examples` examples showed, by layer in depth order."""
+    """What the examples showed, by layer in depth order."""
 
     examples: int
     layers: dict[str, LayerProfile]
@@ -58,22 +74,37 @@ class Profile:
 def profile(
     model: nn.Module,
     loader: Iterable,
+    tolerance: float = DEFAULT_TOLERANCE,
     *,
     graph: ChannelGraph | None = None,
     mean_activation: bool = False,
+    taylor: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Profile:
     """Count the zeros after every activation of `model`, for all trimmable layers in one evaluation pass.
 
     `loader` yields batches, or tuples that begin with one; they are moved to the model's device. `progress` is called
-    with the number of examples seen so far. A neuron whose channel passes several activations (in a residual stream)
-    gets the zeros of all of them over the positions of all of them, since it is removed from all.
+    with the number of examples seen so far.
 
-    Counts are exact integers; memory is O(neurons); the device is waited for once, at the end. Mode, weights, buffers
-    and hooks of the model are afterwards as they were. Raises DataError for an empty loader and TrimError when an
-    activation is not a number.
+    A ReLU or ReLU6 counts its exact zeros. Other activations only come near zero: x counts when |x| <= `tolerance` *
+    RMS, the root mean square of all activations at that place over all examples, so that neither the scale of the
+    weights nor the batch size matters. This takes a pass of its own before the counting (`passes`), and so a loader
+    that can be iterated twice. Tolerance 0 counts exact zeros everywhere.
+
+    A neuron whose channel passes several activations (in a residual stream) is removed from all of them at once. What
+    is lost is what it feeds to all their positions, so its APoZ is the share of zeros among them all: zeros and
+    positions are summed, each zero by the limit of its own activation. The mean of several APoZs would let a small map
+    weigh as much as a large one.
+
+    `mean_activation` measures the mean of each neuron, `taylor` the criterion of `trimcore.taylor` (a training step's
+    work for each batch; the loader must yield examples with their class numbers).
+
+    Counts are exact integers; memory is O(neurons); the device is waited for once a pass, at its end. Mode, weights,
+    gradients, buffers and hooks of the model are afterwards as they were. Raises DataError for a loader that is empty,
+    cannot be iterated twice or lacks labels, SpecError for a tolerance outside 0..1, NotTrimmable for a network of
+    which nothing can be trimmed, and TrimError when an activation is not a number.
     """
-    counting = profiling(model, loader, graph=graph, mean_activation=mean_activation)
+    counting = profiling(model, loader, tolerance, graph=graph, mean_activation=mean_activation, taylor=taylor)
     while True:
         try:
             seen = next(counting)
@@ -83,102 +114,98 @@ def profile(
             progress(seen)
 
 
+def passes(graph: ChannelGraph, tolerance: float) -> int:
+    """How often `profiling` goes over the examples: twice when it has to find out what is near zero."""
+    return 2 if tolerance and not all(site.exact for site in graph.sites) else 1
+
+
 def profiling(
-    model: nn.Module, loader: Iterable, *, graph: ChannelGraph | None = None, mean_activation: bool = False
+    model: nn.Module,
+    loader: Iterable,
+    tolerance: float = DEFAULT_TOLERANCE,
+    *,
+    graph: ChannelGraph | None = None,
+    mean_activation: bool = False,
+    taylor: bool = False,
 ) -> Generator[int, None, Profile]:
-    """`profile`, batch by batch: yields the number of examples seen so far and returns the profile.
+    """`profile`, batch by batch: yields the number of examples seen so far, over all `passes`, and returns the profile.
 
     Between two batches the model is in its own mode, whatever the caller does with it then.
     """
-    start, device, counter, network, examples = time.perf_counter(), _device(model), None, None, 0
-    for batch in loader:
-        x = (batch[0] if isinstance(batch, tuple | list) else batch).to(device, non_blocking=True)
-        with in_mode(model, training=False), torch.inference_mode():
-            if counter is None:
-                graph = graph or trace(model, x)
-                counter = Counter(graph, device, mean_activation)
-                network = counter.attach()
-            network(x)
-        examples += len(x)
-        yield examples
-    if counter is None:
+    if not 0 <= tolerance <= 1:
+        raise SpecError(f"tolerance = {tolerance}: it is a share of the root mean square, from 0 to 1")
+    start, device, measured = time.perf_counter(), _device(model), 0
+    batches = iter(loader)
+    once, first = batches is loader, next(batches, None)
+    if first is None:
         raise DataError("no examples to profile on: the loader is empty")
-    return Profile(examples, counter.layers(), time.perf_counter() - start)
+    with in_mode(model, training=False), torch.inference_mode():
+        graph = graph or trace(model, _input(first).to(device))
+    if not graph.trimmable():
+        raise NotTrimmable(graph.why_nothing())
+    if taylor:
+        _labels(first)
+    batches, limits = chain([first], batches), [0.0] * len(graph.sites)
+    del first
+    if passes(graph, tolerance) == 2:
+        if once:
+            raise DataError(
+                "the loader can be iterated only once, and near zeros take two passes; give a list of batches"
+            )
+        scales = Scales(graph, device)
+        measured = yield from _carried_out(model, scales.network, batches, device)
+        limits, batches = scales.limits(tolerance), loader
+    counter = Counter(graph, device, limits, mean_activation)
+    judge = Taylor(graph, device) if taylor else None
+    examples = yield from _carried_out(model, counter.network, batches, device, judge, measured)
+    if measured not in (0, examples):
+        raise DataError(f"the loader gave {measured} examples at first and {examples} when it was iterated again")
+    return Profile(examples, _layers(graph, counter, judge, tolerance), time.perf_counter() - start)
 
 
-class Counter:
-    """Integer counts per site while batches pass, on the device. A NaN is remembered until somebody looks."""
-
-    def __init__(self, graph: ChannelGraph, device: torch.device, with_mean: bool):
-        dtype = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
-        self.graph, self.with_mean = graph, with_mean
-        self.nonzero = [torch.zeros(len(s.groups), dtype=torch.int64, device=device) for s in graph.sites]
-        self.damaged = [torch.zeros((), dtype=torch.bool, device=device) for _ in graph.sites]
-        self.sums = [torch.zeros(len(s.groups), dtype=dtype, device=device) for s in graph.sites]
-        self.totals = [0] * len(graph.sites)
-
-    def attach(self) -> fx.GraphModule:
-        """The network with a count behind each activation. It shares all modules with the original."""
-        graph = copy.deepcopy(self.graph.graph)
-        nodes = {node.name: node for node in graph.nodes}
-        for index, site in enumerate(self.graph.sites):
-            with graph.inserting_after(nodes[site.node]):
-                graph.call_function(self.count, (nodes[site.node], index, site.axis))
-        return fx.GraphModule(self.graph.model, graph)
-
-    def count(self, x: Tensor, index: int, axis: int) -> None:
-        positions = x[:1].numel() // max(x.shape[axis], 1)
-        for piece in x.split(max(1, (EXACT_IN_FLOAT32 - 1) // max(positions, 1))):
-            nonzero, total = count_nonzero(piece, axis)
-            self.nonzero[index] += nonzero.nan_to_num(0).long()
-            self.damaged[index] |= nonzero.isnan().any()
-            self.totals[index] += total
-        if self.with_mean:
-            self.sums[index] += x.sum([d for d in range(x.dim()) if d != axis], dtype=self.sums[index].dtype)
-
-    def layers(self) -> dict[str, LayerProfile]:
-        groups = self.graph.group_count
-        zeros, totals = torch.zeros(groups, dtype=torch.int64), torch.zeros(groups, dtype=torch.int64)
-        sums = torch.zeros(groups, dtype=torch.float64)
-        for site, damaged in zip(self.graph.sites, self.damaged, strict=True):
-            _check_numbers(damaged, site, self.graph)
-        for site, nonzero, activation, total in zip(
-            self.graph.sites, self.nonzero, self.sums, self.totals, strict=True
-        ):
-            seen = torch.full_like(site.groups, total)
-            totals.index_add_(0, site.groups, seen)
-            zeros.index_add_(0, site.groups, seen - nonzero.cpu())
-            sums.index_add_(0, site.groups, activation.cpu().double())
-        means = sums / totals.clamp(min=1)
-        found = {}
-        for name in self.graph.trimmable():
-            layer = self.graph.layers[name]
-            index = layer.neurons
-            found[name] = LayerProfile(
-                name, layer.kind, zeros[index], totals[index], tuple(self.graph.candidates(name)),
-                means[index] if self.with_mean else None,
-            )  # fmt: skip
-        return found
+def _carried_out(
+    model: nn.Module, network: fx.GraphModule, batches: Iterable, device: torch.device, judge: Taylor | None = None,
+    before: int = 0,
+) -> Generator[int, None, int]:  # fmt: skip
+    """One pass. Yields the number of examples so far, and those of `before`; returns the number of examples."""
+    examples = 0
+    for batch in batches:
+        x = _input(batch).to(device, non_blocking=True)
+        with in_mode(model, training=False), torch.inference_mode():
+            network(x)
+        if judge:
+            judge.see(x, _labels(batch).to(device, non_blocking=True))
+        examples += len(x)
+        yield before + examples
+    return examples
 
 
-def count_nonzero(x: Tensor, axis: int) -> tuple[Tensor, int]:
-    """How many elements are not zero for each index along `axis`, and how many there are for each. NaN gives NaN.
+def _layers(graph: ChannelGraph, counter: Counter, judge: Taylor | None, tolerance: float) -> dict[str, LayerProfile]:
+    zeros, totals, means = counter.by_group()
+    taylor, found = judge.result() if judge else None, {}
+    for name in graph.trimmable():
+        layer = graph.layers[name]
+        index = layer.neurons
+        limits = tuple(
+            limit for site, limit in zip(graph.sites, counter.limits, strict=True)
+            if not site.exact and torch.isin(site.groups, index).any()
+        )  # fmt: skip
+        found[name] = LayerProfile(
+            name, layer.kind, zeros[index], totals[index], tuple(graph.candidates(name)), index,
+            means[index] if counter.with_mean else None, None if taylor is None else taylor[index],
+            tolerance if limits else 0.0, limits,
+        )  # fmt: skip
+    return found
 
-    Summing ones and zeros in float32 is several times as fast as summing a comparison into int64, and exact while the
-    count stays below 2^24; larger tensors are counted in halves. (`sign` would make a zero of NaN.)
-    """
-    dims = [d for d in range(x.dim()) if d != axis]
-    total = x.numel() // max(x.shape[axis], 1)
-    if total < EXACT_IN_FLOAT32:
-        return x.abs().clamp_max_(1).ceil_().sum(dims, dtype=torch.float32), total
-    halves = x.chunk(2, max(dims, key=lambda d: x.shape[d]))
-    return sum(count_nonzero(half, axis)[0].to(torch.float64) for half in halves), total
+
+def _input(batch) -> Tensor:
+    return batch[0] if isinstance(batch, tuple | list) else batch
 
 
-def _check_numbers(damaged: Tensor, site: Site, graph: ChannelGraph) -> None:
-    if damaged:
-        layer = next((n for n in graph.layers if graph.layers[n].neurons[0] in site.groups), site.node)
-        raise TrimError(f"activations after layer {layer!r} are not numbers (NaN); the network or its input is damaged")
+def _labels(batch) -> Tensor:
+    if isinstance(batch, tuple | list) and len(batch) > 1 and isinstance(batch[1], Tensor):
+        return batch[1]
+    raise DataError("the criterion taylor needs labels: the loader must yield (examples, class numbers)")
 
 
 def _device(model: nn.Module) -> torch.device:

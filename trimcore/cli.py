@@ -10,6 +10,7 @@ from trimcore import control, runs
 from trimcore.errors import TrimError
 from trimcore.events import Event
 from trimcore.worker import ENVIRONMENT
+from trimcore.zeros import DEFAULT_TOLERANCE, counted_as_zero
 
 PATH = click.Path(path_type=Path)
 RUNS = click.option("--runs", "runs_folder", type=PATH, help="Runs folder (TRIMCORE_RUNS, or runs/).")
@@ -47,10 +48,12 @@ def main() -> int:
 @cli.command()
 def models() -> None:
     """List the models."""
-    from trimcore.models import REGISTRY
+    from trimcore.models import listed, refused
 
-    for entry in REGISTRY.values():
-        click.echo(f"{entry.name:14} {entry.description}")
+    for name, line in listed().items():
+        click.echo(f"{name:20} {line}")
+    for line in refused():
+        click.echo(f"note: {line}", err=True)
 
 
 @cli.command()
@@ -77,21 +80,27 @@ def presets(name: str | None) -> None:
 
 
 @cli.command()
-@click.option("--model", required=True, help="A name from `models`.")
+@click.option("--model", required=True, help="A name from `models`, or package.module:function.")
 @click.option("--data", required=True, help="A name from `datasets`.")
 @click.option("--weights", default="", help="A checkpoint; without one the network has new weights.")
 @click.option("--limit", type=click.IntRange(min=0), default=0, help="Examples of the validation split; 0 is all.")
 @click.option("--device", default="auto")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option(
+    "--tolerance", type=click.FloatRange(0, 1), default=DEFAULT_TOLERANCE, show_default=True,
+    help="GELU, SiLU and the like count as zero up to this share of their root mean square.",
+)  # fmt: skip
 @click.option("--csv", "folder", type=PATH, help="Write layers.csv and neurons.csv here.")
-def profile(model: str, data: str, weights: str, limit: int, device: str, seed: int, folder: Path | None) -> None:
-    """Count the zeros of every layer in one pass over the validation split."""
+def profile(
+    model: str, data: str, weights: str, limit: int, device: str, seed: int, tolerance: float, folder: Path | None
+) -> None:
+    """Count the zeros of every layer on the validation split."""
     from trimcore import spec, tables
     from trimcore.loop import trim
 
     asked = spec.parse({
         "model": model, "data": data, "seed": seed, "device": device,
-        "base": {"weights": weights, "epochs": 0}, "profile": {"examples": limit},
+        "base": {"weights": weights, "epochs": 0}, "profile": {"examples": limit, "tolerance": tolerance},
     })  # fmt: skip
     events = []
     with click.progressbar(length=1000, label="profiling", file=sys.stderr, width=30) as bar:
@@ -105,6 +114,9 @@ def profile(model: str, data: str, weights: str, limit: int, device: str, seed: 
         click.echo("note: no --weights, so this is an untrained network", err=True)
     click.echo(f"{seen['examples']} examples in {seen['seconds']:.2f} s")
     shown = tables.layers(events)[["layer", "kind", "width", "apoz_mean", "apoz_std", "apoz_min", "apoz_max"]]
+    if any(layer["tolerance"] for layer in seen["layers"].values()):
+        words = [counted_as_zero(layer["tolerance"], layer["limits"]) for layer in seen["layers"].values()]
+        shown = shown.assign(zeros=words)
     click.echo(_text_table(shown, percent=[c for c in shown if c.startswith("apoz")]))
     if folder:
         _write_csvs(folder, {name: text for name, text in tables.csv_texts(events).items() if name != "iterations.csv"})
@@ -236,8 +248,9 @@ def report(run_id: str, out: Path, runs_folder: Path | None) -> None:
 @click.argument("run_id")
 @click.option("--iteration", type=click.IntRange(min=0), help="Default: the run's result.")
 @click.option(
-    "--format", "format_", type=click.Choice(["state_dict", "pt2", "onnx"]), default="state_dict", show_default=True
-)
+    "--format", "format_", type=click.Choice(["state_dict", "safetensors", "pt2", "onnx"]), default="state_dict",
+    show_default=True,
+)  # fmt: skip
 @click.option("--out", type=PATH, required=True)
 @RUNS
 def export(run_id: str, iteration: int | None, format_: str, out: Path, runs_folder: Path | None) -> None:
@@ -249,7 +262,7 @@ def export(run_id: str, iteration: int | None, format_: str, out: Path, runs_fol
     folder = runs.open_run(runs.runs_folder(runs_folder), run_id)
     made = checkpoint.load(runs.checkpoint_path(folder, runs.result_of(folder) if iteration is None else iteration))
     difference = export.export(made, format_, out)
-    click.echo(f"{out}: iteration {made.iteration}, largest difference {difference:.1e}")
+    click.echo(f"{out}: iteration {made.iteration}, {export.in_words(difference)}")
 
 
 # --- showing ---

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import psutil
@@ -19,10 +20,13 @@ RESUMABLE = ("paused", "stopped", "failed", "lost")
 
 
 def prepare_run(spec: Spec, runs_folder: Path) -> Path:
-    """A run folder for a spec. Raises SpecError for a device or parent that is not there, RunError without space."""
+    """A run folder for a spec. Raises SpecError for a device, parent or model that is not there, RunError without
+    space. A model of the user's own is imported here, so that a mistake in it is known before anything starts."""
     from trimcore.data import check_there
     from trimcore.device import resolve
+    from trimcore.models import architecture
 
+    architecture(spec.model)
     device = resolve(spec.device)
     check_there(spec.data)
     if spec.parent:
@@ -30,7 +34,10 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
         if not runs.checkpoint_path(parent, spec.parent.iteration).is_file():
             raise RunError(f"run {spec.parent.run!r} has no iteration {spec.parent.iteration} to begin from")
     folder = runs.create(runs_folder, spec.model, dumps(spec))
-    runs.update_status(folder, state="queued", device_key=str(device), launcher=runs.identity(), queued_at=time.time())
+    runs.update_status(
+        folder, state="queued", device_key=str(device), working_folder=os.getcwd(), launcher=runs.identity(),
+        queued_at=time.time(),
+    )  # fmt: skip
     return folder
 
 
@@ -44,11 +51,12 @@ def launch(spec: Spec, runs_folder: Path) -> str:
 def _start_supervisor(folder: Path) -> None:
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    begun = runs.read_json(folder / "status.json").get("working_folder", "")  # its modules and relative paths are there
     with open(folder / "log.txt", "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "trimcore.supervisor", str(folder.resolve())],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path}, cwd=begun if os.path.isdir(begun) else None,
         )  # fmt: skip
     _await_supervisor(folder, process)
 
@@ -68,16 +76,30 @@ def _await_supervisor(folder: Path, process: subprocess.Popen, limit: float = 20
 
 
 def resume(runs_folder: Path, run_id: str) -> None:
-    """Let a paused, stopped, failed or lost run go on from its last epoch. Raises RunError in any other state."""
+    """Let a paused, stopped, failed or lost run go on from its last epoch. Raises RunError in any other state, and
+    SpecError for a network of the user's own where this process must not have it imported."""
     folder = runs.open_run(runs_folder, run_id)
     state = runs.state_of(folder).state
     if state not in RESUMABLE:
         raise RunError(f"run {run_id!r} is {state}; only a run that is {', '.join(RESUMABLE)} can be resumed")
+    _check_allowed(folder)
     (folder / "exit.json").unlink(missing_ok=True)
     (folder / "request.json").unlink(missing_ok=True)
     nobody = {"supervisor": None, "trainer": None, "outcome": None}
     runs.update_status(folder, state="queued", launcher=runs.identity(), queued_at=time.time(), **nobody)
     _start_supervisor(folder)
+
+
+def _check_allowed(folder: Path) -> None:
+    """Raises SpecError where this process must not have the run's network imported."""
+    try:
+        model = str(tomllib.loads((folder / "spec.toml").read_text("utf-8")).get("model", ""))
+    except (OSError, ValueError):
+        return  # the run will say so
+    if ":" in model:
+        from trimcore.models.own import check_allowed
+
+        check_allowed(model)
 
 
 def ask(runs_folder: Path, run_id: str, action: str) -> None:

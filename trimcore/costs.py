@@ -1,7 +1,8 @@
 """What a network costs: parameters, and multiply-accumulates of one example.
 
-Convention: one multiply-accumulate counts as one; convolution and linear layers are counted, their biases,
-normalisation and pooling are not. LeNet-5 has 2,293,000. (PyTorch's own counter reports twice that, in FLOPs.)
+Convention: one multiply-accumulate counts as one; convolution and linear layers are counted, and the matrix products of
+operations without a rule (attention); biases, normalisation and pooling are not. LeNet-5 has 2,293,000. (PyTorch's own
+counter reports twice that, in FLOPs.)
 """
 
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trimcore.graph import ChannelGraph
-from trimcore.surgery import Cut, kept_positions, removed_groups
+from trimcore.graph import ChannelGraph, cut_shape
+from trimcore.surgery import Cut, removed_groups
 from trimcore.tracing import trace
 
 
@@ -24,7 +25,8 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """`layers` are the convolution and linear layers in depth order; `parameters` is of the whole network."""
+    """`layers` are the convolution and linear layers in depth order, and what else has weights or work (of width 0);
+    `parameters` is of the whole network."""
 
     parameters: int
     macs: int
@@ -32,7 +34,7 @@ class Cost:
 
     @property
     def widths(self) -> dict[str, int]:
-        return {name: layer.width for name, layer in self.layers.items()}
+        return {name: layer.width for name, layer in self.layers.items() if layer.width}
 
 
 def cost(model: nn.Module, example_input) -> Cost:
@@ -56,22 +58,22 @@ def cost_without(graph: ChannelGraph, gone: Tensor) -> Cost:
     """The cost when the channel groups of the mask `gone` are away. (group_count,)"""
     parameters = sum(p.numel() for p in graph.model.parameters())
     layers: dict[str, LayerCost] = {}
+    counted = {id(tensor) for part in graph.parts.values() for _, tensor, _ in part.tensors()}
     for part in graph.parts.values():
-        outputs, inputs = kept_positions(part, gone)
-        before = sum(p.numel() for p in part.module.parameters(recurse=False))
-        after = sum(
-            _numel(p.shape, len(outputs), inputs if name == "weight" else None)
-            for name, p in part.module.named_parameters(recurse=False)
-        )
-        parameters += after - before
-        if part.kind != "norm":
-            macs = part.macs(None if inputs is None else len(inputs), len(outputs))
-            layers[part.name] = LayerCost(part.kind, len(outputs), after, macs)
+        sizes = {role: len(kept) for role, kept in part.kept(gone).items()}
+        whole = kept = 0
+        for _, tensor, roles in part.tensors():
+            if isinstance(tensor, nn.Parameter):
+                whole += tensor.numel()
+                kept += cut_shape(tensor.shape, roles, sizes).numel()
+        parameters += kept - whole
+        if part.kind == "fixed":
+            own = {id(p): p.numel() for p in part.module.parameters() if id(p) not in counted}
+            kept = sum(own.values())
+            counted |= own.keys()
+        if part.name in graph.layers:
+            layers[part.name] = LayerCost(part.kind, sizes["out"], kept, part.macs(sizes))
     return Cost(parameters, sum(layer.macs for layer in layers.values()), layers)
-
-
-def _numel(shape: torch.Size, outputs: int, inputs: Tensor | None) -> int:
-    return outputs * (shape[1:].numel() if inputs is None else len(inputs) * shape[2:].numel())
 
 
 def nonzero_parameters(model: nn.Module) -> int:

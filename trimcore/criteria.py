@@ -1,36 +1,67 @@
 """Scores by which neurons are ranked: a higher score means more redundant. APoZ, and the controls to set it against."""
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
 from trimcore.apoz import Profile
 from trimcore.errors import SpecError
-from trimcore.graph import ChannelGraph
+from trimcore.graph import WITHOUT_NEURONS, ChannelGraph, Part
 from trimcore.seeds import derive_seed
+from trimcore.spec import CriterionName
 
-CRITERIA = ("apoz", "l1", "mean-activation", "random")
+CRITERIA: tuple[str, ...] = get_args(CriterionName)
 
 
 def scores(criterion: str, profile: Profile, graph: ChannelGraph, seed: int = 0) -> dict[str, Tensor]:
     """For each profiled layer the score of each neuron, float64 (width,).
 
-    apoz: the APoZ itself. l1: minus the sum of absolute incoming weights (Li et al. 2017). mean-activation: minus the
-    mean of its activation (the profile must have it). random: uniform, from `seed` and the layer's name.
+    - apoz: the APoZ itself.
+    - l1, l2: minus the norm of the incoming weights (Li et al. 2017, arXiv 1608.08710), of all of them that go with the
+      neuron: those of every convolution and linear layer that writes its channel group.
+    - mean-activation: minus the mean of its activation (the profile must have it).
+    - taylor: minus the first-order change of the loss without it, see `trimcore.taylor` (the profile must have it).
+    - random: uniform, from `seed` and the layer's name.
+
+    Raises SpecError for an unknown criterion, and for one that the profile did not measure.
     """
     if criterion not in CRITERIA:
         raise SpecError(f"unknown criterion {criterion!r}; there are {', '.join(CRITERIA)}")
-    return {name: _score(criterion, name, profile, graph, seed) for name in profile.layers}
+    if criterion in ("l1", "l2"):
+        norms = _norms(graph, int(criterion[1]))
+        return {name: -norms[graph.layers[name].neurons] for name in profile.layers}
+    return {name: _score(criterion, name, profile, seed) for name in profile.layers}
 
 
-def _score(criterion: str, layer: str, profile: Profile, graph: ChannelGraph, seed: int) -> Tensor:
+def _score(criterion: str, layer: str, profile: Profile, seed: int) -> Tensor:
     found = profile[layer]
     if criterion == "apoz":
         return found.apoz
-    if criterion == "l1":
-        return -graph.parts[layer].module.weight.detach().double().abs().flatten(1).sum(1).cpu()
-    if criterion == "mean-activation":
-        if found.mean_activation is None:
-            raise SpecError("the criterion mean-activation needs a profile made with mean_activation=True")
-        return -found.mean_activation
-    generator = torch.Generator().manual_seed(derive_seed(seed, layer))
-    return torch.rand(found.width, generator=generator, dtype=torch.float64)
+    if criterion == "random":
+        generator = torch.Generator().manual_seed(derive_seed(seed, layer))
+        return torch.rand(found.width, generator=generator, dtype=torch.float64)
+    attribute = criterion.replace("-", "_")
+    measured = getattr(found, attribute)
+    if measured is None:
+        raise SpecError(f"the criterion {criterion} needs a profile made with {attribute}=True")
+    return -measured
+
+
+def _norms(graph: ChannelGraph, power: int) -> Tensor:
+    """The norm of the incoming weights of each channel group: sum of |w|^power, to the 1/power. (group_count,)"""
+    sums = torch.zeros(graph.group_count, dtype=torch.float64)
+    for part in graph.parts.values():
+        if part.kind not in WITHOUT_NEURONS:
+            axis = _written_axis(part)
+            weight = part.module.weight.detach().cpu().double().abs().pow(power)
+            each = weight.sum([d for d in range(weight.dim()) if d != axis])
+            sums.index_add_(0, part.groups[part.axes["weight"][axis]], each)
+    return sums.pow(1 / power)
+
+
+def _written_axis(part: Part) -> int:
+    """The axis of the weight along which the outputs lie. Where it has none (a transposed convolution that goes in
+    whole blocks) inputs and outputs of a block are one group, and the first axis tells them apart as well."""
+    roles = part.axes["weight"]
+    return next((axis for axis, role in enumerate(roles) if role and role.startswith("out")), 0)

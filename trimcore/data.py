@@ -9,6 +9,7 @@ import http.client
 import importlib.util
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class Data:
 def load(
     name: str,
     *,
-    image_size: int | None = None,
+    image_size: int | Callable[[int], int] | None = None,
     channels: int | None = None,
     seed: int = 0,
     root: Path | None = None,
@@ -101,7 +102,8 @@ def load(
 ) -> Data:
     """Load a data set of `datasets()`.
 
-    `image_size` (pixels) and `channels` (1 or 3) are the data's own where None, and for image folders 64 and 3.
+    `image_size` (pixels) and `channels` (1 or 3) are the data's own where None, and for image folders 64 and 3; an
+    `image_size` that depends on the data's own is a function of it.
     `seed` orders the train split, and so says which examples `train.subset(n)` holds; which examples are in
     which split is always the same. `root` is where torchvision's files lie: TRIMCORE_DATA, or data/, where None.
     `normalize` is (mean, std), else they are computed from the train split. `memory_limit` is in bytes.
@@ -110,7 +112,7 @@ def load(
     """
     check_name(name)
     check_there(name)
-    if image_size is not None and image_size < 1:
+    if isinstance(image_size, int) and image_size < 1:
         raise DataError(f"image_size must be at least 1, not {image_size}")
     if channels not in (None, 1, 3):
         raise DataError(f"channels must be 1 (grey) or 3 (colour), not {channels}")
@@ -123,7 +125,8 @@ def load(
             classes, splits = _image_folder(Path(name.partition(":")[2]).expanduser())
         except OSError as error:
             raise DataError(f"data {name!r} cannot be read: {error.strerror or error}") from None
-    image_size, channels = image_size or splits[0].image_size, channels or splits[0].channels
+    own_size, channels = splits[0].image_size, channels or splits[0].channels
+    image_size = image_size(own_size) if callable(image_size) else image_size or own_size
     splits = [replace(split, image_size=image_size, channels=channels) for split in splits]
     folders = [split for split in splits if isinstance(split, Folder)]
     if sum(map(len, splits)) * channels * image_size**2 <= memory_limit:

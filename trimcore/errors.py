@@ -1,5 +1,7 @@
 """Mistakes that a user can make. Each message is one line: what is wrong, and what would be right."""
 
+from collections.abc import Iterable
+
 
 class TrimError(ValueError):
     """A mistake that is reported in one line, without a traceback."""
@@ -14,7 +16,14 @@ class DataError(TrimError):
 
 
 class CheckpointError(TrimError):
-    """A checkpoint that cannot be read or belongs to another architecture."""
+    """A checkpoint that cannot be read or belongs to another architecture.
+
+    `mismatches` are the tensors that do not fit (see `mismatch`), where that is what is wrong.
+    """
+
+    def __init__(self, message: str, mismatches: Iterable = ()):
+        super().__init__(message)
+        self.mismatches = tuple(mismatches)
 
 
 class NotTrimmable(TrimError):

@@ -5,48 +5,86 @@ map and its columns) form one *channel group*. A group that meets an operation w
 reason. `tracing` makes the graph of a network.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, fx, nn
 
 from trimcore.errors import NotTrimmable
 
+WITHOUT_NEURONS = ("norm", "scale", "fixed")  # kinds of parts that are no layers of neurons
+
 
 @dataclass
 class Part:
-    """A module whose weights have channel axes. `outputs` and `inputs` give the group of each position of weight axes
-    0 and 1; `inputs` is None where the weight has no input axis to cut (normalisation, depthwise)."""
+    """A module whose weights have channel axes, or a stored tensor that scales channels.
+
+    `groups` gives the channel group of each position, by role: "out" for its outputs, "in" for its inputs, and for
+    grouped convolutions those of one group. `axes` gives for each tensor of the module the role of its axes, None for
+    one that is not cut: a convolution has {"weight": ("out", "in"), "bias": ("out",)}.
+
+    A part of kind "fixed" is never cut (attention, say): it is there because it has weights or work (`fixed_macs`).
+    """
 
     name: str
     module: nn.Module
-    kind: str  # conv, linear, norm, depthwise, grouped
-    outputs: Tensor
-    inputs: Tensor | None
-    positions: int = 0  # output positions of one example, over all calls
+    kind: str  # conv, transposed, depthwise, grouped, linear, norm, scale, fixed
+    groups: dict[str, Tensor]
+    axes: dict[str, tuple[str | None, ...]]
+    positions: int = 0  # of one example, over all calls: where each weight is used once
+    fixed_macs: int = 0
+    training_only: bool = False
+    reason: str = ""  # why a fixed part is fixed
 
-    def macs(self, inputs: int | None = None, outputs: int | None = None) -> int:
-        """Multiply-accumulates of one example; normalisation counts none."""
-        if self.kind == "norm":
-            return 0
-        weight = self.module.weight
-        outputs = len(self.outputs) if outputs is None else outputs
-        inputs = weight.shape[1] if inputs is None or self.inputs is None else inputs
-        return self.positions * outputs * inputs * weight.shape[2:].numel()
+    @property
+    def outputs(self) -> Tensor:
+        return self.groups["out"]
+
+    @property
+    def inputs(self) -> Tensor | None:
+        return self.groups.get("in")
+
+    def tensors(self) -> Iterator[tuple[str, Tensor, tuple[str | None, ...]]]:
+        """Name, tensor and roles of its axes, of the tensors that have some to cut."""
+        for name, roles in self.axes.items():
+            tensor = getattr(self.module, name, None)
+            if tensor is not None:
+                yield name, tensor, roles
+
+    def kept(self, gone: Tensor) -> dict[str, Tensor]:
+        """By role, the positions that stay when the groups of the mask `gone` go."""
+        return {role: (~gone[groups]).nonzero().flatten() for role, groups in self.groups.items()}
+
+    def macs(self, sizes: Mapping[str, int]) -> int:
+        """Multiply-accumulates of one example, with so many positions of each role. Normalisation counts none."""
+        if self.kind in WITHOUT_NEURONS:
+            return self.fixed_macs
+        return self.positions * cut_shape(self.module.weight.shape, self.axes["weight"], sizes).numel()
+
+
+def cut_shape(shape: torch.Size, roles: tuple[str | None, ...], sizes: Mapping[str, int]) -> torch.Size:
+    """The shape of a tensor with so many positions of each role left."""
+    kept = [length if role is None else sizes[role] for length, role in zip(shape, roles, strict=False)]
+    return torch.Size([*kept, *shape[len(roles) :]])
 
 
 @dataclass
 class Site:
-    """A place in the graph where activations are counted: `groups` of each position along `axis`."""
+    """A place in the graph where activations are counted: `groups` of each position along `axis`. `exact`: the
+    activation is a ReLU or the like, with true zeros; others only come near zero."""
 
     node: str
     axis: int
     groups: Tensor
+    exact: bool = True
 
 
 @dataclass
 class Layer:
-    """A convolution or linear layer as people see it. `neurons[i]` is the channel group of neuron i."""
+    """A convolution or linear layer as people see it. `neurons[i]` is the channel group of neuron i. A fixed part (see
+    `Part`) is shown as a layer without neurons."""
 
     name: str
     kind: str
@@ -66,15 +104,20 @@ class Layer:
 
 @dataclass
 class ChannelGraph:
-    """The traced network. `frozen` maps a group to the reason why it stays."""
+    """The traced network. `held` has the modules and tensors that `graph` names, `inputs` what it was traced with
+    (shapes only); `frozen` maps a group to the reason why it stays; `outputs` are the shapes of its results."""
 
     model: nn.Module
     graph: fx.Graph
+    held: dict[str, object]
+    inputs: tuple
     parts: dict[str, Part]
     sites: list[Site]
     layers: dict[str, Layer]
     group_count: int
     frozen: dict[int, str]
+    outputs: list[torch.Size] = field(default_factory=list)
+    folds: list = field(default_factory=list)  # of `folding.Fold`: constants that a cut has to leave behind
 
     def layer(self, name: str) -> Layer:
         """The trimmable layer of that name. Raises NotTrimmable, naming layer and reason."""
@@ -89,16 +132,31 @@ class ChannelGraph:
         """The neurons of a layer that may go: those whose group is not frozen and reaches an activation."""
         if not self.layers[layer].trimmable:
             return []
-        counted = self._counted()
         groups = self.layers[layer].neurons.tolist()
-        return [i for i, group in enumerate(groups) if group not in self.frozen and group in counted]
+        return [i for i, group in enumerate(groups) if group not in self.frozen and group in self._counted]
 
+    @cached_property
     def _counted(self) -> set[int]:
-        return set(torch.cat([site.groups for site in self.sites]).tolist()) if self.sites else set()
+        return counted_groups(self.sites)
+
+    def together(self, layer: str, neurons: Iterable[int]) -> list[int]:
+        """These neurons of a layer and those that can only go with them, ascending."""
+        groups = self.layers[layer].neurons
+        return torch.isin(groups, groups[list(neurons)]).nonzero().flatten().tolist()
 
     def trimmable(self) -> list[str]:
         """Names of the layers to plan with, in depth order; of tied layers only the first."""
         return [layer.name for layer in self.layers.values() if layer.trimmable and layer.leader == layer.name]
+
+    def why_nothing(self) -> str:
+        """One line for a network without a trimmable layer: the commonest reason."""
+        reasons = [layer.reason for layer in self.layers.values()]
+        most = max(reasons, key=reasons.count, default="it has no convolution or linear layer")
+        return f"no layer of this {type(self.model).__name__} can be trimmed: {most}"
+
+
+def counted_groups(sites: list[Site]) -> set[int]:
+    return set(torch.cat([site.groups for site in sites]).tolist()) if sites else set()
 
 
 def connected(count: int, ties: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -122,11 +180,13 @@ def connected(count: int, ties: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def layers_of(parts: dict[str, Part], sites: list[Site], frozen: dict[int, str]) -> dict[str, Layer]:
-    counted = set(torch.cat([s.groups for s in sites]).tolist()) if sites else set()
+    counted = counted_groups(sites)
     owner: dict[int, str] = {}  # group -> the first layer that has it
     layers: dict[str, Layer] = {}
     for part in parts.values():
-        if part.kind == "norm":
+        if part.kind == "fixed":
+            layers[part.name] = Layer(part.name, part.kind, part.outputs, part.reason, part.name)
+        if part.kind in WITHOUT_NEURONS:
             continue
         layer = layers[part.name] = Layer(part.name, part.kind, part.outputs)
         groups = part.outputs.tolist()
@@ -140,7 +200,8 @@ def layers_of(parts: dict[str, Part], sites: list[Site], frozen: dict[int, str])
         if not free:
             layer.reason = frozen[groups[0]]
         elif not any(g in counted for g in free):
-            layer.reason = "its output reaches no activation"
+            only = "it takes part in training only"
+            layer.reason = only if part.training_only else "its output reaches no activation"
         elif len(set(free)) < 2 and layer.width > 1:
             layer.reason = "its channels can only be removed all together"
     return layers

@@ -5,32 +5,33 @@ can be taken (the event's payload) and given back as `resume`; it then goes on a
 """
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import torch
 
-from trimcore import criteria, models
-from trimcore.apoz import Profile, profiling
+from trimcore import criteria, models, smooth
+from trimcore.apoz import Profile, passes, profiling
 from trimcore.batches import Batches
-from trimcore.checkpoint import Checkpoint, widths_of
+from trimcore.checkpoint import Checkpoint
+from trimcore.checks import check_scores, check_steps, data_for
 from trimcore.costs import cost_of, nonzero_parameters
 from trimcore.data import Data
-from trimcore.data import load as load_data
 from trimcore.device import describe, has_fast_bf16, resolve
-from trimcore.errors import NotTrimmable, SpecError
 from trimcore.events import Event
-from trimcore.planning import Plan, best, make_rule, plan
+from trimcore.latency import AgainstBase
+from trimcore.momentum import carry_over
+from trimcore.planning import Plan, make_rule, plan
 from trimcore.seeds import derive_seed
+from trimcore.sparing import sparing_the_last
 from trimcore.spec import Spec, Step, Training
 from trimcore.state import first_state, restore
-from trimcore.surgery import kept_neurons, prune
+from trimcore.surgery import cut, kept_neurons
 from trimcore.tracing import trace
 from trimcore.train import (
     EVALUATION_BATCH,
     Batch,
     evaluate,
-    latency,
     make_optimizer,
     prepare,
     train_epoch,
@@ -53,27 +54,28 @@ class Loop:
 
     def __init__(self, spec: Spec, runs: Path | None, data: Data | None, resume: dict | None):
         self.spec, self.device = spec, resolve(spec.device)
-        entry = models.architecture(spec.model)
-        self.data = data or load_data(
-            spec.data, image_size=spec.image_size or entry.image_size, channels=entry.channels, seed=spec.seed,
-            normalize=entry.normalize,
-        )  # fmt: skip
+        self.data = data or data_for(spec)
         self.resumed = resume is not None
         self.state = restore(resume) if resume else first_state(spec, self.data, runs)
         prepare(self.state.network, self.device)
         self.example = torch.zeros(1, *self.data.example_shape, device=self.device)
+        check_scores(spec, self.state.network, self.example, self.data.num_classes)
         self.graph = trace(self.state.network, self.example)
         if not self.state.base:
             base = cost_of(self.graph)
             self.state.base = {"parameters": base.parameters, "macs": base.macs}
-        self._check_layers()
+        check_steps(spec, self.graph, self.state.origins, self.state.arguments)
         self.seen: Profile | None = None  # the profile of the network as it is
+        self.timed = AgainstBase(self._base_architecture, self.example)
 
     def run(self) -> Iterator[Event]:
         yield self._started()
         for text in self.data.skipped[:1]:
             yield Event("note", {"text": f"{len(self.data.skipped)} unreadable images are left out, {text} the first"})
-        phases = {"base": self._base, "cut": self._cut, "retrain": self._retrain, "control": self._control}
+        phases = {
+            "base": self._base, "convert": self._convert, "cut": self._cut, "retrain": self._retrain,
+            "control": self._control,
+        }  # fmt: skip
         while self.state.phase != "done":
             yield from phases[self.state.phase]()
         yield Event("ended", {"reason": self.state.ended, "result": self.state.result})
@@ -82,6 +84,32 @@ class Loop:
 
     def _base(self) -> Iterator[Event]:
         yield from self._train(self.spec.base, self.spec.base_epochs, "base")
+        if self.state.convert_epochs:
+            yield self._begin_conversion()
+            return
+        if self.spec.convert_epochs:
+            yield Event("note", {"text": "the network that this run begins with is converted to ReLU already"})
+        yield from self._close_iteration()
+
+    def _begin_conversion(self) -> Event:
+        state = self.state
+        kinds = " and ".join(dict.fromkeys(smooth.smooth_modules(state.network).values()))
+        measured, epochs = self._measure("test"), state.convert_epochs
+        state.phase, state.spent, state.epoch, state.optimizer = "convert", state.spent + state.epoch, 0, None
+        over = f"{epochs} epoch{'s' if epochs > 1 else ''}"
+        text = f"test accuracy {measured.accuracy:.2%} with {kinds}; converting to ReLU over {over}"
+        return Event("note", {"text": text}, payload=self._snapshot)
+
+    def _convert(self) -> Iterator[Event]:
+        """Train on while the activations turn into ReLUs, then exchange them: from here on zeros are true zeros."""
+        network, settings = smooth.sharpen(self.state.network, 1.0), self.spec.convert
+        yield from self._train(
+            settings, self.state.convert_epochs, "convert",
+            before_step=lambda step, steps: smooth.set_sharpness(network, smooth.sharpness_at(step, steps)),
+        )  # fmt: skip
+        smooth.to_relu(network)
+        self.state.activations = "relu"
+        self.graph = trace(network, self.example)
         yield from self._close_iteration()
 
     def _cut(self) -> Iterator[Event]:
@@ -104,11 +132,12 @@ class Loop:
         started = time.perf_counter()
         kept = kept_neurons(self.graph, chosen)
         details = self._describe(step, chosen)
-        state.network = prune(state.network, chosen, graph=self.graph)
+        smaller = cut(self.graph, chosen)
+        state.optimizer = self._carried_optimizer(chosen, smaller.model)
+        state.network, self.graph = smaller.model, smaller
         state.origins = {name: [state.origins[name][i] for i in kept[name]] for name in kept}
         state.iteration, state.done = state.iteration + 1, state.done + 1
-        state.phase, state.epoch, state.optimizer = "retrain", 0, None
-        self.graph = trace(state.network, self.example)
+        state.phase, state.epoch = "retrain", 0
         cost = cost_of(self.graph)
         number = {"iteration": state.iteration}
         yield Event("pruned", {
@@ -123,6 +152,14 @@ class Loop:
         measured = {"accuracy": test.accuracy, "validation_accuracy": validation.accuracy, "loss": test.loss}
         yield Event("initial", {**number, **measured}, payload=self._snapshot)
 
+    def _carried_optimizer(self, chosen: Plan, small: torch.nn.Module) -> dict | None:
+        """Where the spec wants it, the momentum of the training before, for the weights that are kept."""
+        if self.state.optimizer is None:
+            return None
+        before = make_optimizer(self.state.network, self.spec.retrain)
+        before.load_state_dict(self.state.optimizer)
+        return carry_over(before, self.graph, chosen, small, into=make_optimizer(small, self.spec.retrain)).state_dict()
+
     def _retrain(self) -> Iterator[Event]:
         yield from self._train(self.spec.retrain, self.spec.retrain.epochs, "retrain")
         yield from self._close_iteration()
@@ -131,8 +168,9 @@ class Loop:
         """New weights at the final widths, with as many epochs as the trimmed network has had."""
         state = self.state
         if state.epoch == 0:
+            state.optimizer = None
             torch.manual_seed(derive_seed(self.spec.seed, "control"))
-            models.renew(self.spec.model, state.network)
+            models.renew(self.spec.model, state.network, **state.arguments)
         epochs, seconds = state.inherited + state.spent, time.perf_counter()
         yield from self._train(self.spec.base, epochs, "control")
         test, validation = self._measure("test"), self._measure("validation")
@@ -145,7 +183,9 @@ class Loop:
 
     # --- pieces of them ---
 
-    def _train(self, settings: Training, epochs: int, phase: str) -> Iterator[Event]:
+    def _train(
+        self, settings: Training, epochs: int, phase: str, before_step: Callable[[int, int], None] | None = None
+    ) -> Iterator[Event]:
         state = self.state
         optimizer = make_optimizer(state.network, settings)
         if state.optimizer is not None:
@@ -154,7 +194,8 @@ class Loop:
         for epoch in range(state.epoch, epochs):
             number = {"phase": phase, "iteration": state.iteration, "epoch": epoch + 1, "epochs": epochs}
             begin, training = time.perf_counter(), train_epoch(
-                state.network, optimizer, self.data, settings, self.device, epoch=epoch, epochs=epochs, seed=seed
+                state.network, optimizer, self.data, settings, self.device, epoch=epoch, epochs=epochs, seed=seed,
+                before_step=before_step,
             )  # fmt: skip
             for result in training:
                 if isinstance(result, Batch):
@@ -175,7 +216,7 @@ class Loop:
         test, validation = self._measure("test"), self._measure("validation")
         yield from self._profile()
         cost = cost_of(self.graph)
-        batch = self.example.expand(self.spec.retrain.batch_size, -1, -1, -1).contiguous()
+        timed = self.timed.columns(state.network, self.spec.retrain.batch_size)
         row = {
             "iteration": state.iteration,
             "layers_trimmed": state.row.get("layers_trimmed", []),
@@ -188,13 +229,14 @@ class Loop:
             "accuracy_initial": state.row.get("accuracy_initial"),
             "accuracy_final": test.accuracy,
             "loss_final": test.loss,
-            "latency_ms": latency(state.network, batch),
             "seconds": state.row.get("seconds", 0.0) + time.perf_counter() - begin,
             "validation_accuracy": validation.accuracy,
+            **timed,
         }
         made = state.checkpoint(self.spec.model)
         before, state.spent, state.row = state.spent, state.spent + state.epoch, {}
-        state.phase, state.epoch, state.optimizer = "cut", 0, None
+        state.phase, state.epoch = "cut", 0
+        state.optimizer = state.optimizer if self.spec.retrain.keep_momentum else None
         if state.iteration and validation.accuracy < self.spec.stop.min_accuracy:
             # The network before this cut is the result; the control must have its widths, so it is what goes on.
             fell = f"{validation.accuracy:.2%} in iteration {state.iteration}"
@@ -205,7 +247,7 @@ class Loop:
         else:
             state.result = state.iteration
             state.good = vars(made) if self.spec.control.scratch and self.spec.stop.min_accuracy else None
-        row["result"] = state.result
+        row["result"], row["activations"] = state.result, state.activations
         yield Event("iteration", row, payload=lambda: (made, self._snapshot()))
 
     def _finish(self, reason: str) -> None:
@@ -214,16 +256,23 @@ class Loop:
 
     def _profile(self) -> Iterator[Event]:
         split = self.data.validation.subset(self.spec.profile.examples)
-        wants_mean = any(step.criterion == "mean-activation" for step in self.spec.step)
-        loader = Batches(split, self.data, EVALUATION_BATCH, self.device, channels_last=has_fast_bf16(self.device))
-        counting = profiling(self.state.network, loader, graph=self.graph, mean_activation=wants_mean)
-        self.seen = yield from self._counted(counting, len(split))
+        wanted, tolerance = {step.criterion for step in self.spec.step}, self.spec.profile.tolerance
+        # Taylor needs gradients, and so the memory of training.
+        batch_size = min(EVALUATION_BATCH, self.spec.retrain.batch_size) if "taylor" in wanted else EVALUATION_BATCH
+        loader = Batches(split, self.data, batch_size, self.device, channels_last=has_fast_bf16(self.device))
+        counting = profiling(
+            self.state.network, loader, tolerance, graph=self.graph,
+            mean_activation="mean-activation" in wanted, taylor="taylor" in wanted,
+        )  # fmt: skip
+        self.seen = yield from self._counted(counting, len(split) * passes(self.graph, tolerance))
         costs = cost_of(self.graph).layers
         layers = {
             name: {
                 "kind": layer.kind, "width": layer.width,
                 "parameters": costs[name].parameters, "macs": costs[name].macs,
+                "tolerance": layer.tolerance, "limits": list(layer.limits),
                 "apoz": [round(value, 6) for value in layer.apoz.tolist()], "original": self.state.origins[name],
+                **layer.going_together(),
             }
             for name, layer in self.seen.layers.items()
         }  # fmt: skip
@@ -248,11 +297,12 @@ class Loop:
         chosen = plan(self.seen, rules, names, ranking)
         for name in names:
             now = {original: index for index, original in enumerate(self.state.origins[name])}
-            chosen = chosen.adding(name, [now[i] for i in step.also_cut.get(name, []) if i in now])
-            chosen = chosen.sparing(name, [now[i] for i in step.never_cut.get(name, []) if i in now])
-            if len(chosen[name]) == len(now):  # with `also_cut` all would go
-                chosen = chosen.sparing(name, [best(ranking[name])])
-        return chosen
+            also, never = (
+                self.graph.together(name, [now[i] for i in listed.get(name, []) if i in now])
+                for listed in (step.also_cut, step.never_cut)
+            )
+            chosen = chosen.adding(name, also).sparing(name, never)
+        return chosen.only(sparing_the_last(self.graph, chosen, lambda name, i: float(ranking[name][i])))
 
     def _names(self, step: Step) -> list[str]:
         return self.graph.trimmable() if step.layers == ["all"] else step.layers
@@ -272,23 +322,11 @@ class Loop:
 
     # --- beginnings ---
 
-    def _check_layers(self) -> None:
-        """Refuse layers and neurons that do not exist or cannot be trimmed before anything is trained."""
-        widths = widths_of(models.empty(self.spec.model, **self.state.arguments))
-        for number, step in enumerate(self.spec.step, 1):
-            for name in [*step.layers, *step.layer, *step.also_cut, *step.never_cut]:
-                if name == "all" and step.layers == ["all"]:
-                    continue
-                try:
-                    leader = self.graph.layer(name).leader
-                except NotTrimmable as error:
-                    raise SpecError(f"step {number}: {error}") from None
-                if leader != name:
-                    raise SpecError(f"step {number}: layer {name!r} goes together with {leader!r}; name that one")
-            for name, neurons in (*step.also_cut.items(), *step.never_cut.items()):
-                if neurons and max(neurons) >= widths[name]:
-                    has = f"has neurons 0 to {widths[name] - 1}, there is no {max(neurons)}"
-                    raise SpecError(f"step {number}: layer {name!r} of the base model {has}")
+    def _base_architecture(self) -> torch.nn.Module:
+        """At full widths with new weights; its activations are those of the network, so that only cuts make times
+        differ."""
+        network = prepare(models.build(self.spec.model, **self.state.arguments), self.device)
+        return smooth.to_relu(network) if self.state.activations else network
 
     def _started(self) -> Event:
         spec, data = self.spec, self.data
@@ -301,7 +339,7 @@ class Loop:
         })  # fmt: skip
 
     def _epochs_in_all(self) -> int:
-        epochs = self.spec.base_epochs + self.spec.iterations * self.spec.retrain.epochs
+        epochs = self.spec.base_epochs + self.state.convert_epochs + self.spec.iterations * self.spec.retrain.epochs
         return epochs * 2 + self.state.inherited if self.spec.control.scratch and self.spec.step else epochs
 
     def _progress(self, values: dict, epochs_done: float, rate: float | None) -> Event:

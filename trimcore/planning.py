@@ -1,8 +1,9 @@
 """Which neurons go: rules that turn scores into a plan. Pure functions; nothing is cut here."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -93,27 +94,39 @@ def rule_name(rule: Rule) -> str:
     return next(name for name, kind in RULES.items() if kind is type(rule))
 
 
-def choose(scores: Tensor, rule: Rule, candidates: Iterable[int] | None = None) -> tuple[list[int], float | None]:
+def choose(
+    scores: Tensor, rule: Rule, candidates: Iterable[int] | None = None, groups: Tensor | None = None
+) -> tuple[list[int], float | None]:
     """The neurons that a rule removes from one layer, ascending, and the threshold (None for rules that count).
 
-    scores (width,). Of equal scores the lower index goes first. Neurons outside `candidates` stay. At least one neuron
-    stays: should all have to go, the one with the lowest score (of these the highest index) is spared.
+    scores (width,). Of equal scores the lower index goes first. Neurons outside `candidates` stay. Neurons with the
+    same number in `groups` (width,) only go together: they have the mean of their scores, and a rule that counts never
+    takes more than it says, but rather fewer. At least one neuron (or group) stays: should all have to go, the one with
+    the lowest score (of these the highest index) is spared.
     """
     width = len(scores)
-    allowed = list(range(width)) if candidates is None else sorted(candidates)
-    ranked = sorted(allowed, key=lambda i: (-float(scores[i]), i))
+    allowed = set(range(width)) if candidates is None else set(candidates)
+    members: dict[int, list[int]] = {}
+    for neuron, group in enumerate(range(width) if groups is None else groups.tolist()):
+        members.setdefault(group, []).append(neuron)
+    pooled = scores.double().clone()
+    for group in members.values():
+        if len(group) > 1:
+            pooled[group] = pooled[group].mean()
+    score = pooled.tolist()
+    ranked = sorted(
+        (group for group in members.values() if allowed.issuperset(group)), key=lambda group: (-score[group[0]], group)
+    )
     if isinstance(rule, MeanPlusStd | Absolute):
-        threshold = rule.threshold(scores)
-        going = [i for i in ranked if float(scores[i]) > threshold]
+        threshold = rule.threshold(pooled)
+        going = [group for group in ranked if score[group[0]] > threshold]
     else:
-        threshold = None
-        going = ranked[: max(0, rule.count(width))]
-    return sorted(going[: width - 1]), threshold
-
-
-def best(scores: Tensor) -> int:
-    """The neuron to spare when all would go: the lowest score, of equal ones the highest index."""
-    return min(range(len(scores)), key=lambda i: (float(scores[i]), -i))
+        threshold, most = None, rule.count(width)
+        sizes = itertools.accumulate(len(group) for group in ranked)
+        going = [group for group, size in zip(ranked, sizes, strict=True) if size <= most]
+    if len(going) == len(members):
+        going.pop()
+    return sorted(itertools.chain(*going)), threshold
 
 
 # --- plans ---
@@ -156,6 +169,11 @@ class Plan(Mapping[str, tuple[int, ...]]):
         """The plan with these neurons of a layer kept, whatever the rule says."""
         return self._with(layer, set(self.layers.get(layer, LayerPlan(())).cut) - set(neurons))
 
+    def only(self, neurons: Mapping[str, Iterable[int]]) -> "Plan":
+        """The plan with just these neurons of each layer, and the reasons as they were."""
+        layers = {name: replace(layer, cut=tuple(sorted(neurons[name]))) for name, layer in self.layers.items()}
+        return Plan(layers)
+
     def _with(self, layer: str, cut: set[int]) -> "Plan":
         old = self.layers.get(layer, LayerPlan(()))
         return Plan({**self.layers, layer: LayerPlan(tuple(sorted(cut)), old.rule, old.threshold)})
@@ -179,6 +197,6 @@ def plan(
             raise SpecError(f"unknown or untrimmable layer {name!r}; there are {', '.join(profile.layers)}")
         own = rule[name] if isinstance(rule, Mapping) else rule
         ranking = profile[name].apoz if scores is None else scores[name]
-        cut, threshold = choose(torch.as_tensor(ranking), own, profile[name].candidates)
+        cut, threshold = choose(torch.as_tensor(ranking), own, profile[name].candidates, profile[name].groups)
         chosen[name] = LayerPlan(tuple(cut), rule_name(own), threshold)
     return Plan(chosen)

@@ -12,7 +12,8 @@ from trimcore import models
 from trimcore.costs import Cost, cost_without
 from trimcore.errors import SpecError
 from trimcore.graph import ChannelGraph
-from trimcore.planning import best, choose, make_rule
+from trimcore.planning import choose, make_rule
+from trimcore.sparing import sparing_the_last
 from trimcore.spec import Step
 from trimcore.tracing import trace
 
@@ -68,20 +69,24 @@ def _iteration(graph: ChannelGraph, gone: torch.Tensor, scores: dict, step: Step
         if name not in scores:
             raise SpecError(f"layer {name!r} was not profiled; there are {', '.join(scores)}")
         neurons = graph.layers[name].neurons
-        left = [i for i in range(len(neurons)) if not gone[neurons[i]]]
+        left = (~gone[neurons]).nonzero().flatten().tolist()
         allowed = set(graph.candidates(name))
         rule = make_rule(step.rule_for(name).rule, step.rule_for(name).value)
         ranking = torch.tensor([scores[name].get(i, 0.0) for i in left], dtype=torch.float64)
-        chosen, _ = choose(ranking, rule, [k for k, i in enumerate(left) if i in allowed])
-        wanted = ({left[k] for k in chosen} | set(step.also_cut.get(name, ()))) - set(step.never_cut.get(name, ()))
+        chosen, _ = choose(ranking, rule, [k for k, i in enumerate(left) if i in allowed], neurons[left])
+        wanted = {left[k] for k in chosen} | set(graph.together(name, step.also_cut.get(name, ())))
+        wanted -= set(graph.together(name, step.never_cut.get(name, ())))
         going[name] = [i for i in left if i in wanted]
-        if len(going[name]) == len(left):  # with `also_cut` all would go
-            going[name].remove(left[best(ranking)])
+    going = sparing_the_last(graph, going, lambda name, i: scores[name].get(i, 0.0), gone)
     for name, neurons in going.items():
         gone[graph.layers[name].neurons[neurons]] = True
     return {name: len(neurons) for name, neurons in going.items()}
 
 
-def beyond(apoz: Sequence[float], rule: str, value: float) -> tuple[list[int], float | None]:
-    """The neurons of one layer that a rule would remove now, and its threshold (None for rules that count)."""
-    return choose(torch.tensor(list(apoz), dtype=torch.float64), make_rule(rule, value))
+def beyond(
+    apoz: Sequence[float], rule: str, value: float, groups: Sequence[int] | None = None
+) -> tuple[list[int], float | None]:
+    """The neurons of one layer that a rule would remove now, and its threshold (None for rules that count). Neurons
+    with the same number in `groups` only go together."""
+    numbers = None if groups is None else torch.tensor(list(groups))
+    return choose(torch.tensor(list(apoz), dtype=torch.float64), make_rule(rule, value), groups=numbers)

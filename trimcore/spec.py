@@ -12,10 +12,12 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trimcore.errors import SpecError
+from trimcore.zeros import DEFAULT_TOLERANCE
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
 Positive = Annotated[int, Field(ge=1, le=10_000_000)]
 RuleName = Literal["mean+std", "absolute", "fraction", "count", "keep"]
+CriterionName = Literal["apoz", "l1", "l2", "mean-activation", "taylor", "random"]
 Neurons = dict[str, list[Annotated[int, Field(ge=0)]]]
 
 
@@ -45,10 +47,27 @@ class Base(Training):
     weights: str = ""
 
 
+class Retrain(Training):
+    """After each cut. `keep_momentum` carries the optimizer's momentum over to the smaller weights; without it the
+    optimizer begins anew."""
+
+    keep_momentum: bool = False
+
+
+class Convert(Training):
+    """Between the base and its first profile: `to` "relu" trains on while GELU, SiLU and Hardswish modules turn into
+    ReLUs (see `smooth`); empty, or 0 epochs, leaves the activations as they are."""
+
+    lr: Annotated[float, Field(gt=0, le=10)] = 0.01
+    to: Literal["", "relu"] = ""
+
+
 class ProfileSettings(Section):
-    """`examples` of the validation split are profiled; 0 means all."""
+    """`examples` of the validation split are profiled; 0 means all. `tolerance`: activations without true zeros count
+    as zero up to this share of their root mean square (see `apoz.profile`)."""
 
     examples: Count = 0
+    tolerance: Annotated[float, Field(ge=0, le=1)] = DEFAULT_TOLERANCE
 
 
 class LayerRule(Section):
@@ -71,7 +90,7 @@ class Step(LayerRule):
 
     layers: Annotated[list[str], Field(min_length=1)]
     iterations: Annotated[int, Field(ge=1, le=1000)] = 1
-    criterion: Literal["apoz", "l1", "mean-activation", "random"] = "apoz"
+    criterion: CriterionName = "apoz"
     layer: dict[str, LayerRule] = {}
     also_cut: Neurons = {}
     never_cut: Neurons = {}
@@ -114,9 +133,11 @@ class Parent(Section):
 
 
 def _known_model(name: str) -> str:
-    from trimcore.models import architecture
+    """The form only of `package.module:function`: a spec that is read for showing it must not import anything."""
+    from trimcore.models import check_name
 
-    return architecture(name).name
+    check_name(name)
+    return name
 
 
 def _known_data(name: str) -> str:
@@ -140,10 +161,12 @@ class Spec(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: Annotated[str, AfterValidator(_device_name)] = "auto"
     image_size: Annotated[int, Field(ge=0, le=4096)] = 0  # 0: what the model or the data has
+    channels: Literal[0, 1, 3] = 0  # 0: what the model or the data has
     parent: Parent | None = None
     base: Base = Base()
+    convert: Convert = Convert()
     profile: ProfileSettings = ProfileSettings()
-    retrain: Training = Training()
+    retrain: Retrain = Retrain()
     step: list[Step] = []
     stop: Stop = Stop()
     control: Control = Control()
@@ -152,6 +175,11 @@ class Spec(Section):
     def base_epochs(self) -> int:
         """Epochs before iteration 0: none for a branch or given weights; pretrained ones are fitted to the data."""
         return 0 if self.parent or self.base.weights not in ("", "pretrained") else self.base.epochs
+
+    @property
+    def convert_epochs(self) -> int:
+        """Epochs in which the activations are converted; a branch from a converted network needs none of them."""
+        return self.convert.epochs if self.convert.to else 0
 
     @property
     def iterations(self) -> int:
@@ -209,6 +237,6 @@ def _one_line(error: ValidationError) -> str:
 
 def _section(section, part) -> type[Section] | None:
     """The section class below `section` under a key (list positions and layer names lead to what they hold)."""
-    known = {"base": Base, "profile": ProfileSettings, "retrain": Training, "step": Step, "stop": Stop,
-             "control": Control, "parent": Parent, "layer": LayerRule}  # fmt: skip
+    known = {"base": Base, "convert": Convert, "profile": ProfileSettings, "retrain": Retrain, "step": Step,
+             "stop": Stop, "control": Control, "parent": Parent, "layer": LayerRule}  # fmt: skip
     return known.get(part)

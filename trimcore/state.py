@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from trimcore import checkpoint, models
+from trimcore import checkpoint, models, smooth
 from trimcore.checkpoint import Checkpoint
 from trimcore.data import Data
 from trimcore.errors import CheckpointError, SpecError, TrimError, first_line
@@ -18,13 +18,14 @@ from trimcore.spec import Spec
 
 @dataclass
 class State:
-    """Where a run is. `phase` says what comes next: train the base, cut, retrain, or train the control."""
+    """Where a run is. `phase` says what comes next: train the base, convert its activations, cut, retrain, or train the
+    control."""
 
     network: nn.Module
     arguments: dict[str, int]
     origins: dict[str, list[int]]  # layer -> index in the base model of each neuron
     base: dict[str, int] = field(default_factory=dict)  # parameters and MACs of the base model
-    phase: str = "base"  # base, cut, retrain, control, done
+    phase: str = "base"  # base, convert, cut, retrain, control, done
     iteration: int = 0
     step: int = 0  # which [[step]], and how many of its iterations are done
     done: int = 0
@@ -36,13 +37,17 @@ class State:
     spent: int = 0  # training epochs of all phases before this one
     inherited: int = 0  # epochs that the weights had before this run
     good: dict | None = None  # the result's checkpoint, where the control will want its widths
+    activations: str = ""  # "relu" once they are converted
+    convert_epochs: int = 0  # of this run: none when its weights were converted already
 
     def checkpoint(self, model: str) -> Checkpoint:
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         widths = checkpoint.widths_of(self.network)
         epochs = self.inherited + self.spent + (self.epoch if self.phase != "control" else 0)
         origins = {name: list(kept) for name, kept in self.origins.items()}
-        return Checkpoint(model, self.arguments, widths, state, origins, dict(self.base), self.iteration, epochs)
+        return Checkpoint(
+            model, self.arguments, widths, state, origins, dict(self.base), self.iteration, epochs, self.activations
+        )
 
     def snapshot(self, model: str) -> dict:
         """All of it as plain values and tensors, for `restore`. Training on does not change it."""
@@ -78,13 +83,24 @@ def first_state(spec: Spec, data: Data, runs: Path | None) -> State:
     else:
         torch.manual_seed(derive_seed(spec.seed, "weights"))
         network = models.build(spec.model, **arguments)
-        return State(network, arguments, identity(network))
+        return State(network, arguments, identity(network), convert_epochs=_to_convert(spec, network, ""))
     network = found.build()
     if found.arguments != arguments:
         have, want = checkpoint.in_words(found.arguments), checkpoint.in_words(arguments)
         raise CheckpointError(f"the weights are for {have}; {spec.data} has {want}")
     origins = {**identity(network), **found.origins}
-    return State(network, arguments, origins, dict(found.base), inherited=found.epochs)
+    return State(
+        network, arguments, origins, dict(found.base), inherited=found.epochs, activations=found.activations,
+        convert_epochs=_to_convert(spec, network, found.activations),
+    )  # fmt: skip
+
+
+def _to_convert(spec: Spec, network: nn.Module, activations: str) -> int:
+    """The epochs of conversion. Raises SpecError when it is asked for and the network has nothing to convert."""
+    if not spec.convert_epochs or activations:
+        return 0
+    smooth.check(network, spec.model)
+    return spec.convert_epochs
 
 
 def _pretrained(model: str, arguments: dict[str, int]) -> Checkpoint:

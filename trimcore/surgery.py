@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from trimcore.errors import NotTrimmable
-from trimcore.graph import ChannelGraph, Part
+from trimcore.folding import shift_of, take_up
+from trimcore.graph import ChannelGraph
+from trimcore.rules.layers import goes_in_blocks
 from trimcore.tracing import trace
+from trimcore.verify import verified
 
 Cut = Mapping[str, Iterable[int]]  # layer -> the neurons that go
 
@@ -21,7 +24,8 @@ def prune(model: nn.Module, plan: Cut, example_input=None, *, graph: ChannelGrap
 
     `plan` is a `Plan` or a mapping layer -> neurons that go. Give `example_input` (a batch, for its shape) or the
     `graph` that `trace` made of this very model. Weights, buffers, modes, `requires_grad`, dtype, device and memory
-    format are kept; gradients are not. Raises NotTrimmable for a layer that cannot be cut, an index out of range, or a
+    format are kept, and hooks, of which nobody knows what they do: one that changes what a layer gives is not seen.
+    Gradients are not kept. Raises NotTrimmable for a layer that cannot be cut, an index out of range, or a
     plan that would leave a layer empty.
 
     >>> from trimcore import build
@@ -35,23 +39,42 @@ def prune(model: nn.Module, plan: Cut, example_input=None, *, graph: ChannelGrap
         graph = trace(model, example_input)
     elif graph.model is not model:
         raise NotTrimmable("the graph was traced from another network than the one to prune")
+    return cut(graph, plan).model
+
+
+def cut(graph: ChannelGraph, plan: Cut) -> ChannelGraph:
+    """As `prune`, from a traced network to the graph of the smaller one.
+
+    The smaller network is traced and compared with the whole one before it is given out (see `verify`), so that a
+    forward function that looks at widths is refused with NotTrimmable.
+    """
     gone = removed_groups(graph, plan)
+    return verified(graph, gone, _smaller(graph, gone))
+
+
+def _smaller(graph: ChannelGraph, gone: Tensor) -> nn.Module:
     memo: dict[int, object] = {}  # what `deepcopy` puts in place of a tensor: no weight that goes is ever copied
     keep_alive = []
-    sizes: dict[str, tuple[Part, int, int | None]] = {}
-    for part in graph.parts.values():
-        outputs, inputs = kept_positions(part, gone)
-        sizes[part.name] = (part, len(outputs), None if inputs is None else len(inputs))
-        if len(outputs) == len(part.outputs) and (inputs is None or len(inputs) == len(part.inputs)):
-            continue
-        for name, tensor in (*part.module.named_parameters(recurse=False), *part.module.named_buffers(recurse=False)):
-            if tensor.dim():  # BatchNorm's num_batches_tracked has no axis
-                memo[id(tensor)] = _sliced(tensor, outputs, inputs if name == "weight" else None)
-                keep_alive.append(tensor)
-    small = copy.deepcopy(model, memo)
+    for tensor, kept in cut_tensors(graph, gone):
+        data = sliced(tensor.detach(), kept)
+        is_parameter = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(data, requires_grad=tensor.requires_grad) if is_parameter else data
+        keep_alive.append(tensor)
+    for module in graph.model.modules():  # results that it keeps, a loss say, have a history that cannot be copied
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    small = copy.deepcopy(graph.model, memo)
     modules = dict(small.named_modules())
-    for name, (part, outputs, inputs) in sizes.items():
-        set_widths(modules[name], part.kind, outputs, inputs)
+    for part in graph.parts.values():
+        kept = part.kept(gone)
+        shorter = any(len(kept[role]) < len(groups) for role, groups in part.groups.items())
+        if shorter and part.name in modules:  # a stored tensor has no numbers beside it
+            set_widths(modules[part.name], {role: len(positions) for role, positions in kept.items()})
+    for fold in graph.folds:
+        shift = shift_of(fold, graph.parts, gone)
+        if shift is not None:
+            take_up(modules[fold.into], graph.parts[fold.consumer].kept(gone)["out"], shift)
     return small
 
 
@@ -73,15 +96,20 @@ def removed_groups(graph: ChannelGraph, plan: Cut) -> Tensor:
                 raise NotTrimmable(f"neuron {neuron} of layer {name!r} cannot be removed: {why}")
             gone[group] = True
     for layer in graph.layers.values():
-        if bool(gone[layer.neurons].all()):
+        if layer.width and bool(gone[layer.neurons].all()):
             raise NotTrimmable(f"the plan would remove every neuron of layer {layer.name!r}; at least one has to stay")
     return gone
 
 
-def kept_positions(part: Part, gone: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Indices that stay along weight axes 0 and 1 (None where axis 1 is not cut)."""
-    outputs = (~gone[part.outputs]).nonzero().flatten()
-    return outputs, None if part.inputs is None else (~gone[part.inputs]).nonzero().flatten()
+def cut_tensors(graph: ChannelGraph, gone: Tensor) -> Iterable[tuple[Tensor, tuple[Tensor | None, ...]]]:
+    """Every tensor that becomes smaller when the groups of the mask `gone` go, with the positions that stay along its
+    first axes (None: all of them)."""
+    for part in graph.parts.values():
+        kept = part.kept(gone)
+        shorter = {role: kept[role] for role, groups in part.groups.items() if len(kept[role]) < len(groups)}
+        for _, tensor, roles in part.tensors():
+            if any(role in shorter for role in roles):
+                yield tensor, tuple(shorter.get(role) for role in roles)
 
 
 def kept_neurons(graph: ChannelGraph, plan: Cut) -> dict[str, list[int]]:
@@ -90,23 +118,43 @@ def kept_neurons(graph: ChannelGraph, plan: Cut) -> dict[str, list[int]]:
     return {name: (~gone[layer.neurons]).nonzero().flatten().tolist() for name, layer in graph.layers.items()}
 
 
-def set_widths(module: nn.Module, kind: str, outputs: int, inputs: int | None) -> None:
-    """Bring the numbers that a module keeps beside its weights in line with them."""
-    if kind == "norm":
-        module.num_features = outputs
-    elif kind == "linear":
-        module.out_features, module.in_features = outputs, inputs
-    elif kind == "depthwise":
-        module.in_channels = module.groups = outputs // (module.out_channels // module.in_channels)
-        module.out_channels = outputs
-    elif kind == "conv":
-        module.out_channels, module.in_channels = outputs, inputs
+def set_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
+    """Bring the numbers that a module keeps beside its weights in line with them; `sizes` are those of its roles, as
+    far as its tensors show them (see `graph.Part`)."""
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = sizes["out"], sizes["in"]
+    elif isinstance(module, nn.GroupNorm):
+        module.num_groups = sizes["out"] * module.num_groups // module.num_channels
+        module.num_channels = sizes["out"]
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        module.num_features = sizes["out"]
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = sizes["out"]
+    elif isinstance(module, nn.modules.conv._ConvNd):
+        _set_conv_widths(module, sizes)
 
 
-def _sliced(tensor: Tensor, outputs: Tensor, inputs: Tensor | None) -> Tensor:
-    data = tensor.detach().index_select(0, outputs.to(tensor.device))
-    if inputs is not None:
-        data = data.index_select(1, inputs.to(tensor.device))
-    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous():
-        data = data.contiguous(memory_format=torch.channels_last)
-    return nn.Parameter(data, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else data
+def _set_conv_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
+    inputs, outputs = module.in_channels // module.groups, module.out_channels // module.groups  # of one group
+    if module.groups > 1 and goes_in_blocks(module):
+        groups = sizes["out"] // outputs if "out" in sizes else sizes["in"] // inputs
+        module.cut_in_blocks = True  # it may have few groups left
+        module.in_channels, module.out_channels, module.groups = groups * inputs, groups * outputs, groups
+    elif module.groups > 1:
+        module.cut_in_blocks = False
+        module.in_channels = sizes.get("in", module.groups * sizes.get("in of one group", inputs))
+        module.out_channels = sizes.get("out", module.groups * sizes.get("out of one group", outputs))
+    else:
+        module.in_channels, module.out_channels = sizes["in"], sizes["out"]
+
+
+def sliced(tensor: Tensor, kept: tuple[Tensor | None, ...]) -> Tensor:
+    """A copy with only the positions `kept` of each of its first axes (None: all); the memory format stays."""
+    data = tensor
+    for axis, positions in enumerate(kept):
+        if positions is not None:
+            data = data.index_select(axis, positions.to(tensor.device))
+    for dims, format in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if tensor.dim() == dims and tensor.is_contiguous(memory_format=format) and not tensor.is_contiguous():
+            data = data.contiguous(memory_format=format)
+    return data

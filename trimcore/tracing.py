@@ -1,24 +1,28 @@
 """From a network to its channel graph: `torch.fx` records the operations, `rules` follow every channel through them."""
 
 import inspect
-import operator
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
 from trimcore import rules
-from trimcore.capture import capture
+from trimcore.capture import Captured, capture
+from trimcore.channels import Channels, along, canonical, channel_axis, narrowed, spread, varying_axes, with_zero
 from trimcore.errors import NotTrimmable, first_line
+from trimcore.folding import Fold, can_absorb, has_fixed_shift
 from trimcore.graph import ChannelGraph, Part, Site, connected, layers_of
-from trimcore.rules import Channels
+from trimcore.in_place import check_in_place, is_in_place, names_of
+from trimcore.numbers import Numbers, same_proportions
+from trimcore.on_meta import execute, mapped, work_on_meta
 
 
 def trace(model: nn.Module, example_input: Tensor | tuple) -> ChannelGraph:
     """Trace `model` and follow its channels. No weight is touched or copied; the model may live on the meta device.
 
     `example_input` gives shapes only: a batch (N, C, H, W), or a tuple of inputs. The network is traced in evaluation
-    mode and left in the mode it was in. Raises NotTrimmable when torch.fx cannot trace it (control flow that depends
-    on data, say) or when shapes do not fit.
+    mode (and in training mode too where modules take part in training only) and left in the mode it was in. Raises
+    NotTrimmable when torch.fx cannot trace it (control flow that depends on data, say) or when shapes do not fit.
     """
     return Tracer(model, capture(model), example_input).run()
 
@@ -30,102 +34,123 @@ class Tracer:
     at the end, all at once.
     """
 
-    def __init__(self, model: nn.Module, graph: fx.Graph, example_input):
-        self.model, self.graph = model, graph
-        self.inputs = example_input if isinstance(example_input, tuple) else (example_input,)
+    def __init__(self, model: nn.Module, captured: Captured, example_input):
+        self.model, self.graphs, self.held = model, captured.graphs, captured.held
+        self.inputs = _shapes_of(example_input if isinstance(example_input, tuple) else (example_input,))
+        tensors = [v for v in tree_leaves(self.inputs) if isinstance(v, Tensor) and v.dim()]
+        self.batch = max(1, len(tensors[0])) if tensors else 1
         self.modules = dict(model.named_modules())
+        self.training_only = False  # of what is met now: the second graph holds what evaluation leaves out
         self.atoms = 0
         self.parts: dict[str, Part] = {}
         self.sites: list[Site] = []
         self.ties: list[tuple[Tensor, Tensor]] = []
         self.freezes: list[tuple[Tensor, str]] = []
         self.env: dict[fx.Node, object] = {}
-        self.measured: set[fx.Node] = set()  # numbers that come from shapes, and so may change with the widths
+        self.numbers = Numbers()
+        self.folds: list[Fold] = []
+        self.agreements: list[tuple[str, Tensor, Tensor]] = []
+        self.stored_uses: set[tuple[fx.Node, fx.Node]] = set()  # stored tensors, and where they meet their channels
+        self.outputs: list[torch.Size] = []
 
     def run(self) -> ChannelGraph:
-        inputs = iter(self.inputs)
-        for node in self.graph.nodes:
-            if node.op == "placeholder":
-                self.env[node] = self._input(node, inputs)
-            elif node.op == "output":
-                fx.node.map_arg(node.args, lambda n: self.freeze(self.env[n], "it is an output of the network"))
-            else:
-                self.env[node] = self._call(node)
-        self._check_in_place()
+        for graph in self.graphs:
+            inputs = iter(self.inputs)
+            for node in graph.nodes:
+                if node.op == "placeholder":
+                    self.env[node] = self._input(node, inputs)
+                elif node.op == "output":
+                    self._output(node)
+                else:
+                    try:
+                        self.env[node] = self._call(node)
+                    except NotTrimmable:
+                        raise
+                    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError) as error:
+                        raise NotTrimmable(f"{node.name}: {first_line(error)}") from error
+            check_in_place(self, graph)
+            self.training_only = True
         self._freeze_shared_weights()
         return self._resolve()
 
     def _input(self, node: fx.Node, inputs):
         value = next(inputs, node.args[0] if node.args else None)
-        if not isinstance(value, Tensor):
-            return value
-        return self._frozen_value(value.shape, "it is an input of the network")
+        return fx.node.map_aggregate(value, lambda v: self._input_value(v) if isinstance(v, Tensor) else v)
+
+    def _input_value(self, tensor: Tensor) -> Channels:
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        return self._frozen_value(tensor.shape, "it is an input of the network", dtype)
+
+    def _output(self, node: fx.Node) -> None:
+        results = fx.node.map_arg(node.args, self.env.__getitem__)
+        self.freeze(results, "it is an output of the network")
+        if not self.training_only:
+            self.outputs = [result.shape for result in channels_in(results)]
 
     def _call(self, node: fx.Node):
         if node.op == "get_attr":
-            return operator.attrgetter(node.target)(self.model)
+            return self.held[node.target]
         args = fx.node.map_arg(node.args, self.env.__getitem__)
         kwargs = fx.node.map_arg(node.kwargs, self.env.__getitem__)
-        if not _channels_in((args, kwargs)):
-            if not self.measured.isdisjoint(node.all_input_nodes):
-                self.measured.add(node)
-            return self._execute(node, args, kwargs)
-        rule, weighted = self._rule(node), {}
-        if rule in (rules.conv, rules.linear, rules.batch_norm):
-            weighted = {"module": self.module(node)}
-        if rule in rules.ARITHMETIC and not self.measured.isdisjoint(node.all_input_nodes):
-            self.freeze((args, kwargs), f"{node.name} computes with a number taken from a shape")
-        try:
-            known = rule and "out" not in kwargs and _fits(rule, self, node, *args, **kwargs, **weighted)
-            result = rule(self, node, *args, **kwargs, **weighted) if known else self.unknown(node, args, kwargs)
-        except (RuntimeError, IndexError, TypeError, ValueError) as error:
-            raise NotTrimmable(f"{node.name}: {first_line(error)}") from error
-        if not _channels_in(result):
-            self.measured.add(node)
+        if not channels_in((args, kwargs)):
+            return self._constant(node, args, kwargs)
+        rule, given = self.rule_of(node), {}
+        if rule in rules.WITH_MODULE:
+            given = {"module": self.module(node)}
+        known = rule and "out" not in kwargs and _fits(rule, self, node, *args, **kwargs, **given)
+        if not known or rule not in rules.SHAPED:
+            self.freeze_counted(node, node.all_input_nodes)
+        result = rule(self, node, *args, **kwargs, **given) if known else self.unknown(node, args, kwargs)
+        if isinstance(result, torch.Size):
+            self.numbers.note_shape(node, args[0])
+        elif rule is rules.size:
+            self.numbers.note_length(node, *args)
+        if is_in_place(self, node):
+            self._after_in_place(node)
         return result
 
-    def _rule(self, node: fx.Node):
+    def _after_in_place(self, node: fx.Node) -> None:
+        """Other names of what has been changed: nothing is known any more of where they are zero."""
+        for name in names_of(self, node.args[0]) - {node}:
+            value = self.env.get(name)
+            if isinstance(value, Channels):
+                self.env[name] = with_zero(value.ids, lambda bit: 0)
+
+    def _constant(self, node: fx.Node, args, kwargs):
+        """What is computed of numbers and stored tensors alone. Of tensors only the shape is found."""
+        if not _holds(Tensor, (args, kwargs)) and node.op != "call_module":
+            self.numbers.note_computed(node, len(args[0]) if args and isinstance(args[0], tuple) else None)
+            return execute(node, args, kwargs, self.modules)
+        self.freeze_counted(node, node.all_input_nodes)
+        result, macs = work_on_meta(node, args, kwargs, self.modules)
         if node.op == "call_module":
-            module = self.module(node)
-            return None if _is_rewritten(module) else rules.MODULES.get(type(module))
-        return (rules.FUNCTIONS if node.op == "call_function" else rules.METHODS).get(node.target)
-
-    def _check_in_place(self) -> None:
-        """torch.fx writes `x += y` as `x = x + y`: wrong where the old x is used once more, under another name."""
-        place = {node: i for i, node in enumerate(self.graph.nodes)}
-        for node in place:
-            if "in_place" not in node.meta or not isinstance(self.env[node], Channels):
-                continue
-            for name in self._names_of(node.args[0]):
-                later = next((user for user in name.users if place[user] > place[node]), None)
-                if later:
-                    raise NotTrimmable(
-                        f"{later.name} uses a value that {node.name} has changed in place; write x = x + y for x += y"
-                    )
-
-    def _names_of(self, node: fx.Node) -> set[fx.Node]:
-        """The nodes that give the same memory as `node`."""
-        found, new = set(), {node}
-        while new:
-            found |= new
-            near = {user for n in new for user in n.users if self._is_view(user)}
-            near |= {n.args[0] for n in new if self._is_view(n)}
-            new = near - found
-        return found
-
-    def _is_view(self, node: fx.Node) -> bool:
-        if not node.args or not isinstance(self.env.get(node.args[0]), Channels):
-            return False
-        rule = self._rule(node)
-        if rule is rules.activation:
-            module = self.module(node) if node.op == "call_module" else None
-            return bool(getattr(module, "inplace", node.kwargs.get("inplace"))) or node.target in rules.IN_PLACE
-        return rule in (rules.same, rules.move, rules.reshape) and node.target not in (torch.clone, "clone")
+            self._fix(node, macs, f"{node.name} is given nothing that depends on the input")
+        return result
 
     # --- what rules use ---
 
+    def must_agree(self, node: fx.Node, atoms: Tensor, x: Channels) -> None:
+        """Unless it turns out that x has just the channels of `atoms`, each as often as the others, both are frozen."""
+        (slim,) = narrowed([x.ids])
+        self.agreements.append((node.name, atoms, slim.reshape(-1) // 2))
+
+    def freeze_counted(self, node: fx.Node, operands) -> None:
+        """Freeze the channels that the numbers among the operands count."""
+        atoms = self.numbers.behind(operands)
+        if atoms is not None:
+            self.freeze_atoms(atoms, f"{node.name} computes with their number")
+
     def module(self, node: fx.Node) -> nn.Module:
         return self.modules[node.target]
+
+    def rule_of(self, node: fx.Node):
+        """The rule for a node, or None."""
+        module = self.module(node) if node.op == "call_module" else None
+        return None if module is not None and is_rewritten(module) else rules.rule_of(node, module)
+
+    def is_followed(self, node: fx.Node) -> bool:
+        """Whether the value of a node is made of channels."""
+        return bool(channels_in(self.env.get(node)))
 
     def fresh(self, count: int, reason: str = "") -> Tensor:
         """New atoms; frozen at once when there is a reason."""
@@ -136,7 +161,7 @@ class Tracer:
         return atoms
 
     def freeze(self, value, reason: str) -> None:
-        for channels in _channels_in(value):
+        for channels in channels_in(value):
             slim = channels.ids
             for axis in range(slim.dim()):
                 slim = slim.narrow(axis, 0, 1) if slim.stride(axis) == 0 else slim
@@ -148,141 +173,209 @@ class Tracer:
     def tie(self, a: Tensor, b: Tensor) -> None:
         self.ties.append((a.reshape(-1), b.reshape(-1)))
 
-    def consume(
-        self, node, module, vector: Tensor | None, inputs: int, outputs: int, kind: str, positions: int
-    ) -> Tensor:
-        """Register a layer that mixes its input channels (ids `vector`); returns the atoms of its output channels."""
+    def tie_together(self, atoms: Tensor, axis: int) -> None:
+        """Tie all that differ along one axis only."""
+        first = atoms.narrow(axis, 0, 1)
+        self.tie(atoms, first.expand_as(atoms))
+
+    def entering(self, node: fx.Node, vector: Tensor | None, expected: int) -> Tensor:
+        """The atoms of the channels (ids `vector`) that enter a layer; frozen ones where they cannot be followed."""
         if vector is None:
             self.freeze(self.env[node.args[0]], f"{node.name} mixes them in a way that cannot be followed")
-            vector = self.fresh(inputs, f"the input of {node.name} cannot be followed") * 2
-        elif len(vector) != inputs:
-            raise NotTrimmable(f"{node.target} takes {inputs} channels but is given {len(vector)}")
-        elif len(exposed := vector[vector % 2 == 0]):
-            # Removing such a channel would not be the same as holding an activation at zero.
-            self.freeze_atoms(exposed // 2, f"it reaches {node.target} without passing an activation")
-        part = self.parts.get(node.target)
-        if part is None:
-            part = Part(node.target, module, kind, self.fresh(outputs), vector // 2)
-            self.parts[node.target] = part
-        else:
-            self.tie(part.inputs, vector // 2)
-        part.positions += positions
-        return part.outputs
+            return self.fresh(expected, f"the input of {node.name} cannot be followed")
+        if len(vector) != expected:
+            raise NotTrimmable(f"{node.target} takes {expected} channels but is given {len(vector)}")
+        return vector // 2
 
-    def carry(self, node: fx.Node, module: nn.Module, atoms: Tensor, kind: str, positions: int) -> Tensor:
-        """Register a module with weights of its own for each channel that passes; returns the atoms."""
-        expected = module.num_features if kind == "norm" else module.weight.shape[0]
-        if len(atoms) != expected:
-            raise NotTrimmable(f"{node.target} does not fit the {len(atoms)} channels that it is given")
-        part = self.parts.setdefault(node.target, Part(node.target, module, kind, atoms, None))
-        if part.outputs is not atoms:
-            self.tie(part.outputs, atoms)
-        part.positions += positions
-        return atoms
+    def consumed(self, node: fx.Node, x: Channels, vector: Tensor | None, expected: int) -> Tensor:
+        """As `entering`, for a layer that mixes its input channels: those that are not zero by then are frozen, since
+        removing them would not be the same as holding an activation at zero. A constant may be folded."""
+        if vector is not None:
+            exposed = vector % 2 == 0
+            constant = x.constant.zero if x.constant and len(x.constant.zero) == len(vector) else exposed[:0]
+            if constant.any() and exposed.any() and (into := self._absorber(node)):
+                if not self.training_only:
+                    self.folds.append(Fold(node.target, x.constant.chain, into))
+                exposed &= constant == 0
+            self.freeze_atoms(vector[exposed] // 2, f"it reaches {node.target} without passing an activation")
+        return self.entering(node, vector, expected)
+
+    def _absorber(self, node: fx.Node) -> str | None:
+        """The module with the bias or the mean that can take up constant inputs of a layer: itself, or the BatchNorm
+        behind it; each called only here."""
+        module, calls = self.module(node), [n.target for n in node.graph.nodes]
+        if calls.count(node.target) > 1 or not can_absorb(module):
+            return None
+        if module.bias is not None:
+            return node.target
+        (user, *others) = node.users or (node,)
+        follows = self.rule_of(user) is rules.batch_norm and has_fixed_shift(self.module(user))
+        return user.target if follows and not others and calls.count(user.target) == 1 else None
+
+    def outputs_of(self, node: fx.Node, count: int) -> Tensor:
+        """The atoms of a layer's outputs: the same ones at every call."""
+        found = self.parts.get(node.target)
+        return self.fresh(count) if found is None or found.kind == "fixed" else found.outputs
+
+    def part(self, node, module, kind: str, groups: dict, axes: dict, positions: int = 0) -> Part:
+        """The part of a module, made at its first call; at a later one its channels are tied to those of the first."""
+        return self._part(node.target, module, kind, groups, axes, positions)
+
+    def _part(self, name: str, module, kind: str, groups: dict, axes: dict, positions: int = 0) -> Part:
+        part = self.parts.get(name)
+        if part is not None and (part.kind == "fixed") != (kind == "fixed"):
+            return self._partly_fixed(part, kind, groups, axes)
+        if part is None:
+            part = Part(name, module, kind, groups, axes, training_only=self.training_only)
+            self.parts[name] = part
+        else:
+            for role, atoms in groups.items():
+                if atoms is not part.groups[role]:
+                    self.tie(part.groups[role], atoms)
+        part.positions += 0 if self.training_only else positions
+        return part
+
+    def _partly_fixed(self, part: Part, kind: str, groups: dict, axes: dict) -> Part:
+        """A module that is followed at one call and not at another: known, and never cut."""
+        if part.kind == "fixed":
+            part.kind, part.groups, part.axes = kind, groups, axes
+        for atoms in part.groups.values():
+            self.freeze_atoms(atoms, f"{part.name} is also called where it cannot be followed")
+        return part
+
+    def meet_stored(self, node: fx.Node, x: Channels, stored: Tensor) -> None:
+        """A stored tensor with a value for each channel, met element by element. It is cut with them, if
+        a state dict holds it."""
+        source = next((n for n in node.all_input_nodes if n.op == "get_attr" and self.env[n] is stored), None)
+        axis = channel_axis(x.ids)
+        owner, _, name = source.target.rpartition(".") if source else ("", "", "")
+        module = self.modules[owner]
+        own_axis = stored.dim() - len(x.shape) + (axis or 0)
+        roles = (*[None] * own_axis, "out")
+        kept = name in module.state_dict(keep_vars=True) if source else False
+        known = self.parts.get(source.target) if source else None
+        other_axis = known is not None and known.axes != {name: roles}
+        if other_axis or not kept or axis is None or stored.shape[own_axis] != x.shape[axis]:
+            self.freeze(x, f"{node.name} combines it with a stored tensor")
+            if known is not None:
+                self.freeze_atoms(known.outputs, f"{node.name} reads {source.target} along another axis")
+            return
+        self._part(source.target, module, "scale", {"out": along(x.ids, axis) // 2}, {name: roles})
+        self.stored_uses.add((source, node))
 
     def count_here(self, node: fx.Node, x: Channels) -> None:
-        axis = rules.channel_axis(x.ids)
+        axis = channel_axis(x.ids)
         if axis is None:
             self.freeze(x, f"its channels are spread over several axes at {node.name}")
-        else:
-            self.sites.append(Site(node.name, axis, rules.along(x.ids, axis) // 2))
+        elif not self.training_only:
+            what = type(self.module(node)) if node.op == "call_module" else node.target
+            self.sites.append(Site(node.name, axis, along(x.ids, axis) // 2, exact=what in rules.EXACT_ZEROS))
 
     def moved(self, node: fx.Node, x: Channels) -> Channels:
         """A value after data movement: frozen where its channels no longer lie along one axis."""
-        x = Channels(rules.canonical(x.ids))
-        if rules.varying_axes(x.ids) and rules.channel_axis(x.ids) is None:
+        x = Channels(canonical(x.ids))
+        if varying_axes(x.ids) and channel_axis(x.ids) is None:
             self.freeze(x, f"{node.name} spreads its channels over several axes")
         return x
 
     def shape_of(self, node: fx.Node, *args, **kwargs):
         """The shape of what the node returns, found on the meta device. A tuple of results gives a tuple."""
-        result = self._on_meta(node, args, kwargs)
-        return fx.node.map_aggregate(result, lambda t: t.shape if isinstance(t, Tensor) else t)
+        result, _ = work_on_meta(node, args, kwargs, self.modules)
+        return mapped(result, lambda t: t.shape if isinstance(t, Tensor) else t)
 
     def unknown(self, node: fx.Node, args, kwargs):
         """An operation without a rule: what enters is frozen, and what leaves is frozen too."""
-        what = (
-            type(self.module(node)).__name__
-            if node.op == "call_module"
-            else getattr(node.target, "__name__", node.target)
-        )
+        module = self.module(node) if node.op == "call_module" else None
+        what = type(module).__name__ if module is not None else getattr(node.target, "__name__", node.target)
         reason = f"there is no rule for {what} at {node.name}"
+        if module is not None and is_rewritten(module):
+            reason = f"{node.name} has a pre-hook, a parametrization or a forward function of its own"
         self.freeze((args, kwargs), reason)
-        result = self._on_meta(node, args, kwargs)
-        return fx.node.map_aggregate(
-            result, lambda t: self._frozen_value(t.shape, reason, t.dtype) if isinstance(t, Tensor) else t
-        )
+        self.freeze_counted(node, node.all_input_nodes)
+        result, macs = work_on_meta(node, args, kwargs, self.modules)
+        self._fix(node, macs, reason)
+        return mapped(result, lambda t: self._frozen_value(t.shape, reason, t.dtype) if isinstance(t, Tensor) else t)
 
     # --- in the engine room ---
+
+    def _fix(self, node: fx.Node, macs: int, reason: str) -> None:
+        """Note weights and work without a rule under the innermost module that they belong to."""
+        if node.op == "call_module":
+            name = node.target
+            if not macs and next(self.module(node).parameters(), None) is None:
+                return
+        elif macs:
+            name = next(reversed(node.meta.get("nn_module_stack", {"": ""})))
+            name = name.partition("@")[0]  # torch.fx marks a module that is called again so
+        else:
+            return
+        part = self._part(name or node.name, self.modules[name], "fixed", {"out": torch.arange(0)}, {})
+        part.fixed_macs += 0 if self.training_only else macs // self.batch
+        part.reason = part.reason or reason
 
     def _frozen_value(self, shape: torch.Size, reason: str, dtype: torch.dtype = torch.float32) -> Channels:
         """A value none of whose channels can go. Four-dimensional values keep one atom a channel, so that the first
         layer's input axis reads naturally; others share a single one."""
         if len(shape) == 4:
-            return Channels(rules.spread(self.fresh(shape[1], reason) * 2, shape, 1), dtype)
+            return Channels(spread(self.fresh(shape[1], reason) * 2, shape, 1), dtype)
         return Channels((self.fresh(1, reason)[0] * 2).expand(shape), dtype)
 
-    def _execute(self, node: fx.Node, args, kwargs):
-        if node.op == "call_module":
-            return self.module(node)(*args, **kwargs)
-        if node.op == "call_method":
-            return getattr(args[0], node.target)(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)
-
-    def _on_meta(self, node: fx.Node, args, kwargs):
-        """What the node returns for tensors without memory, all of one dtype; no hook of a module is called."""
-
-        def stand_in(value):
-            if isinstance(value, Channels):
-                return _without_memory(torch.empty(value.shape, device="meta", dtype=value.dtype))
-            return _without_memory(value) if isinstance(value, Tensor) else value
-
-        args, kwargs = fx.node.map_aggregate(args, stand_in), fx.node.map_aggregate(kwargs, stand_in)
-        with torch.no_grad():
-            if node.op != "call_module":
-                return self._execute(node, args, kwargs)
-            module = _Forward(self.module(node))
-            state = {n: _without_memory(t) for n, t in (*module.named_parameters(), *module.named_buffers())}
-            return torch.func.functional_call(module, state, args, kwargs)
-
     def _freeze_shared_weights(self) -> None:
-        users: dict[int, list[str]] = {}  # id of a tensor -> the modules that hold it, the nodes that read it
+        holders: dict[int, list[str]] = {}  # id of a tensor -> the modules that have it
+        readers: dict[int, list[str]] = {}  # ... -> the nodes that read it themselves
         for name, module in self.modules.items():
             for tensor in _own_tensors(module):
-                users.setdefault(id(tensor), []).append(name)
-        for node in self.graph.nodes:
-            if node.op == "get_attr":
-                users.setdefault(id(self.env[node]), []).append(node.name)
+                holders.setdefault(id(tensor), []).append(name)
+        for node in (node for graph in self.graphs for node in graph.nodes if node.op == "get_attr"):
+            if any((node, user) not in self.stored_uses for user in node.users):
+                readers.setdefault(id(self.env[node]), []).append(node.name)
         for part in self.parts.values():
-            others = [user for tensor in _own_tensors(part.module) for user in users[id(tensor)] if user != part.name]
+            own = (part.name, part.name.rpartition(".")[0] if part.name not in self.modules else part.name)
+            tensors = [id(tensor) for _, tensor, _ in part.tensors()]
+            others = [holder for tensor in tensors for holder in holders[tensor] if holder not in own]
+            others += [reader for tensor in tensors for reader in readers.get(tensor, ())]
             if others:
-                atoms = part.outputs if part.inputs is None else torch.cat([part.outputs, part.inputs])
-                self.freeze_atoms(atoms, f"{part.name} shares its weights with {others[0]}")
+                folded = [self.parts[fold.consumer].inputs for fold in self.folds if fold.into == part.name]
+                for atoms in (*part.groups.values(), *folded):
+                    self.freeze_atoms(atoms, f"{part.name} shares its weights with {others[0]}")
 
     def _resolve(self) -> ChannelGraph:
         root = connected(self.atoms, self.ties)
+        for name, atoms, others in self.agreements:
+            if not same_proportions(root[atoms], root[others]):
+                both = torch.cat([atoms, others])
+                self.freeze_atoms(both, f"{name} gives it a shape by the number of other channels")
         frozen: dict[int, str] = {}
         for atoms, reason in self.freezes:
             for group in root[atoms].unique().tolist():
                 frozen.setdefault(group, reason)
         for part in self.parts.values():
-            part.outputs = root[part.outputs]
-            part.inputs = root[part.inputs] if part.inputs is not None else None
+            part.groups = {role: root[atoms] for role, atoms in part.groups.items()}
         for site in self.sites:
             site.groups = root[site.groups]
         layers = layers_of(self.parts, self.sites, frozen)
-        return ChannelGraph(self.model, self.graph, self.parts, self.sites, layers, self.atoms, frozen)
+        graph = self.graphs[0]
+        return ChannelGraph(
+            self.model, graph, self.held, self.inputs, self.parts, self.sites, layers, self.atoms, frozen, self.outputs,
+            self.folds,
+        )  # fmt: skip
 
 
-class _Forward(nn.Module):
-    """A module without its hooks."""
+def _shapes_of(value):
+    """The same with every tensor replaced by one that has its shape and type, and no memory."""
+    return fx.node.map_aggregate(
+        value, lambda v: torch.empty(v.shape, dtype=v.dtype, device="meta") if isinstance(v, Tensor) else v
+    )
 
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        self.module = module
 
-    def forward(self, *args, **kwargs):
-        return self.module.forward(*args, **kwargs)
+def channels_in(value) -> list[Channels]:
+    return _holds(Channels, value)
+
+
+def _holds(kind: type, value) -> list:
+    found: list = []
+    fx.node.map_aggregate(value, lambda v: found.append(v) if isinstance(v, kind) else None)
+    return found
 
 
 def _fits(rule, *args, **kwargs) -> bool:
@@ -298,16 +391,8 @@ def _own_tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
 
 
-def _without_memory(tensor: Tensor) -> Tensor:
-    return tensor.to("meta", torch.get_default_dtype() if tensor.is_floating_point() else None)
-
-
-def _channels_in(value) -> list[Channels]:
-    found: list[Channels] = []
-    fx.node.map_aggregate(value, lambda v: found.append(v) if isinstance(v, Channels) else None)
-    return found
-
-
-def _is_rewritten(module: nn.Module) -> bool:
-    """Weights that are computed from others (weight norm, say) cannot be sliced where they stand."""
-    return nn.utils.parametrize.is_parametrized(module) or bool(module._forward_pre_hooks)
+def is_rewritten(module: nn.Module) -> bool:
+    """Whether it may compute something else than its class says: by weights that are computed from others (weight norm,
+    say), by hooks before it, or by a forward function put in place of its own."""
+    rewritten = nn.utils.parametrize.is_parametrized(module) or "forward" in vars(module)
+    return rewritten or bool(module._forward_pre_hooks)

@@ -5,14 +5,13 @@ interruption gives the same weights.
 """
 
 import math
-import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from trimcore.batches import Batches
 from trimcore.data import Data
@@ -25,6 +24,7 @@ from trimcore.splits import Split
 
 WARM_UP = 0.1  # the share of all steps in which the learning rate climbs
 EVALUATION_BATCH = 500
+SIDE_WEIGHT = 0.3  # of the loss at auxiliary heads (Szegedy et al. 2015, section 5)
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,12 @@ def train_epoch(
     epoch: int,
     epochs: int,
     seed: int,
+    before_step: Callable[[int, int], None] | None = None,
 ) -> Iterator[Batch | EpochResult]:
     """Train epoch number `epoch` (from 0) of `epochs`: yields a Batch after each step, and the EpochResult last.
 
-    Raises TrimError when the loss is no longer a number.
+    `before_step(step, steps)` is called before each step, both counted over all `epochs`. Raises TrimError when the
+    loss is no longer a number.
     """
     start = time.perf_counter()
     torch.manual_seed(derive_seed(seed, epoch, "dropout"))
@@ -106,11 +108,19 @@ def train_epoch(
     model.train()
     loss_sum, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
     for step, (x, y) in enumerate(source):
+        if len(y) == 1 and step:
+            continue  # BatchNorm has no variance of a single value, and a map may be of one position
+        place = (epoch * steps + step, epochs * steps)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(epoch * steps + step, epochs * steps, settings.lr)
+            group["lr"] = learning_rate(*place, settings.lr)
+        if before_step:
+            before_step(*place)
         with autocast(device):
             output = model(x)
+        output, *side_outputs = output if isinstance(output, tuple) else (output,)
         loss = F.cross_entropy(output.float(), y)
+        for side in side_outputs:
+            loss = loss + SIDE_WEIGHT * F.cross_entropy(side.float(), y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -134,26 +144,3 @@ def evaluate(model: nn.Module, split: Split, data: Data, device: torch.device) -
             correct += (output.argmax(1) == y).sum()
             seen += len(y)
     return Measure(int(correct) / seen, float(loss) / seen, seen)
-
-
-def latency(model: nn.Module, example: Tensor, rounds: int = 20, limit: float = 2.0) -> float:
-    """Median milliseconds of one forward pass of `example` after three to warm up; about `limit` seconds at most."""
-    times, start = [], time.perf_counter()
-    with in_mode(model, training=False), torch.inference_mode():
-        for index in range(rounds + 3):
-            _synchronise(example.device)
-            begin = time.perf_counter()
-            model(example)
-            _synchronise(example.device)
-            if index >= 3:
-                times.append(time.perf_counter() - begin)
-            if times and time.perf_counter() - start > limit:
-                break
-    return statistics.median(times) * 1000
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -186,11 +186,17 @@ def drawn(seed: int, length: int = 12) -> Net:
         elif kind == "cat":
             two = choice.randrange(len(widths))
             outputs = width + widths[two]
-        elif kind == "depthwise":
-            outputs = width * choice.choice([1, 2])
-            modules[f"step{i}"] = conv(width, outputs, groups=width)
-        elif kind in ("gate", "single"):
-            modules[f"step{i}"] = nn.Conv2d(width, width if kind == "gate" else 1, 1)
+        elif kind in GROUPED and (groups := choice.choice([g for g in (1, 2, 3, 4, 6) if width % g == 0])):
+            outputs = width if kind != "grouped" else groups * choice.choice([1, 2, 3])
+            groups = choice.choice([2, 4]) if kind == "split" and width % 4 == 0 else groups
+            if kind == "split" and width % 2:
+                continue
+            outputs = width // 2 if kind == "split" else outputs
+            modules[f"step{i}"] = GROUPED[kind](width, outputs, groups)
+        elif kind in MADE:
+            outputs = width * choice.choice([1, 2]) if kind == "depthwise" else outputs
+            outputs = choice.choice([3, 6]) if kind in ("transposed", "project") else outputs
+            modules[f"step{i}"] = MADE[kind](width, outputs)
         if outputs <= 24:
             widths.append(outputs)
             plan.append((kind, f"step{i}", one, two))
@@ -205,9 +211,42 @@ def drawn(seed: int, length: int = 12) -> Net:
     return Net(steps, first=conv(3, 6), last=nn.Conv2d(sum(widths[-4:]), 3, 1), **modules)
 
 
+def own(m: Net, name: str, a: Tensor, b: Tensor) -> Tensor:
+    return getattr(m, name)(a)
+
+
+def shuffle(m: Net, name: str, a: Tensor, b: Tensor) -> Tensor:
+    """A channel shuffle in as many groups as the module of that name has."""
+    count, channels, height, width = a.shape
+    groups = getattr(m, name).groups
+    return a.view(count, groups, channels // groups, height, width).transpose(1, 2).reshape(count, -1, height, width)
+
+
+class Groups(nn.Module):
+    def __init__(self, groups: int):
+        super().__init__()
+        self.groups = groups
+
+
+# Modules of a step by what they need: the width that comes, the width that goes (and the number of groups).
+MADE: dict[str, Callable[[int, int], nn.Module | nn.Parameter]] = {
+    "depthwise": lambda width, outputs: conv(width, outputs, groups=width),
+    "gate": lambda width, outputs: nn.Conv2d(width, width, 1),
+    "single": lambda width, outputs: nn.Conv2d(width, 1, 1),
+    "project": lambda width, outputs: nn.Conv2d(width, outputs, 1),  # no activation before it: constants may be folded
+    "transposed": lambda width, outputs: nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(width, outputs, 3, padding=1)),
+    "prelu": lambda width, outputs: nn.PReLU(width),
+    "maps": lambda width, outputs: nn.LayerNorm((8, 8)),
+    "scale": lambda width, outputs: nn.Parameter(torch.rand(width, 1, 1) + 0.5),
+}
+GROUPED: dict[str, Callable[[int, int, int], nn.Module]] = {
+    "grouped": lambda width, outputs, groups: nn.Sequential(nn.ReLU(), conv(width, outputs, groups=groups)),
+    "group_norm": lambda width, outputs, groups: nn.GroupNorm(groups, width),
+    "shuffle": lambda width, outputs, groups: Groups(groups),
+    "split": lambda width, outputs, groups: Groups(2),
+}
 STEPS: dict[str, Callable[[Net, str, Tensor, Tensor], Tensor]] = {
-    "norm": lambda m, name, a, b: getattr(m, name)(a),
-    "depthwise": lambda m, name, a, b: getattr(m, name)(a),
+    **dict.fromkeys(("norm", "depthwise", "project", "transposed", "prelu", "maps", "grouped", "group_norm"), own),
     "relu": lambda m, name, a, b: m.relu(a),
     "tanh": lambda m, name, a, b: m.tanh(a),
     "pool": lambda m, name, a, b: m.pool(a),
@@ -215,5 +254,11 @@ STEPS: dict[str, Callable[[Net, str, Tensor, Tensor], Tensor]] = {
     "mul": lambda m, name, a, b: a * b / 2,
     "cat": lambda m, name, a, b: torch.cat([a, b], 1),
     "gate": lambda m, name, a, b: a * getattr(m, name)(a.mean((2, 3), True)),
+    "excite": lambda m, name, a, b: a * torch.sigmoid(b.mean((2, 3), True)),
     "single": lambda m, name, a, b: a + m.relu(getattr(m, name)(a)),  # one channel spread over all
+    "scale": lambda m, name, a, b: a * getattr(m, name),
+    "shuffle": shuffle,
+    "split": lambda m, name, a, b: a.chunk(2, 1)[0] * a.chunk(2, 1)[1].sigmoid(),
+    "pad": lambda m, name, a, b: F.pad(a, (1, 1, 1, 1))[:, :, 1:-1, 1:-1],
+    "flat": lambda m, name, a, b: a.flatten(2).view(a.shape[0], a.shape[1], a.shape[2], a.shape[3]),
 }

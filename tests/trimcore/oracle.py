@@ -13,10 +13,10 @@ from trimcore.tracing import trace
 ROUNDING = 1e-11  # of float64, through many layers, relative to the largest output
 
 
-def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
-    """The model in float64 and evaluation mode, with BatchNorm statistics and biases that are nowhere 0 or 1."""
+def randomised(model: nn.Module, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """The model in evaluation mode, with norms and biases that are nowhere 0 or 1."""
     generator = torch.Generator().manual_seed(seed)
-    model = model.double().eval()
+    model = model.to(dtype).eval()
 
     def fill(tensor: Tensor | None, low: float, high: float) -> None:
         if tensor is not None:
@@ -24,9 +24,10 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
 
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm):
                 fill(module.weight, 0.5, 1.5)
                 fill(module.bias, -0.4, 0.6)
+            if isinstance(module, nn.modules.batchnorm._NormBase):
                 fill(module.running_mean, -0.3, 0.3)
                 fill(module.running_var, 0.5, 1.5)
             elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
@@ -49,7 +50,7 @@ def masked(graph: ChannelGraph, plan) -> fx.GraphModule:
         with traced.inserting_after(node):
             held = traced.call_function(hold, (node, mask.tolist(), site.axis))
         node.replace_all_uses_with(held, lambda user, held=held: user is not held)
-    return fx.GraphModule(graph.model, traced)
+    return fx.GraphModule(graph.held, traced)
 
 
 def hold(x: Tensor, mask: list[float], axis: int) -> Tensor:
@@ -65,12 +66,20 @@ def random_plan(graph: ChannelGraph, ratio: float, seed: int, layers: list[str] 
     for name in layers or graph.trimmable():
         candidates = graph.candidates(name)
         most = min(len(candidates), graph.layers[name].width - 1)
-        plan[name] = sorted(choice.sample(candidates, max(min(1, most), int(ratio * most))))
+        members: dict[int, list[int]] = {}  # those that only go together
+        for neuron in candidates:
+            members.setdefault(int(graph.layers[name].neurons[neuron]), []).append(neuron)
+        wanted, chosen = max(min(1, most), int(ratio * most)), []
+        for group in choice.sample(list(members.values()), len(members)):
+            if len(chosen) + len(group) <= (wanted if chosen else most):
+                chosen += group
+        plan[name] = sorted(chosen)
     return plan
 
 
 def gap(a: Tensor, b: Tensor) -> float:
     """The largest difference, relative to the largest value. Not a number counts as infinitely far."""
+    a, b = a.detach(), b.detach()
     difference = float((a - b).abs().max() / b.abs().max().clamp(min=1e-300))
     return difference if difference == difference else float("inf")
 

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import images, randomised
-from trimcore import apoz
-from trimcore.apoz import EXACT_IN_FLOAT32, count_nonzero, profile, profiling
-from trimcore.errors import DataError, NotTrimmable, TrimError
+from trimcore import apoz, counting
+from trimcore.apoz import passes, profile, profiling
+from trimcore.counting import EXACT_IN_FLOAT32, count_nonzero
+from trimcore.errors import DataError, NotTrimmable, SpecError, TrimError
 from trimcore.models import build
 from trimcore.tracing import trace
+from trimcore.zeros import DEFAULT_TOLERANCE
 
 
 def batches(x: Tensor, size: int = 16) -> list[tuple[Tensor, Tensor]]:
@@ -129,7 +131,7 @@ def test_functional_activations():
     found = profile(model, batches(x, 6))  # without dropout, although the model is in training mode
     assert found["conv1"].zeros.tolist() == (one == 0).sum((0, 2, 3)).tolist()
     assert found["conv2"].zeros.tolist() == (two == 0).sum((0, 2, 3)).tolist()
-    assert found["fc1"].zeros.tolist() == [0] * 9  # tanh
+    assert profile(model, [x], 0.0)["fc1"].zeros.tolist() == [0] * 9  # tanh
 
 
 def test_mean_activation():
@@ -161,7 +163,7 @@ def test_counting_in_pieces_is_counting(shape, axis, limit, seed):
     axis = min(axis, len(shape) - 1)
     x = torch.randint(-1, 2, shape, generator=torch.Generator().manual_seed(seed)) * torch.tensor(1e-40)
     expected = np.count_nonzero(x.numpy(), axis=tuple(d for d in range(len(shape)) if d != axis))
-    with mock.patch.object(apoz, "EXACT_IN_FLOAT32", limit):
+    with mock.patch.object(counting, "EXACT_IN_FLOAT32", limit):
         found, total = count_nonzero(x, axis)
     assert found.tolist() == expected.tolist()
     assert total == x.numel() // shape[axis]
@@ -177,6 +179,155 @@ def test_counts_beyond_2_to_24_are_exact(shape):
 
 def test_negative_zero_is_zero_and_infinity_is_not():
     assert count_nonzero(torch.tensor([[0.0, -0.0, torch.inf, -1, 1e-45]]), 1)[0].tolist() == [0, 0, 1, 1, 1]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(-4, 4, width=32), min_size=2, max_size=40),
+    st.floats(0, 4, width=32),
+    st.sampled_from([2, 2**24]),
+)
+def test_counting_beyond_a_limit_is_comparing(values, limit, most):
+    x = torch.tensor([values, [limit] * len(values)])  # equal to the limit is within it
+    with mock.patch.object(counting, "EXACT_IN_FLOAT32", most):
+        found, _ = count_nonzero(x, 0, limit)
+    assert found.tolist() == (np.abs(x.numpy()) > np.float32(limit)).sum(1).tolist()
+
+
+# --- near zero
+
+
+def leaky(values: list[float]) -> tuple[Net, Tensor]:
+    """LeakyReLU(0.5) of the values themselves, (1, 1, 1, n)."""
+    model = Net(
+        lambda m, x: m.out(m.act(m.conv(x))), conv=nn.Conv2d(1, 1, 1, bias=False), act=nn.LeakyReLU(0.5),
+        out=nn.Conv2d(1, 1, 1),
+    ).double()  # fmt: skip
+    nn.init.ones_(model.conv.weight)
+    return model, torch.tensor(values).double().view(1, 1, 1, -1)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "zeros"),
+    # The activations are 4, -1, 0, -0.5, 0.25, 0.125; their mean square is (16 + 1 + 1/4 + 1/16 + 1/64) / 6 = 2.888
+    [(0.0, 1), (0.05, 1), (0.1, 2), (0.2, 3), (0.5, 4), (0.59, 5), (1.0, 5)],
+)
+def test_near_zero_by_hand(tolerance, zeros):
+    model, x = leaky([4.0, -2, 0, -1, 0.25, 0.125])
+    found = profile(model, [x], tolerance)["conv"]
+    assert (found.zeros.tolist(), found.totals.tolist()) == ([zeros], [6])
+    assert found.limits == pytest.approx((tolerance * (17.328125 / 6) ** 0.5,))
+    assert found.tolerance == tolerance
+
+
+def test_a_tenth_of_the_root_mean_square_is_the_default():
+    model, x = leaky([4.0, -2, 0, -1, 0.25, 0.125])
+    assert profile(model, [x])["conv"].tolerance == DEFAULT_TOLERANCE == 0.1
+
+
+def mixed() -> Net:
+    """The stem's stream passes a ReLU, a SiLU over half as many rows and columns, and a Tanh."""
+
+    def steps(m: Net, x: Tensor) -> Tensor:
+        x = m.relu(m.stem(x))
+        y = m.silu(m.pool(x + m.inner(m.gelu(m.wide(x)))))
+        return m.out(torch.tanh(y * 2))
+
+    return Net(
+        steps, stem=conv(3, 5), relu=nn.ReLU(), wide=conv(5, 7), gelu=nn.GELU(), inner=conv(7, 5), pool=nn.AvgPool2d(2),
+        silu=nn.SiLU(), out=conv(5, 2),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 7, 20])
+def test_near_zeros_against_numpy_whatever_the_batches(size):
+    torch.manual_seed(0)
+    model, x = randomised(mixed()), images(20, 3, 8, 8)
+    seen: dict[str, np.ndarray] = {}
+    for name in ("relu", "silu", "gelu"):
+        model.get_submodule(name).register_forward_hook(lambda m, i, y, name=name: seen.update({name: y.numpy()}))
+    with torch.no_grad():
+        model(x)
+    values = {**seen, "tanh": np.tanh(2 * seen["silu"])}
+    limits = {name: 0.3 * np.sqrt((y**2).mean()) for name, y in values.items()} | {"relu": 0}
+    zeros = {name: (np.abs(y) <= limits[name]).sum((0, 2, 3)) for name, y in values.items()}
+    found = profile(model, batches(x.flip(0), size), 0.3)  # neither does the order matter
+    assert found.examples == 20
+    assert found["wide"].zeros.tolist() == zeros["gelu"].tolist()
+    assert found["wide"].limits == pytest.approx((limits["gelu"],), rel=1e-12)
+    # In the stream zeros and positions of all three are summed, each zero by the limit of its own activation.
+    assert found["stem"].zeros.tolist() == (zeros["relu"] + zeros["silu"] + zeros["tanh"]).tolist()
+    assert found["stem"].totals.tolist() == [20 * (64 + 16 + 16)] * 5
+    assert found["stem"].limits == pytest.approx((limits["silu"], limits["tanh"]), rel=1e-12)
+    assert all(int(z.sum()) > 0 for z in zeros.values())
+
+
+def test_true_zeros_know_no_tolerance():
+    torch.manual_seed(0)
+    model, x = randomised(NETS["residual"]()), images(8, 3, 8, 8)
+    for layer, found in profile(model, [x], 1.0).layers.items():
+        assert (found.tolerance, found.limits) == (0.0, ())
+        assert torch.equal(found.zeros, profile(model, [x], 0.0)[layer].zeros)
+
+
+def test_weights_twice_as_large_are_as_near_to_zero():
+    torch.manual_seed(0)
+    model, x = randomised(mixed()), images(8, 3, 8, 8)
+    model.gelu = nn.LeakyReLU(0.25)  # which is linear in the scale
+    one = profile(model, [x])["wide"]
+    with torch.no_grad():
+        for p in model.wide.parameters():
+            p *= 2
+    two = profile(model, [x])["wide"]
+    assert two.zeros.tolist() == one.zeros.tolist()
+    assert two.limits == pytest.approx([2 * limit for limit in one.limits])
+
+
+def test_progress_goes_on_through_both_passes():
+    torch.manual_seed(0)
+    model, x, numbers = randomised(mixed()), images(10, 3, 8, 8), []
+    profile(model, batches(x, 4), progress=numbers.append)
+    assert numbers == [4, 8, 10, 14, 18, 20]
+    graph = trace(model, x)
+    assert [passes(graph, tolerance) for tolerance in (0.1, 0.0)] == [2, 1]
+    assert passes(trace(randomised(NETS["residual"]()), x), 0.1) == 1
+
+
+class Once:
+    """A loader that gives nothing when it is iterated again, though it looks as if it could be."""
+
+    def __init__(self, x: Tensor):
+        self.left = batches(x, 4)
+
+    def __iter__(self):
+        while self.left:
+            yield self.left.pop()
+
+
+def test_near_zeros_need_a_loader_that_can_be_iterated_twice():
+    torch.manual_seed(0)
+    model, x = randomised(mixed()), images(8, 3, 8, 8)
+    with pytest.raises(DataError, match="can be iterated only once, and near zeros take two passes"):
+        profile(model, iter(batches(x)))
+    with pytest.raises(DataError, match="gave 8 examples at first and 0 when it was iterated again"):
+        profile(model, Once(x))
+    assert profile(model, iter(batches(x)), 0.0).examples == 8
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, 1.5, float("nan")])
+def test_a_tolerance_out_of_range_is_refused(tolerance):
+    with pytest.raises(SpecError, match=f"tolerance = {tolerance}: it is a share .*, from 0 to 1"):
+        profile(build("lenet5"), [torch.zeros(2, 1, 28, 28)], tolerance)
+
+
+@pytest.mark.parametrize(("value", "what"), [(torch.nan, r"not numbers \(NaN\)"), (torch.inf, "not finite")])
+def test_what_has_no_scale_names_the_layer(value, what):
+    torch.manual_seed(0)
+    model = randomised(mixed())
+    with torch.no_grad():
+        model.wide.bias[2] = value
+    with pytest.raises(TrimError, match=f"activations after layer 'wide' are {what}"):
+        profile(model, [images(2, 3, 8, 8)])
 
 
 # --- what is left alone
@@ -224,8 +375,8 @@ def test_no_activation_is_kept():
         module.register_forward_hook(lambda m, i, y: alive.append(weakref.ref(y)))
     seen = []
     profile(model, batches(x, 4), progress=lambda _: seen.append(sum(ref() is not None for ref in alive)))
-    assert seen == [0, 0, 0]
-    assert len(alive) == 3 * 9
+    assert seen == [0] * 6  # two passes, as there is a SiLU
+    assert len(alive) == 6 * 9
 
 
 # --- loaders

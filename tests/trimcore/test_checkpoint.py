@@ -2,9 +2,11 @@
 
 import copy
 import io
+import json
 import os
 import pickle
 import random
+import re
 import zipfile
 
 import pytest
@@ -16,7 +18,16 @@ from torch import Tensor, nn
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import images, random_plan, randomised
 from trimcore import checkpoint, models
-from trimcore.checkpoint import Checkpoint, load, load_weights, read, save, widths_of
+from trimcore.checkpoint import (
+    Checkpoint,
+    find_weights,
+    load,
+    load_weights,
+    read,
+    save,
+    save_safetensors,
+    widths_of,
+)
 from trimcore.errors import CheckpointError
 from trimcore.surgery import prune
 from trimcore.tracing import trace
@@ -78,17 +89,21 @@ CASES = [
 @pytest.mark.parametrize(("name", "arguments"), CASES)
 def test_roundtrip(registered, tmp_path, name, arguments):
     made, small = trimmed(name, arguments)
-    made.origins, made.base, made.iteration = {"conv1": [0, 2]}, {"parameters": 9, "macs": 8}, 3
+    name_of_first, width = next(iter(made.widths.items()))
+    made.origins, made.base, made.iteration = (
+        {name_of_first: list(range(1, 2 * width, 2))}, {"parameters": 9, "macs": 8}, 3,
+    )  # fmt: skip
     save(made, tmp_path / "a.pt")
     content = torch.load(tmp_path / "a.pt", weights_only=True)
     assert content["widths"] == made.widths == widths_of(small)
     assert os.listdir(tmp_path) == ["a.pt"]
-    found = load(tmp_path / "a.pt")
-    assert (found.origins, found.base, found.iteration, found.arguments) == (
-        made.origins, made.base, 3, arguments,
-    )  # fmt: skip
-    assert_same(found.build(), small, arguments)
-    assert_same(load_weights(tmp_path / "a.pt", name, arguments).build(), small, arguments)
+    save_safetensors(made, tmp_path / "a.safetensors")
+    for file in ("a.pt", "a.safetensors"):
+        found = load(tmp_path / file)
+        for entry in set(vars(made)) - {"state"}:
+            assert getattr(found, entry) == getattr(made, entry), entry
+        assert_same(found.build(), small, arguments)
+        assert_same(load_weights(tmp_path / file, name, arguments).build(), small, arguments)
 
 
 def assert_same(one: nn.Module, two: nn.Module, arguments: dict) -> None:
@@ -163,20 +178,30 @@ def changed(**entries) -> dict:
 
 
 WRONG_STATES = {
-    "missing": (lambda: changed(conv2__bias=None), "the weights lack 'conv2.bias' and 0 more of lenet5"),
-    "extra": (lambda: changed(conv3__bias=torch.zeros(3)), "the weights have 'conv3.bias' and 0 more"),
+    "missing": (lambda: changed(conv2__bias=None), "does not fit lenet5: 1 missing (first: 'conv2.bias' is missing)"),
+    "extra": (lambda: changed(conv3__bias=torch.zeros(3)), "fit lenet5: 1 extra (first: 'conv3.bias' is extra)"),
     "another": (lambda: trimmed("vgg16-small", CASES[2][1])[0].state, "another architecture"),
-    "kernel": (lambda: changed(conv1__weight=torch.zeros(8, 1, 3, 3)), "'conv1.weight' has shape (8, 1, 3, 3), lenet5"),
-    "axes": (lambda: changed(fc1__bias=torch.zeros(200, 1)), "'fc1.bias' has shape (200, 1)"),
-    "too wide": (lambda: changed(conv1__weight=torch.zeros(21, 1, 5, 5)), "'conv1.weight' has shape (21, 1, 5, 5)"),
-    "empty": (lambda: changed(conv1__weight=torch.zeros(0, 1, 5, 5)), "'conv1.weight' has shape (0, 1, 5, 5)"),
+    "kernel": (
+        lambda: changed(conv1__weight=torch.zeros(8, 1, 3, 3)),
+        "'conv1.weight' is 8 × 1 × 3 × 3, float32 in the file, 20 × 1 × 5 × 5, float32 in the model",
+    ),
+    "axes": (lambda: changed(fc1__bias=torch.zeros(200, 1)), "'fc1.bias' is 200 × 1, float32"),
+    "too wide": (lambda: changed(conv1__weight=torch.zeros(21, 1, 5, 5)), "'conv1.weight' is 21 × 1 × 5 × 5, float32"),
+    "empty": (lambda: changed(conv1__weight=torch.zeros(0, 1, 5, 5)), "'conv1.weight' is 0 × 1 × 5 × 5, float32"),
     "bias": (lambda: changed(conv1__bias=torch.zeros(5)), "do not fit each other"),
     "next layer": (lambda: changed(conv2__weight=torch.zeros(21, 8, 5, 5)), "the weights do not fit each other: "),
     "flattened": (lambda: changed(fc1__weight=torch.zeros(201, 335)), "the weights do not fit each other: "),
     "fewer classes": (
-        lambda: changed(fc2__weight=torch.zeros(4, 201), fc2__bias=torch.zeros(4)), "'fc2' has 4 neurons, not 10",
+        lambda: changed(fc2__weight=torch.zeros(4, 201), fc2__bias=torch.zeros(4)),
+        "2 of another shape (first: 'fc2.weight' is 4 × 201, float32 in the file, 10 × 500, float32 in the model); "
+        "the last layer has 4 outputs, the data 10 classes",
     ),
-    "whole numbers": (lambda: changed(fc2__bias=torch.zeros(10, dtype=torch.int64)), "'fc2.bias' holds torch.int64"),
+    "whole numbers": (
+        lambda: changed(fc2__bias=torch.zeros(10, dtype=torch.int64)),
+        "1 of another dtype (first: 'fc2.bias' is 10, int64",
+    ),
+    "no values": (lambda: changed(fc2__bias=torch.zeros(10, device="meta")), "does not hold tensors by name"),
+    "sparse": (lambda: changed(fc2__bias=torch.zeros(10).to_sparse()), "does not hold tensors by name"),
     "no tensor": (lambda: changed(fc2__bias=[0.0] * 10), "does not hold tensors by name"),
 }  # fmt: skip
 
@@ -204,7 +229,16 @@ WRONG_ENTRIES = {
     "widths": ({"conv1": 3}, "the table of widths and the weights of the checkpoint disagree"),
     "arguments": ({"num_classes": 10, "in_channels": 1}, "arguments"),
     "origins": ([1], "'origins'"),
+    "origins that are too few": ({"conv1": [0]}, "origins for 'conv1'"),
+    "origins twice": ({"conv9": [0, 0]}, "origins for 'conv9'"),
+    "origins below 0": ({"conv9": [-1]}, "origins for 'conv9'"),
+    "origins that are none": ({"conv9": "0"}, "origins for 'conv9'"),
+    "base": ({"parameters": 0, "macs": 1}, "parameters and MACs of its base model"),
+    "base without macs": ({"parameters": 1}, "parameters and MACs of its base model"),
     "iteration": ("two", "'iteration'"),
+    "iteration below 0": (-1, "iteration -1"),
+    "epochs": (True, "a bool as its 'epochs'"),
+    "arguments of any size": ({**LENET, "image_size": 10**9}, "the arguments"),
     "state": ("weights", "'state'"),
     "surplus": (1, "lacks or adds an entry"),
 }
@@ -213,13 +247,79 @@ WRONG_ENTRIES = {
 @pytest.mark.parametrize(("key", "value", "message"), [(k, *v) for k, v in WRONG_ENTRIES.items()])
 def test_entries_of_another_kind_are_refused(tmp_path, key, value, message):
     made, _ = trimmed("lenet5", LENET)
+    key = key.split(" ")[0]
     content = {"format": 1, **vars(made), key: value}
     torch.save(content, tmp_path / "a.pt")
     assert message in refusal(lambda: load_weights(tmp_path / "a.pt", "lenet5", LENET))
+    if key != "state":
+        metadata = {name: json.dumps(entry) for name, entry in content.items() if name != "state"}
+        save_file(made.state, tmp_path / "a.safetensors", metadata)
+        assert message in refusal(lambda: load_weights(tmp_path / "a.safetensors", "lenet5", LENET))
     del content[key]
     torch.save(content, tmp_path / "b.pt")
     if key in ("model", "arguments", "widths", "state"):
         refusal(lambda: load(tmp_path / "b.pt"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "1" * 5000, "pt"])
+def test_metadata_that_are_not_json_are_refused(tmp_path, text):
+    made, _ = trimmed("lenet5", LENET)
+    save_file(made.state, tmp_path / "a.safetensors", {"format": "1", "model": '"lenet5"', "widths": text})
+    assert "the metadata of" in refusal(lambda: load(tmp_path / "a.safetensors"))
+
+
+def test_metadata_of_others_are_passed_over(tmp_path):
+    made, small = trimmed("lenet5", LENET)
+    save_file(made.state, tmp_path / "a.safetensors", {"format": "pt", "model": "resnet", "note": "{"})
+    assert_same(load_weights(tmp_path / "a.safetensors", "lenet5", LENET).build(), small, LENET)
+
+
+def test_the_table_of_what_does_not_fit_comes_with_the_error(tmp_path):
+    save_file(changed(conv2__bias=None, conv1__bias=torch.zeros(21), conv3__bias=torch.ones(2)), tmp_path / "a")
+    with pytest.raises(CheckpointError) as error:
+        load_weights(tmp_path / "a", "lenet5", LENET)
+    assert [(m.name, m.problem) for m in error.value.mismatches] == [
+        ("conv1.bias", "shape"), ("conv2.bias", "missing"), ("conv3.bias", "extra"),
+    ]  # fmt: skip
+
+
+WRAPPINGS = {
+    "DataParallel": (lambda state: with_prefix(state, "module."), ["without the prefix 'module.'"]),
+    "compiled": (lambda state: with_prefix(state, "_orig_mod."), ["without the prefix '_orig_mod.'"]),
+    "both": (
+        lambda state: with_prefix(state, "module._orig_mod."),
+        ["without the prefix '_orig_mod.'", "without the prefix 'module.'"],
+    ),
+    "training script": (
+        lambda state: {"epoch": 3, "model_state_dict": with_prefix(state, "model."), "optimizer": {"state": {}}},
+        ["taken from its entry 'model_state_dict'", "without the prefix 'model.'"],
+    ),
+    "entry in an entry": (
+        lambda state: {"model": {"state_dict": state}},
+        ["taken from its entry 'model'", "taken from its entry 'state_dict'"],
+    ),
+    "nothing": (lambda state: state, []),
+}
+
+
+def with_prefix(state: dict, prefix: str) -> dict:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize(("wrap", "words"), WRAPPINGS.values(), ids=WRAPPINGS)
+def test_weights_are_found_in_what_training_scripts_save(tmp_path, wrap, words):
+    made, small = trimmed("lenet5", LENET)
+    torch.save(wrap(made.state), tmp_path / "a.pt")
+    found, done = find_weights(tmp_path / "a.pt", "lenet5", LENET)
+    assert done == words
+    assert_same(found.build(), small, LENET)
+
+
+def test_an_entry_that_holds_itself_is_refused(tmp_path):
+    endless = {"a": torch.zeros(1)}
+    endless["model"] = endless
+    torch.save(endless, tmp_path / "a.pt")
+    assert "does not hold tensors by name" in refusal(lambda: load_weights(tmp_path / "a.pt", "lenet5", LENET))
 
 
 # --- what is no checkpoint at all
@@ -238,13 +338,14 @@ class Bomb:
 def test_a_pickled_object_is_refused_and_not_run(tmp_path, write, wrap):
     write(wrap(Bomb(tmp_path / "ran")), tmp_path / "a.pt")
     message = refusal(lambda: read(tmp_path / "a.pt"))
-    assert "a.pt' is not a checkpoint of plain weights" in message
+    assert "a.pt' holds Python objects" in message
+    assert "save model.state_dict() instead" in message
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_pickled_network_is_refused(tmp_path):
     torch.save(models.build("lenet5"), tmp_path / "a.pt")
-    assert "is not a checkpoint of plain weights" in refusal(lambda: load(tmp_path / "a.pt"))
+    assert re.search(r"holds Python objects \([\w.]+\.LeNet5\)", refusal(lambda: load(tmp_path / "a.pt")))
 
 
 def zipped() -> bytes:

@@ -130,3 +130,42 @@ def test_nonzero_parameters():
         model.weight.copy_(torch.tensor([[0, 1, -0.0], [1e-40, -2, 0]]))
         model.bias.copy_(torch.tensor([0, 3]))
     assert nonzero_parameters(model) == 4
+
+
+def test_attention_is_counted_whatever_the_mode():
+    """Projections of queries, keys, values and outputs, and the two products of attention, by hand; then the layers."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model, x = nn.Sequential(nn.Linear(4, 8), layer.self_attn, nn.Linear(8, 3)), torch.zeros(3, 5, 4)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.attention, self.b = model
+
+        def forward(self, x):
+            x = self.a(x)
+            return self.b(self.attention(x, x, x, need_weights=False)[0])
+
+    wanted = 5 * 4 * 8 + (4 * 5 * 8 * 8 + 2 * 5 * 5 * 8) + 5 * 8 * 3
+    network = Model()
+    assert cost(network, x).macs == wanted
+    with torch.inference_mode():
+        assert cost(network, x).macs == wanted
+    assert cost(network, x).layers["attention"].parameters == 4 * 8 * 8 + 4 * 8
+    assert cost(network, x).widths == {"a": 8, "b": 3}
+
+
+PUBLISHED = {  # torchvision's own figures, 10^9 multiply-accumulates at 224 pixels
+    "resnet18": 1.814, "densenet121": 2.834, "googlenet": 1.498, "mobilenet_v3_large": 0.217,
+    "shufflenet_v2_x1_0": 0.145,
+    "regnet_y_400mf": 0.402, "resnext50_32x4d": 4.23, "convnext_tiny": 4.456, "vit_b_16": 17.564, "swin_t": 4.491,
+    "maxvit_t": 5.558, "efficientnet_b0": 0.386, "squeezenet1_1": 0.349, "mnasnet1_0": 0.314,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "macs"), PUBLISHED.items())
+def test_macs_are_those_that_torchvision_publishes(name, macs):
+    arguments = {"num_classes": 1000, "in_channels": 3, "image_size": 224}
+    found = cost(models.empty(name, **arguments), models.example_input(arguments))
+    assert round(found.macs / 1e9, 3) == pytest.approx(macs, abs=0.0011)

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
-from tests.trimcore.nets import NETS
+from tests.trimcore.nets import NETS, Net, between
 from tests.trimcore.oracle import images, randomised
 from trimcore.apoz import profile
 from trimcore.criteria import CRITERIA, scores
@@ -16,7 +17,8 @@ def measured():
     torch.manual_seed(0)
     model, x = randomised(NETS["functional"]()), images(6, 3, 8, 8)
     graph = trace(model, x)
-    return model, graph, profile(model, [x], graph=graph, mean_activation=True)
+    labels = torch.arange(6) % 4
+    return model, graph, profile(model, [(x, labels)], graph=graph, mean_activation=True, taylor=True)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -28,20 +30,85 @@ def test_a_score_for_every_neuron(measured, criterion):
     }
 
 
-def test_apoz_and_mean_activation_are_the_profile_s(measured):
+def test_what_is_measured_is_the_profile_s(measured):
+    """A high APoZ is redundant; so is a low mean activation, and a small change of the loss."""
     _, graph, found = measured
     for name in found.layers:
         assert torch.equal(scores("apoz", found, graph)[name], found[name].apoz)
         assert torch.equal(scores("mean-activation", found, graph)[name], -found[name].mean_activation)
+        assert torch.equal(scores("taylor", found, graph)[name], -found[name].taylor)
 
 
-def test_l1_is_minus_the_sum_of_incoming_weights(measured):
-    model, graph, found = measured
-    made = scores("l1", found, graph)
-    for name in found.layers:
-        weight = model.get_submodule(name).weight
-        expected = [-sum(abs(w) for w in neuron.flatten().tolist()) for neuron in weight]
-        assert made[name].tolist() == pytest.approx(expected, rel=1e-12)
+# For each layer: the weights that go with its neurons, each as (module, the axis along which the neurons lie).
+INCOMING = {
+    "functional": {"conv1": [("conv1", 0)], "conv2": [("conv2", 0)], "fc1": [("fc1", 0)]},
+    "residual": {
+        "stem": [("stem", 0), ("conv2", 0)], "conv1": [("conv1", 0)], "conv3": [("conv3", 0), ("downsample", 0)],
+    },
+    "depthwise": {"conv1": [("conv1", 0), ("depthwise", 0)]},  # two filters for each channel
+}  # fmt: skip
+
+
+def norms(model: nn.Module, places: list[tuple[str, int]], width: int, power: int) -> list[float]:
+    sums = [0.0] * width
+    for module, axis in places:
+        weight = model.get_submodule(module).weight.movedim(axis, 0)
+        for index, filters in enumerate(weight):  # filter i belongs to neuron i, or several in a row to one neuron
+            sums[index * width // len(weight)] += sum(abs(w) ** power for w in filters.flatten().tolist())
+    return [-(total ** (1 / power)) for total in sums]
+
+
+@pytest.mark.parametrize(("criterion", "power"), [("l1", 1), ("l2", 2)])
+@pytest.mark.parametrize("name", INCOMING)
+def test_norms_are_over_all_weights_that_write_the_neuron(criterion, power, name):
+    torch.manual_seed(0)
+    model, x = randomised(NETS[name]()), images(2, 3, 8, 8)
+    graph = trace(model, x)
+    made = scores(criterion, profile(model, [x], graph=graph), graph)
+    assert list(made) == list(INCOMING[name])
+    for layer, places in INCOMING[name].items():
+        assert made[layer].tolist() == pytest.approx(norms(model, places, len(made[layer]), power), rel=1e-12)
+
+
+@pytest.mark.parametrize(("criterion", "power"), [("l1", 1), ("l2", 2)])
+def test_norms_of_transposed_convolutions(criterion, power):
+    """Their weight is (inputs, outputs, ...)."""
+    torch.manual_seed(0)
+    model = between(lambda m, x: m.relu2(m.up(x)), 4, up=nn.ConvTranspose2d(6, 4, 2, 2), relu2=nn.ReLU()).double()
+    x = images(2, 3, 8, 8)
+    graph = trace(model, x)
+    made = scores(criterion, profile(model, [x], graph=graph), graph)
+    assert made["up"].tolist() == pytest.approx(norms(model, [("up", 1)], 4, power), rel=1e-12)
+    assert made["conv1"].tolist() == pytest.approx(norms(model, [("conv1", 0)], 6, power), rel=1e-12)
+
+
+@pytest.mark.parametrize("groups", [2, 6])
+def test_norms_of_transposed_convolutions_in_groups(groups):
+    """In two groups of three channels each, outputs i and i + 3 are written by column i; with a group for each channel,
+    row i writes what goes with neuron i of the layer before."""
+    torch.manual_seed(0)
+    up = nn.ConvTranspose2d(6, 6, 2, 2, groups=groups)
+    model, x = between(lambda m, x: m.relu2(m.up(x)), up=up, relu2=nn.ReLU()).double(), images(2, 3, 8, 8)
+    graph = trace(model, x)
+    made, weight = scores("l1", profile(model, [x], graph=graph), graph), up.weight.detach().abs()
+    if groups == 2:
+        expected = weight.sum((0, 2, 3))
+        torch.testing.assert_close(-made["up"], torch.cat([expected, expected]))
+    else:
+        before = model.conv1.weight.detach().abs().sum((1, 2, 3))
+        torch.testing.assert_close(-made["conv1"], before + weight.sum((1, 2, 3)))
+
+
+def test_norms_by_hand():
+    """Neuron 0 has the weights 3 and -4 and a bias that does not count, neuron 1 has 5 and 1."""
+    model = Net(lambda m, x: m.out(m.relu(m.fc(x))), fc=nn.Linear(2, 2), relu=nn.ReLU(), out=nn.Linear(2, 1))
+    with torch.no_grad():
+        model.fc.weight.copy_(torch.tensor([[3.0, -4], [5, 1]]))
+        model.fc.bias.fill_(100)
+    graph = trace(model, torch.zeros(1, 2))
+    found = profile(model, [torch.zeros(1, 2)], graph=graph)
+    assert scores("l1", found, graph)["fc"].tolist() == [-7, -6]
+    assert scores("l2", found, graph)["fc"].tolist() == pytest.approx([-5, -(26**0.5)])
 
 
 def test_random_depends_on_seed_and_layer_alone(measured):
@@ -59,7 +126,9 @@ def test_random_depends_on_seed_and_layer_alone(measured):
 def test_unknown_criteria_and_missing_measurements_are_refused(measured):
     model, graph, _ = measured
     plain = profile(model, [images(2, 3, 8, 8)], graph=graph)
-    with pytest.raises(SpecError, match="unknown criterion 'l2'; there are apoz, l1, mean-activation, random"):
-        scores("l2", plain, graph)
-    with pytest.raises(SpecError, match="needs a profile made with mean_activation=True"):
-        scores("mean-activation", plain, graph)
+    known = "there are apoz, l1, l2, mean-activation, taylor, random"
+    with pytest.raises(SpecError, match=f"unknown criterion 'l3'; {known}"):
+        scores("l3", plain, graph)
+    for criterion, missing in {"mean-activation": "mean_activation", "taylor": "taylor"}.items():
+        with pytest.raises(SpecError, match=f"the criterion {criterion} needs a profile made with {missing}=True"):
+            scores(criterion, plain, graph)

@@ -1,17 +1,19 @@
 """Files taken out of a run: each is read back and must compute what the network computes."""
 
+import json
 import os
 import sys
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from tests.trimcore.oracle import random_plan, randomised
+from trimcore import cli, models
 from trimcore import export as export_module
-from trimcore import models
 from trimcore.checkpoint import Checkpoint, load, widths_of
 from trimcore.errors import TrimError
-from trimcore.export import FORMATS, export
+from trimcore.export import FORMATS, export, in_words
 from trimcore.surgery import prune
 from trimcore.tracing import trace
 
@@ -27,7 +29,7 @@ def trimmed(name: str = "lenet5", size: int = 28) -> Checkpoint:
 
 def read(path, format: str):
     """The file as its users read it."""
-    if format == "state_dict":
+    if format in ("state_dict", "safetensors"):
         return load(path).build().eval()
     if format == "pt2":
         return torch.export.load(path).module()
@@ -55,7 +57,7 @@ def test_the_file_computes_what_the_network_computes(tmp_path, format, name):
 
 
 def test_unknown_formats_are_refused(tmp_path):
-    with pytest.raises(TrimError, match="unknown format 'zip'; there are state_dict, pt2, onnx"):
+    with pytest.raises(TrimError, match="unknown format 'zip'; there are state_dict, safetensors, pt2, onnx"):
         export(trimmed(), "zip", tmp_path / "a")
     assert os.listdir(tmp_path) == []
 
@@ -73,7 +75,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_stays(tmp_path, fo
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("format", ["state_dict", "pt2"])
+@pytest.mark.parametrize("format", ["state_dict", "safetensors", "pt2"])
 def test_a_folder_in_place_of_the_file_is_left_as_it_is(tmp_path, format):
     (tmp_path / "a.pt2" / "mine").mkdir(parents=True)
     with pytest.raises(TrimError, match="cannot write"):
@@ -83,10 +85,17 @@ def test_a_folder_in_place_of_the_file_is_left_as_it_is(tmp_path, format):
 
 def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
     (tmp_path / "a.pt").write_text("the old one")
-    for wrong in (lambda x: torch.zeros(2, 10), lambda x: torch.full((2, 10), torch.nan)):
+    made = trimmed()
+    network = made.build().eval()
+    for wrong, words in (
+        (lambda x: torch.zeros(len(x), 10), "computes something else"),
+        (lambda x: torch.full((len(x), 10), torch.nan), "computes something else"),
+        (lambda x: network(x) if len(x) == 2 else network(x) + 1, "computes something else"),
+        (lambda x: network(x[:2]), r"gives \(2, 10\), not \(5, 10\)"),
+    ):
         monkeypatch.setattr(export_module, "_state_dict", lambda *_, wrong=wrong: wrong)
-        with pytest.raises(TrimError, match="the state_dict file computes something else .* nothing was written"):
-            export(trimmed(), "state_dict", tmp_path / "a.pt")
+        with pytest.raises(TrimError, match=f"the state_dict file {words}.* nothing was written"):
+            export(made, "state_dict", tmp_path / "a.pt")
     assert (tmp_path / "a.pt").read_text() == "the old one"
     assert os.listdir(tmp_path) == ["a.pt"]
 
@@ -96,3 +105,56 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     with pytest.raises(TrimError, match="ONNX needs the package onnxruntime: pip install onnxscript onnxruntime"):
         export(trimmed(), "onnx", tmp_path / "a.onnx")
     assert os.listdir(tmp_path) == []
+
+
+def test_the_largest_difference_of_all_batches_is_reported(tmp_path, monkeypatch):
+    """One score is 2**-18 off in the first batch, another one 2**-16 in the second."""
+    made = trimmed()
+    network = made.build().eval()
+
+    def nearly(x):
+        scores = network(x)
+        scores[-1, 3] += 2**-18 if len(x) == 2 else -(2**-16)
+        return scores
+
+    def write(made, network, example, path):
+        path.write_bytes(b"")
+        return nearly
+
+    monkeypatch.setattr(export_module, "_state_dict", write)
+    assert export(made, "state_dict", tmp_path / "a.pt") == pytest.approx(2**-16, rel=0.1)
+
+
+def test_safetensors_are_read_by_others_and_tell_what_the_network_is(tmp_path):
+    made = trimmed()
+    made.origins, made.iteration = {"conv1": list(range(made.widths["conv1"]))}, 4
+    export(made, "safetensors", tmp_path / "a.safetensors")
+    with safe_open(tmp_path / "a.safetensors", "np") as file:
+        metadata = {key: json.loads(text) for key, text in file.metadata().items()}
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    assert metadata["format"] == 1
+    for key in ("model", "arguments", "widths", "origins", "iteration"):
+        assert metadata[key] == getattr(made, key)
+    assert shapes == {name: list(tensor.shape) for name, tensor in made.state.items()}
+
+
+def test_channels_last_weights_and_shared_memory_are_written_as_they_read(tmp_path):
+    made = trimmed()
+    wanted = {name: tensor.clone() for name, tensor in made.state.items()}
+    made.state["conv2.weight"] = made.state["conv2.weight"].to(memory_format=torch.channels_last)
+    assert not made.state["conv2.weight"].is_contiguous()
+    both = torch.cat([made.state["conv1.bias"], made.state["conv2.bias"]])
+    made.state["conv1.bias"], made.state["conv2.bias"] = both.split([made.widths["conv1"], made.widths["conv2"]])
+    export(made, "safetensors", tmp_path / "a.safetensors")
+    found = load(tmp_path / "a.safetensors").state
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+
+
+def test_differences_in_words():
+    assert in_words(0.0) == "computes exactly what the network in memory does"
+    assert in_words(2.4e-7) == "differs from the network in memory by at most 2e-07"
+
+
+def test_the_command_line_offers_every_format():
+    option = next(p for p in cli.export.params if p.name == "format_")
+    assert list(option.type.choices) == list(FORMATS)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from tests.trimcore import nets
 from tests.trimcore.nets import NETS, Net, conv
-from tests.trimcore.oracle import images
+from tests.trimcore.oracle import check, gap, images, randomised
+from trimcore.costs import cost_of
 from trimcore.errors import NotTrimmable
 from trimcore.graph import connected
 from trimcore.tracing import trace
@@ -165,22 +166,9 @@ class Wandering(nn.Module):
         return x if x.sum() > 0 else -x
 
 
-class Auxiliary(nn.Module):
-    """A head that takes part in training only."""
-
-    def __init__(self):
-        super().__init__()
-        self.main, self.head = conv(3, 4), nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.main(x)).mean((2, 3))
-        return self.head(x) if self.training else x
-
-
 UNTRACEABLE = {
     "control flow": (Wandering, "Wandering cannot be traced by torch.fx: symbolically traced variables"),
     "unpacking": (lambda: Net(lambda m, x: sum(list(x))), "cannot be traced by torch.fx"),
-    "training only": (Auxiliary, "head takes part in training only"),
     "channels": (lambda: Net(lambda m, x: m.a(x), a=conv(4, 2)), "a: "),
     "features": (lambda: Net(lambda m, x: m.a(m.b(x)), a=nn.Linear(7, 2), b=conv(3, 2)),
                  "a: it takes 7 features but is given 8"),
@@ -194,6 +182,47 @@ def test_untraceable_networks_are_refused_in_one_line(make, message):
         trace(make(), IMAGES)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+class Auxiliary(nn.Module):
+    """A head that takes part in training only."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.main, self.fc = conv(3, 6), conv(6, 5), nn.Linear(5, 2)
+        self.head, self.norm, self.end = conv(6, 4), nn.BatchNorm2d(4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor):
+        x = torch.relu(self.stem(x))
+        main = self.fc(torch.relu(self.main(x)).mean((2, 3)))
+        if self.training:
+            return main, self.end(torch.relu(self.norm(self.head(x))).mean((2, 3)))
+        return main
+
+
+def test_a_head_that_only_training_sees_is_cut_along():
+    model, x = randomised(Auxiliary()), images(4, 3, 8, 8)
+    graph = trace(model, x)
+    assert graph.trimmable() == ["stem", "main"]
+    assert graph.layers["head"].reason == "it takes part in training only"
+    assert (graph.parts["head"].positions, graph.parts["main"].positions) == (0, 64)
+    assert cost_of(graph).macs == 64 * 9 * (3 * 6 + 6 * 5) + 5 * 2
+    assert graph.outputs == [torch.Size([4, 2])]
+    plan = {"stem": [0, 4], "main": [3]}
+    small = check(model, plan, x, graph).train()
+    assert (small.head.in_channels, small.head.out_channels) == (4, 4)
+    whole = model.train()
+    hold = {"stem": [0, 4], "main": [3]}
+    for name, gone in hold.items():  # the activation is a function: held before it, where relu leaves zero zero
+        whole.get_submodule(name).register_forward_hook(lambda m, i, y, gone=gone: zeroed(y, gone))
+    for one, other in zip(whole(x), small(x), strict=True):
+        assert gap(other, one) < 1e-11
+
+
+def zeroed(y: Tensor, gone: list[int]) -> Tensor:
+    y = y.clone()
+    y[:, gone] = 0
+    return y
 
 
 # --- what tracing leaves behind

@@ -16,7 +16,9 @@ from trimcore.errors import SpecError
 from trimcore.loop import trim
 from trimcore.train import derive_seed
 
-TIMES = ("seconds", "latency_ms", "images_per_second", "time", "resumed")
+TIMES = (
+    "seconds", "latency_ms", "latency_ratio", "latency_1_ms", "latency_1_ratio", "images_per_second", "time", "resumed",
+)  # fmt: skip
 UNTRAINED = {"base": {"epochs": 0}, "retrain": {"epochs": 0}}
 
 
@@ -404,3 +406,77 @@ def test_weights_from_a_file_are_not_trained_again(story, make_spec, tmp_path):
         assert (row["parameters"], row["compression"]) == (21_399, pytest.approx(compression))
         assert row["accuracy_final"] == of_kind(story[0], "iteration")[2]["accuracy_final"]
     assert of_kind(own, "profiled")[0]["layers"]["fc1"]["original"] == made.origins["fc1"]
+
+
+# --- momentum over the cut
+
+
+def test_momentum_is_carried_over_only_when_asked(make_spec):
+    """Kept, the first snapshot after a cut holds the momentum of the kept weights; without it, none."""
+    states = {}
+    for kept in (False, True):
+        asked = make_spec(step=[step("conv2")], retrain={"keep_momentum": kept})
+        events, snapshots, _ = carry_out(asked)
+        number = next(i for i, e in enumerate(events) if e["kind"] == "initial")
+        before = next(content for count, content in reversed(snapshots) if count <= number and content["optimizer"])
+        after = next(content for count, content in snapshots if count == number + 1)
+        states[kept] = before["optimizer"], after["optimizer"]
+        assert after["phase"] == "retrain"
+        gone = set(cuts(events, "conv2")[0])
+    assert states[False][1] is None
+    full, small = states[True]
+    lr = {group["weight_decay"] for group in small["param_groups"]}
+    assert lr == {asked.retrain.weight_decay, 0.0}
+    shapes = [tuple(s["momentum_buffer"].shape) for s in full["state"].values()]
+    place = shapes.index((50, 20, 5, 5))
+    kept = [i for i in range(50) if i not in gone]
+    whole, part = (state["state"][place]["momentum_buffer"] for state in (full, small))
+    assert torch.equal(part, whole[kept])
+
+
+def test_a_run_with_kept_momentum_resumes_to_the_same_bits(make_spec):
+    asked = make_spec(step=[step("conv2", iterations=2)], retrain={"keep_momentum": True})
+    events, snapshots, made = carry_out(asked)
+    last = made[2].state
+    for _, content in [s for s in snapshots if s[1]["phase"] == "retrain"]:
+        _, _, again = carry_out(asked, resume=copy.deepcopy(content))
+        assert all(torch.equal(again[2].state[name], last[name]) for name in last)
+
+
+def test_a_network_of_which_nothing_can_be_cut_is_refused(make_spec):
+    @models.register("only-scores", "one layer", min_size=4)
+    def only_scores(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * image_size**2, num_classes))
+
+    try:
+        with pytest.raises(SpecError, match="no layer of this Sequential can be trimmed: it is an output"):
+            next(trim(make_spec(model="only-scores", step=[step("all")])))
+    finally:
+        del models.REGISTRY["only-scores"]
+
+
+def test_a_frozen_neuron_in_also_cut_is_refused_before_anything_is_trained(make_spec):
+    class Partly(nn.Module):
+        """The first two neurons of `a` also reach a softmax."""
+
+        def __init__(self, inputs: int, classes: int):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(inputs, 2), nn.Linear(inputs, 4), nn.Linear(6, classes)
+            self.d = nn.Linear(inputs, 6)
+
+        def forward(self, x):
+            x = x.flatten(1)
+            d, a, b = self.d(x), torch.relu(self.a(x)), torch.relu(self.b(x))
+            return self.c(torch.relu(torch.cat([a, b], 1) + d)) + a.softmax(1).amax()
+
+    @models.register("partly", "partly frozen", min_size=4)
+    def partly(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+        return Partly(in_channels * image_size**2, num_classes)
+
+    try:
+        asked = make_spec(model="partly", step=[step("d", value=1, also_cut={"d": [3]})], **UNTRAINED)
+        assert 3 in cuts(carry_out(asked)[0], "d")[0]
+        with pytest.raises(SpecError, match="step 1: neuron 1 of layer 'd' cannot be removed: it is frozen"):
+            next(trim(make_spec(model="partly", step=[step("d", also_cut={"d": [1]})])))
+    finally:
+        del models.REGISTRY["partly"]

@@ -1,12 +1,16 @@
 """The registry: what the architectures are, which images they take, and what new weights are."""
 
+import subprocess
+import sys
+import threading
+
 import pytest
 import torch
 from torch import nn
 
 from trimcore import models
 from trimcore.errors import SpecError
-from trimcore.models import REGISTRY, architecture, build, empty, example_input, register, renew
+from trimcore.models import REGISTRY, architecture, build, check_name, empty, example_input, register, renew
 from trimcore.surgery import prune
 from trimcore.tracing import trace
 
@@ -45,7 +49,7 @@ def test_every_size_that_is_said_to_work_works(name, arguments):
     assert model(x).shape == (2, classes)
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", ["lenet5", "vgg16", "vgg16-small"])
 def test_smaller_images_are_refused(name):
     entry = architecture(name)
     with pytest.raises(SpecError, match=f"{name} needs images of at least {entry.min_size} pixels, not"):
@@ -57,7 +61,7 @@ def test_smaller_images_are_refused(name):
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_one_pixel_less_would_not_do_for_lenet():
     with pytest.raises(RuntimeError):
-        models.lenet5(10, 1, 15)(torch.zeros(1, 1, 15, 15))
+        models.LENET5.builder(10, 1, 15)(torch.zeros(1, 1, 15, 15))
 
 
 def test_what_the_entry_wants_is_the_default():
@@ -68,16 +72,139 @@ def test_what_the_entry_wants_is_the_default():
         empty("vgg16", in_channels=1)
 
 
-def test_unknown_names_are_answered_with_those_that_exist():
-    with pytest.raises(SpecError, match="unknown model 'alexnet'; there are lenet5, vgg16, vgg16-small"):
-        build("alexnet")
+@pytest.mark.parametrize(
+    ("wants", "own", "asked", "size"),
+    [
+        ({}, 28, 0, 28), ({}, 28, 40, 40), ({"min_size": 32}, 28, 0, 32), ({"min_size": 32}, 64, 0, 64),
+        ({"image_size": 224}, 28, 0, 224), ({"image_size": 224}, 28, 64, 64), ({"multiple": 16}, 28, 0, 32),
+        ({"multiple": 14, "min_size": 40}, 28, 0, 42), ({"multiple": 7}, 28, 0, 28),
+    ],
+)  # fmt: skip
+def test_images_are_resized_to_what_was_asked_or_is_natural_or_is_large_enough(wants, own, asked, size):
+    assert models.Architecture("net", "", nn.Identity, **wants).size_for(own, asked) == size
+
+
+def test_channels_are_those_asked_for_or_wanted_or_the_data_s_own():
+    free = models.Architecture("free", "", nn.Identity)
+    fixed = models.Architecture("fixed", "", nn.Identity, channels=3)
+    assert [free.channels_for(1), free.channels_for(1, 3), free.channels_for(3)] == [1, 3, 3]
+    assert [fixed.channels_for(1), fixed.channels_for(1, 3)] == [3, 3]
+    with pytest.raises(SpecError, match="fixed takes 3 channels, not 1"):
+        fixed.channels_for(3, 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"), [("resnet51", "there are resnet50, resnet"), ("zzz", "there are lenet5, vgg16, vgg16-small")]
+)
+def test_unknown_names_are_answered_with_those_that_are_near(asked, named):
+    for look in (build, check_name):
+        with pytest.raises(SpecError, match=f"unknown model '{asked}'; {named}") as error:
+            look(asked)
+        assert len(str(error.value)) < 200  # eighty names are not an answer
+
+
+def test_the_library_lists_every_model_without_torchvision():
+    code = "import sys; from trimcore.models import listed; print(len(listed()), 'torchvision' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["82", "False"]
+
+
+# --- without memory ---
 
 
 def test_empty_is_the_same_without_memory():
-    for name in REGISTRY:
-        assert all(t.is_meta for t in empty(name).state_dict().values())
-    one, two = empty("lenet5").state_dict(), build("lenet5").state_dict()
-    assert {key: t.shape for key, t in one.items()} == {key: t.shape for key, t in two.items()}
+    for name in ("lenet5", "vgg16-small"):
+        one, two = empty(name).state_dict(), build(name).state_dict()
+        assert all(t.is_meta for t in one.values())
+        assert {key: t.shape for key, t in one.items()} == {key: t.shape for key, t in two.items()}
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """registered(builder, **wants) -> the name under which it can be built in this test."""
+    monkeypatch.setattr(models, "REGISTRY", dict(REGISTRY))
+    return lambda builder, **wants: register("made-here", "for a test", **wants)(builder) and "made-here"
+
+
+class Peculiar(nn.Module):
+    """What builders do beyond stacking layers: shared weights, tables that are not saved, numbers from tensors."""
+
+    def __init__(self, num_classes, in_channels, image_size):
+        super().__init__()
+        rates = [rate.item() for rate in torch.linspace(0, 0.5, 3)]
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.second.weight = self.first.weight
+        self.drop = nn.Dropout(rates[-1])
+        self.scale = nn.Parameter(torch.full((8,), 0.5), requires_grad=False)
+        self.register_buffer("saved", torch.arange(5.0))
+        self.register_buffer("lost", torch.arange(6.0), persistent=False)
+        self.attribute = torch.empty(3).fill_(2.0)
+
+
+def test_empty_keeps_what_no_state_dict_could_bring_back(registered):
+    network = empty(registered(Peculiar))
+    assert all(tensor.is_meta for tensor in network.state_dict().values())
+    assert network.second.weight is network.first.weight
+    assert (network.drop.p, network.scale.requires_grad, type(network.scale)) == (0.5, False, nn.Parameter)
+    assert network.lost.tolist() == [0, 1, 2, 3, 4, 5]
+    assert network.attribute.tolist() == [2, 2, 2]
+
+
+class RunsItself(nn.Module):
+    """A builder that looks how large its features are."""
+
+    def __init__(self, num_classes, in_channels, image_size):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(in_channels, 12, 5, stride=3), nn.BatchNorm2d(12), nn.ReLU())
+        with torch.no_grad():
+            size = self.features(torch.rand(2, in_channels, image_size, image_size)).flatten(1).shape[1]
+        self.head = nn.Linear(size, num_classes)
+
+    def forward(self, x):
+        return self.head(self.features(x).flatten(1))
+
+
+def test_a_builder_that_runs_its_layers_can_be_had_empty_and_renewed(registered):
+    name = registered(RunsItself)
+    network = empty(name, image_size=20)
+    assert all(tensor.is_meta for tensor in network.state_dict().values())
+    assert network.head.in_features == 12 * 36
+    model = build(name, image_size=20)
+    small = prune(model, {"features.0": range(7)}, torch.zeros(1, 1, 20, 20))
+    before = {key: tensor.clone() for key, tensor in small.state_dict().items()}
+    renew(name, small, image_size=20)
+    assert {k: t.shape for k, t in small.state_dict().items()} == {k: t.shape for k, t in before.items()}
+    assert not (small.features[0].weight == before["features.0.weight"]).any()
+    assert not (small.head.weight == before["head.weight"]).any()
+
+
+def test_threads_that_build_do_not_see_each_other(registered):
+    barrier, found = threading.Barrier(2, timeout=60), {}
+
+    def builder(num_classes, in_channels, image_size):
+        barrier.wait()  # both are inside
+        layer = nn.Linear(4, num_classes)
+        barrier.wait()
+        return layer
+
+    name = registered(builder)
+    other = threading.Thread(target=lambda: found.update(empty=empty(name)))
+    other.start()
+    found["real"] = build(name)
+    other.join()
+    assert found["empty"].weight.is_meta
+    assert not found["real"].weight.is_meta
+
+
+def test_a_builder_s_own_mistake_comes_through_empty(registered):
+    def builder(num_classes, in_channels, image_size):
+        raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match="no such thing"):
+        empty(registered(builder))
+
+
+# --- new weights ---
 
 
 @pytest.mark.parametrize("name", ["lenet5", "vgg16-small"])
@@ -103,14 +230,15 @@ def test_new_weights_for_a_trimmed_network():
     fan_out = 156 * 9  # the standard deviation goes with the width that there is
     assert small.features.conv3_1.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.02)
     assert small.classifier.fc6.weight.abs().max().item() == pytest.approx(512**-0.5, rel=0.01)
+    assert small.classifier.fc7.weight.abs().max().item() == pytest.approx(112**-0.5, rel=0.01)
 
 
-def test_vgg16_gets_torchvision_s_weights():
-    model = models.renew("vgg16", nn.Sequential(nn.Conv2d(8, 32, 3), nn.Linear(300, 200)))
-    assert model[0].weight.std().item() == pytest.approx((2 / (32 * 9)) ** 0.5, rel=0.05)
-    assert model[1].weight.std().item() == pytest.approx(0.01, rel=0.02)
-    assert not model[0].bias.any()
-    assert not model[1].bias.any()
+def test_a_network_that_its_builder_does_not_build_gets_no_new_weights():
+    with pytest.raises(SpecError, match=r"'0\.weight' cannot get new weights: its builder does not build the same"):
+        renew("lenet5", nn.Sequential(nn.Linear(3, 3)))
+
+
+# --- registering ---
 
 
 def test_registering(monkeypatch):
@@ -121,6 +249,15 @@ def test_registering(monkeypatch):
         return nn.Linear(in_channels * image_size, num_classes)
 
     assert build("line").weight.shape == (10, 10)
-    assert build("line", 3, 7, 4).weight.shape == (3, 28)
+    assert build("line", 3, 2, 4).weight.shape == (3, 8)
     assert line(1, 1, 1).weight.shape == (1, 1)
     assert architecture("line").description == "one layer"
+    assert models.listed()["line"] == "one layer"
+    register("line", "again, as in a notebook")(line)
+    assert architecture("line").description == "again, as in a notebook"
+
+
+def test_the_name_of_a_built_in_model_is_taken():
+    for name in ("lenet5", "resnet18"):
+        with pytest.raises(SpecError, match=f"'{name}' is the name of a built-in model: register yours under another"):
+            register(name, "mine")

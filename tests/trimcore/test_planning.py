@@ -212,3 +212,46 @@ def test_choices_by_hand_add_and_spare():
     assert dict(more.sparing("b", [2, 3, 1]).sparing("d", [2])) == {"a": (0, 1), "b": (0,), "c": (), "d": ()}
     assert dict(made) == {"a": (1,), "b": (0, 2, 3), "c": ()}  # as it was
     assert Plan().total == 0
+
+
+# --- neurons that only go together
+
+
+GROUPS = torch.tensor([7, 7, 2, 2, 5, 5])
+PAIRED = torch.tensor([0.9, 0.1, 0.4, 0.8, 0.3, 0.3])  # means 0.5, 0.6, 0.3
+
+
+@pytest.mark.parametrize(
+    ("rule", "cut", "threshold"),
+    [
+        (Count(1), [], None), (Count(2), [2, 3], None), (Count(3), [2, 3], None), (Count(5), [0, 1, 2, 3], None),
+        (Count(6), [0, 1, 2, 3], None), (Keep(3), [2, 3], None), (Fraction(0.7), [0, 1, 2, 3], None),
+        (Absolute(0.45), [0, 1, 2, 3], 0.45), (Absolute(0.5), [2, 3], 0.5), (Absolute(0.0), [0, 1, 2, 3], 0.0),
+    ],
+)  # fmt: skip
+def test_neurons_that_only_go_together(rule, cut, threshold):
+    assert choose(PAIRED, rule, groups=GROUPS) == (cut, threshold)
+
+
+def test_the_mean_and_deviation_are_of_pooled_scores():
+    mean, std = 1.4 / 3, (((0.5 - 1.4 / 3) ** 2 + (0.6 - 1.4 / 3) ** 2 + (0.3 - 1.4 / 3) ** 2) / 3) ** 0.5
+    cut, threshold = choose(PAIRED, MeanPlusStd(1.0), groups=GROUPS)
+    assert threshold == pytest.approx(mean + std)
+    assert cut == [2, 3]
+
+
+def test_a_group_with_a_frozen_neuron_stays():
+    assert choose(PAIRED, Absolute(0.0), candidates=[0, 1, 2, 4, 5], groups=GROUPS) == ([0, 1, 4, 5], 0.0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.floats(0, 1)), min_size=1, max_size=12), st.integers(0, 14))
+def test_groups_of_one_are_no_groups_and_counts_are_never_exceeded(drawn, number):
+    groups, scores = torch.tensor([g for g, _ in drawn]), torch.tensor([s for _, s in drawn], dtype=torch.float64)
+    cut, _ = choose(scores, Count(number), groups=groups)
+    assert len(cut) <= number
+    assert len(cut) < len(scores)
+    for group in groups.unique():
+        members = set((groups == group).nonzero().flatten().tolist())
+        assert members <= set(cut) or members.isdisjoint(cut)
+    alone = torch.randperm(len(scores), generator=torch.Generator().manual_seed(number))
+    assert choose(scores, Count(number), groups=alone) == choose(scores, Count(number))

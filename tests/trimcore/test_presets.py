@@ -6,22 +6,33 @@ from trimcore.errors import SpecError
 from trimcore.models import REGISTRY
 from trimcore.preview import blank
 
-GRAPHS = {"lenet5": (10, 1, 28), "vgg16": (1000, 3, 224), "vgg16-small": (10, 1, 28)}
+GRAPHS = {"lenet5": (10, 1, 28), "vgg16": (1000, 3, 224), "vgg16-small": (10, 1, 28)} | dict.fromkeys(
+    ("resnet18", "mobilenet_v2", "convnext_tiny"), (10, 3, 32)
+)
 
 
 @pytest.mark.parametrize("name", presets.names())
 def test_every_preset_names_layers_that_can_be_trimmed(name):
     spec = presets.preset(name)
     trimmable = blank(spec.model, *GRAPHS[spec.model]).trimmable()
-    assert {layer for step in spec.step for layer in step.layers} <= set(trimmable)
+    assert {layer for step in spec.step for layer in step.layers} <= {"all", *trimmable}
     assert spec.name
 
 
-@pytest.mark.parametrize("model", REGISTRY)
-def test_every_model_has_a_preset_and_the_quick_one_is_first(model):
+@pytest.mark.parametrize("model", GRAPHS)
+def test_our_models_have_presets_and_the_quick_one_is_first(model):
     names = list(presets.for_model(model))
     assert names
     assert names[0].endswith("quick") or not any(n.endswith("quick") for n in names)
+    assert presets.default_for(model) == presets.preset(names[0])
+
+
+def test_a_model_without_a_preset_starts_with_the_generic_one():
+    for model in set(REGISTRY) - set(GRAPHS):
+        assert presets.default_for(model) == presets.GENERIC.model_copy(update={"model": model})
+    assert presets.default_for("some.where:net").model == "some.where:net"
+    with pytest.raises(SpecError, match="unknown model 'lenet7'"):
+        presets.default_for("lenet7")
 
 
 def test_an_unknown_preset_is_refused_with_those_that_exist():

@@ -11,16 +11,19 @@ from torch import nn
 
 from tests.trimcore.nets import Net, between, conv
 from tests.trimcore.oracle import check, images, random_plan, randomised
-from trimcore import rules
+from trimcore import channels, rules
 from trimcore.errors import NotTrimmable
 from trimcore.tracing import trace
 
 
 def with_constants(net: Net) -> Net:
     """A number, a number for each channel, for each position, and for both."""
-    shapes = {"number": (), "vector": (6, 1, 1), "map": (1, 1, 8, 8), "full": (1, 6, 8, 8)}
+    shapes = {"number": (), "vector": (6, 1, 1), "map": (1, 1, 8, 8), "full": (1, 6, 8, 8), "last": (6,)}
     for i, (name, shape) in enumerate(shapes.items()):
-        net.register_buffer(name, images(*shape, seed=i) + 2)
+        value = images(*shape, seed=i) + 2
+        setattr(net, name, nn.Parameter(value))
+        net.register_buffer(f"{name}_buffer", value.clone())
+        net.register_buffer(f"{name}_unsaved", value.clone(), persistent=False)
     return net
 
 
@@ -56,10 +59,28 @@ FOLLOWED = {
     "norm without statistics": lambda m, x: m.relu(m.plain_norm(x)),
     "dropout": lambda m, x: F.dropout(m.dropout(m.identity(x)), 0.5, m.training),
     "added to its transpose": lambda m, x: x + x.transpose(2, 3),
+    "times a stored vector": lambda m, x: m.vector * x * m.vector_buffer,
+    "times a stored number for each channel and position": lambda m, x: x * m.full * m.vector * m.vector,
+    "norm of each map": lambda m, x: torch.relu(m.maps(x) + m.instance(x)),
+    "functional norm of rows": lambda m, x: F.layer_norm(x, (8,)).relu(),
+    "gate": lambda m, x: x * torch.sigmoid(m.same(x)) * m.hard(x) * m.same(x).sigmoid(),
+    "own slopes": lambda m, x: m.slopes(m.norm(x)) + m.slope(m.norm(x)),
+    "clipped": lambda m, x: m.clip(m.norm(x)),
+    "other sizes": lambda m, x: F.interpolate(x, scale_factor=2)[:, :, ::2, 1::2] + m.up(x)[..., :8, :8],
+    "padded": lambda m, x: F.pad(x, (1, 1, 2, 2)) + m.zeros(x) * m.mirror(x),
+    "square again": lambda m, x: (x.sum((2, 3), keepdim=True) * x).amax(3, keepdim=True).expand(-1, -1, 8, 8),
+    "channels last": lambda m, x: (x.permute(0, 2, 3, 1) * m.last).permute(0, 3, 1, 2),
+    "transposed": lambda m, x: m.relu(m.transposed(x)),
+    "a shape as a whole": lambda m, x: x.flatten(1).reshape(x.shape),
+    "rows by the size of columns": lambda m, x: x[:, :, : x.size(3)] * x.shape[2],
     "activation in place, result unused": lambda m, x: (m.same(x), F.relu(x, inplace=True))[0],
 }
 MODULES = {
     "one": lambda: nn.Conv2d(6, 1, 1), "linear": lambda: nn.Linear(6, 6), "pool": pool, "same": lambda: conv(6, 6),
+    "maps": lambda: nn.LayerNorm((8, 8)), "instance": lambda: nn.InstanceNorm2d(6, affine=True), "hard": nn.Hardsigmoid,
+    "slopes": lambda: nn.PReLU(6), "slope": nn.PReLU, "clip": lambda: nn.Hardtanh(-0.5, 2.0),
+    "up": lambda: nn.Upsample(scale_factor=2, mode="bilinear"), "zeros": lambda: nn.ZeroPad2d((1, 1, 2, 2)),
+    "mirror": lambda: nn.ReflectionPad2d((1, 1, 2, 2)), "transposed": lambda: nn.ConvTranspose2d(6, 6, 3, padding=1),
     "norm": lambda: nn.BatchNorm2d(6), "flat_norm": lambda: nn.BatchNorm1d(384), "dropout": lambda: nn.Dropout(0.5),
     "plain_norm": lambda: nn.BatchNorm2d(6, affine=False, track_running_stats=False), "identity": nn.Identity,
 }  # fmt: skip
@@ -79,6 +100,66 @@ WIDER = {
     "depthwise with a multiplier": (lambda m, x: m.relu(m.depthwise(x)), 18),
     "concatenated along a row": (lambda m, x: torch.cat((x, x), 3), 6),
 }
+
+
+def shuffled(x, groups: int):
+    count, channels, height, width = x.size()
+    return x.view(count, groups, channels // groups, height, width).transpose(1, 2).reshape(count, -1, height, width)
+
+
+def shuffled_by_numbers(x, groups: int):
+    """As torchvision's ShuffleNet has it."""
+    count, channels, height, width = x.size()
+    x = x.view(count, groups, channels // groups, height, width)
+    return x.transpose(1, 2).contiguous().view(count, channels, height, width)
+
+
+# what it does, the inputs of conv2; a neuron of conv1, those that go with it, and how many inputs are then left
+IN_GROUPS = {
+    "channel shuffle": (lambda m, x: shuffled(x, 3), 6, 0, [0, 2, 4], 3),
+    "shuffle by numbers": (lambda m, x: shuffled_by_numbers(x, 3), 6, 0, [0, 2, 4], 3),
+    "shuffle back": (lambda m, x: x.view(x.size(0), -1, 3, 8, 8).transpose(1, 2).flatten(1, 2), 6, 0, [0, 1, 2], 3),
+    "chunks": (lambda m, x: torch.cat([x.chunk(3, 1)[2], torch.chunk(x, 3, dim=1)[0]], 1), 4, 1, [1, 3, 5], 2),
+    "half as the gate of half": (lambda m, x: x.chunk(2, 1)[0] * x.chunk(2, 1)[1].sigmoid(), 3, 2, [2, 5], 2),
+    "whole groups": (lambda m, x: m.relu(m.blocks(x)), 12, 3, [2, 3], 8),
+    "positions in groups": (lambda m, x: m.relu(m.halves(x)), 4, 1, [1, 4], 4),
+    "whole groups, transposed": (lambda m, x: m.relu(m.up_blocks(x)), 12, 0, [0, 1], 8),
+    "positions, transposed": (lambda m, x: m.relu(m.up_halves(x)), 4, 4, [1, 4], 4),
+    "depthwise, transposed": (lambda m, x: m.relu(m.up_deep(x)), 12, 4, [4], 10),
+    "group norm": (lambda m, x: m.relu(m.norm(x)), 6, 3, [3, 4, 5], 3),
+    "pixels to channels": (lambda m, x: F.pixel_unshuffle(x, 2), 24, 5, [5], 20),
+    "channels to pixels": (lambda m, x: m.pixels(m.relu(m.up_deep(x))), 3, 3, [2, 3], 2),
+}
+GROUPED = {
+    "blocks": lambda: conv(6, 12, groups=3), "halves": lambda: conv(6, 4, groups=2), "norm": lambda: nn.GroupNorm(2, 6),
+    "up_blocks": lambda: nn.ConvTranspose2d(6, 12, 3, padding=1, groups=3), "pixels": lambda: nn.PixelShuffle(2),
+    "up_halves": lambda: nn.ConvTranspose2d(6, 4, 3, padding=1, groups=2),
+    "up_deep": lambda: nn.ConvTranspose2d(6, 12, 3, padding=1, groups=6),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("step", "inputs", "neuron", "together", "left"), IN_GROUPS.values(), ids=IN_GROUPS)
+def test_neurons_that_go_together(step, inputs, neuron, together, left):
+    model, graph = traced(step, inputs, **{name: make() for name, make in GROUPED.items()})
+    assert graph.together("conv1", [neuron]) == together
+    small = check(model, {"conv1": [neuron]}, images(3, 3, 8, 8), graph)
+    assert small.conv2.in_channels == left
+    again = trace(small, images(3, 3, 8, 8))  # cut once more: it goes in the same way
+    if len(again.candidates("conv1")) > len(together):
+        assert len(again.together("conv1", [0])) == len(together)
+        check(small, {"conv1": [0]}, images(3, 3, 8, 8), again)
+
+
+def test_a_grouped_convolution_goes_on_as_it_began():
+    """Six groups of five go as whole groups; with four groups of five left, positions would be the finer choice."""
+    net = Net(lambda m, x: m.last(m.relu(m.grouped(m.relu(m.first(x))))), relu=nn.ReLU(),
+              first=conv(3, 30), grouped=conv(30, 30, groups=6), last=conv(30, 2))  # fmt: skip
+    x = images(2, 3, 8, 8)
+    model = randomised(net)
+    small = check(model, {"first": [0, 29]}, x)
+    assert (small.grouped.groups, small.grouped.in_channels, small.first.out_channels) == (4, 20, 20)
+    assert trace(small, x).together("first", [7]) == [5, 6, 7, 8, 9]
+    check(small, {"first": [7]}, x)
 
 
 @pytest.mark.parametrize(("step", "inputs"), WIDER.values(), ids=WIDER)
@@ -106,10 +187,8 @@ FROZEN = {
     "plus a spread channel": (lambda m, x: x + torch.relu(m.one(x)), EXPOSED),
     "plus a norm": (lambda m, x: x + m.norm(x), EXPOSED),
     "a number divided by it": (lambda m, x: 2 / (x + 9), "there is no rule for truediv at truediv"),
-    "the width as a factor": (lambda m, x: x * x.size(1), "mul computes with a number taken from a shape"),
-    "a power of the width": (lambda m, x: x.div(x.shape[1] ** 0.5), "div computes with a number taken from a shape"),
-    "stored vector": (lambda m, x: x * m.vector, "mul combines it with a stored tensor"),
-    "stored map of all": (lambda m, x: x + m.full, "add combines it with a stored tensor"),
+    "the width as a factor": (lambda m, x: x * x.size(1), "mul computes with their number"),
+    "a power of the width": (lambda m, x: x.div(x.shape[1] ** 0.5), "div computes with their number"),
     "width as a number": (lambda m, x: x.view(-1, 6, 8, 8), "view writes its width as the number 6; write -1 there"),
     "width in a tuple": (lambda m, x: x.reshape((x.size(0), 6, 64)), "reshape writes its width as the number 6"),
     "width by name": (lambda m, x: torch.reshape(x, shape=(-1, 6, 8, 8)), "reshape writes its width as the number 6"),
@@ -117,20 +196,35 @@ FROZEN = {
     "shuffle": (lambda m, x: x.view(x.size(0), 2, 3, 8, 8).transpose(1, 2), "view spreads its channels over several"),
     "batch and channels mixed": (lambda m, x: x.flatten(0, 1), "flatten spreads its channels over several axes"),
     "channels and positions tied": (lambda m, x: m.six(x) + m.six(x).transpose(1, 2), TOGETHER),
+    "stored map of all": (lambda m, x: x + m.full, EXPOSED),
+    "not a weight": (lambda m, x: x * m.vector_unsaved, "mul combines it with a stored tensor"),
+    "computed of a weight": (lambda m, x: x * (m.vector + 1), "mul combines it with a stored tensor"),
+    "read elsewhere too": (lambda m, x: x * m.vector * m.vector.norm(), "vector shares its weights with vector"),
+    "sigmoid": (lambda m, x: x.sigmoid(), EXPOSED),
+    "power": (lambda m, x: x**2, EXPOSED),
+    "padded with ones": (lambda m, x: F.pad(x, (1, 0), value=1.0), EXPOSED),
+    "group norm last": (lambda m, x: m.group_norm(x), EXPOSED),
+    "one group norm": (lambda m, x: m.relu(m.one_norm(x)), "one_norm normalises over all channels together"),
+    "layer norm over channels": (lambda m, x: m.layer_norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).relu(),
+                                 "layer_norm normalises over all channels together"),
+    "layer norm over all": (lambda m, x: F.layer_norm(x, (6, 8, 8)).relu(), "layer_norm normalises over all channels"),
+    "some channels": (lambda m, x: x[:, :4], "getitem takes some of the channels by their number"),
+    "one channel": (lambda m, x: x[:, 2].unsqueeze(1), "getitem takes some of the channels by their number"),
+    "as many rows as channels": (lambda m, x: x[:, :, : x.size(1)], "getitem computes with their number"),
+    "uneven chunks": (lambda m, x: x.chunk(4, 1)[1], "there is no rule for chunk at chunk"),
+    "split by a number": (lambda m, x: x.split(3, 1)[1], "there is no rule for split at split"),
+    "stretched": (lambda m, x: m.relu(m.one(x)).expand(-1, 6, 8, 8) + x.softmax(1), "no rule for softmax"),
+    "padded channels": (lambda m, x: F.pad(x, (0, 0, 0, 0, 1, 1)), "there is no rule for pad at pad"),
     "softmax over channels": (lambda m, x: x.softmax(1), "there is no rule for softmax at softmax"),
     "softmax module": (lambda m, x: m.softmax(x), "there is no rule for Softmax2d at softmax"),
     "mean over channels": (lambda m, x: x * x.mean(1, keepdim=True), "there is no rule for mean at mean"),
     "mean of all": (lambda m, x: x * x.mean(), "there is no rule for mean at mean"),
-    "chunk": (lambda m, x: x.chunk(2, 1)[1], "there is no rule for chunk at chunk"),
-    "some channels": (lambda m, x: x[:, :4], "there is no rule for getitem at getitem"),
     "reversed": (lambda m, x: x.flip(1), "there is no rule for flip at flip"),
     "mask": (lambda m, x: torch.where(x > 1, x, 2 * x), "there is no rule for gt at gt"),
     "with indices": (lambda m, x: F.max_pool2d(x, 2, return_indices=True)[0], "no rule for max_pool2d_with_indices"),
     "with a constant": (lambda m, x: torch.cat([x, m.full], 0), "there is no rule for cat at cat"),
-    "groups": (lambda m, x: m.relu(m.grouped(x)), "grouped is a convolution in 2 groups"),
-    "group norm": (lambda m, x: m.group_norm(x), "there is no rule for GroupNorm at group_norm"),
-    "weight norm": (lambda m, x: m.relu(m.weight_norm(x)), "there is no rule for ParametrizedConv2d at weight_norm"),
-    "pre-hook": (lambda m, x: m.relu(m.hooked(x)), "there is no rule for Conv2d at hooked"),
+    "weight norm": (lambda m, x: m.relu(m.weight_norm(x)), "weight_norm has a pre-hook, a parametrization"),
+    "pre-hook": (lambda m, x: m.relu(m.hooked(x)), "hooked has a pre-hook, a parametrization"),
     "operands by name": (lambda m, x: torch.mul(input=x, other=x), "there is no rule for mul at mul"),
     "into another tensor": (lambda m, x: torch.add(x, x, out=x * 2), "there is no rule for add at add"),
 }
@@ -143,13 +237,13 @@ def test_frozen_with_the_reason(step, reason):
     modules = {
         "conv1": conv(3, 6), "conv2": conv(6, 2), "relu": nn.ReLU(), "one": nn.Conv2d(6, 1, 1), "six": pool(6),
         "norm": nn.BatchNorm2d(6), "softmax": nn.Softmax2d(), "hooked": hooked,
-        "grouped": conv(6, 6, groups=2), "group_norm": nn.GroupNorm(2, 6),
+        "group_norm": nn.GroupNorm(2, 6), "one_norm": nn.GroupNorm(1, 6), "layer_norm": nn.LayerNorm(6),
         "weight_norm": nn.utils.parametrizations.weight_norm(conv(6, 6)),
     }  # fmt: skip
 
     def steps(m, x):
         result = step(m, m.relu(m.conv1(x)))
-        return m.conv2(result) if reason in (EXPOSED, TOGETHER) else result
+        return m.conv2(result) if reason in (EXPOSED, TOGETHER) or "shares" in reason else result
 
     graph = trace(with_constants(Net(steps, **modules)), torch.zeros(3, 3, 8, 8))
     assert graph.trimmable() == []
@@ -192,7 +286,7 @@ def spread_ids(draw):
     shape = draw(st.lists(st.integers(1, 4), min_size=2, max_size=4))
     axis = draw(st.integers(0, len(shape) - 1))
     vector = torch.tensor(draw(st.lists(st.integers(0, 5), min_size=shape[axis], max_size=shape[axis])))
-    return rules.spread(vector, shape, axis), axis, vector
+    return channels.spread(vector, shape, axis), axis, vector
 
 
 @given(spread_ids(), st.booleans())
@@ -201,30 +295,30 @@ def test_ids_along_an_axis(made, dense):
     ids = ids.contiguous() if dense else ids
     differing = {axis} if len(set(vector.tolist())) > 1 else set()
     for other in range(ids.dim()):
-        found = rules.along(ids, other)
+        found = channels.along(ids, other)
         rows = {tuple(row) for row in ids.movedim(other, -1).reshape(-1, ids.shape[other]).tolist()}
         assert (found is None) == (len(rows) > 1)
         assert found is None or tuple(found.tolist()) in rows
-    slim = rules.canonical(ids)
+    slim = channels.canonical(ids)
     assert torch.equal(slim, ids)
-    assert set(rules.varying_axes(slim)) == differing
+    assert set(channels.varying_axes(slim)) == differing
     if differing:
-        assert rules.channel_axis(slim) == (axis or None)  # examples of a batch are no channels
+        assert channels.channel_axis(slim) == (axis or None)  # examples of a batch are no channels
 
 
 @given(spread_ids())
 def test_zero_bits_change_and_channels_stay(made):
     ids, _, _ = made
     for bits in (0, 1):
-        found = rules.with_zero(ids, lambda bit, bits=bits: bits).ids
+        found = channels.with_zero(ids, lambda bit, bits=bits: bits).ids
         assert torch.equal(found, ids // 2 * 2 + bits)
-    assert torch.equal(rules.with_zero(ids, lambda bit: bit).ids, ids)
+    assert torch.equal(channels.with_zero(ids, lambda bit: bit).ids, ids)
 
 
 def test_ids_over_two_axes_have_no_channel_axis():
     ids = torch.arange(6).view(1, 2, 3)
-    assert rules.channel_axis(ids) is None
-    assert rules.channel_axis(torch.arange(3)) is None
+    assert channels.channel_axis(ids) is None
+    assert channels.channel_axis(torch.arange(3)) is None
 
 
 class Squeezed(nn.Module):

@@ -16,6 +16,7 @@ name = "all of it"
 seed  = 7
 device = "cuda:1"
 image_size = 32
+channels = 3
 [parent]
 run = "20260101-093000-lenet5-1a2b"
 iteration = 2
@@ -27,13 +28,23 @@ lr = 0.5
 momentum = 0.8
 weight_decay = 0.001
 augment = "shift+flip"
+[convert]
+to = "relu"
+epochs = 6
+batch_size = 64
+lr = 0.5
+momentum = 0.8
+weight_decay = 0.001
+augment = "shift+flip"
 [profile]
 examples = 300
+tolerance = 0.25
 [retrain]
 epochs = 5
 batch_size = 32
 lr = 0.25
 momentum = 0
+keep_momentum = true
 weight_decay = 0
 augment = "shift"
 [[step]]
@@ -72,7 +83,8 @@ def refusal(text: str) -> str:
 def test_an_empty_spec_has_the_documented_defaults():
     found = spec.loads("")
     assert (found.model, found.data, found.seed, found.device) == ("lenet5", "mnist-5k", 0, "auto")
-    assert (found.base.weights, found.base.epochs, found.profile.examples) == ("", 12, 0)
+    assert (found.base.weights, found.base.epochs) == ("", 12)
+    assert (found.profile.examples, found.profile.tolerance) == (0, 0.1)
     assert (found.retrain.epochs, found.retrain.batch_size, found.retrain.lr) == (4, 128, 0.02)
     assert (found.step, found.stop.min_accuracy, found.control.scratch, found.parent) == ([], 0.0, False, None)
     step = spec.loads('[[step]]\nlayers = ["conv2"]').step[0]
@@ -81,11 +93,15 @@ def test_an_empty_spec_has_the_documented_defaults():
 
 def test_every_key_arrives():
     training = {"batch_size": 64, "lr": 0.5, "momentum": 0.8, "weight_decay": 0.001, "augment": "shift+flip"}
-    retraining = {"epochs": 5, "batch_size": 32, "lr": 0.25, "momentum": 0, "weight_decay": 0, "augment": "shift"}
+    retraining = {"epochs": 5, "batch_size": 32, "lr": 0.25, "momentum": 0, "weight_decay": 0, "augment": "shift",
+                  "keep_momentum": True}
     assert spec.loads(EVERYTHING).model_dump() == {
         "model": "vgg16-small", "data": "cifar10", "name": "all of it", "seed": 7, "device": "cuda:1", "image_size": 32,
+        "channels": 3,
         "parent": {"run": "20260101-093000-lenet5-1a2b", "iteration": 2},
-        "base": {"weights": "w.pt", "epochs": 11, **training}, "profile": {"examples": 300}, "retrain": retraining,
+        "base": {"weights": "w.pt", "epochs": 11, **training},
+        "convert": {"to": "relu", "epochs": 6, **training},
+        "profile": {"examples": 300, "tolerance": 0.25}, "retrain": retraining,
         "step": [
             {"layers": ["conv2", "fc1"], "rule": "fraction", "value": 0.5, "iterations": 3, "criterion": "l1",
              "layer": {"fc1": {"rule": "keep", "value": 4.0}}, "also_cut": {"conv2": [1, 5]},
@@ -162,6 +178,10 @@ def test_an_unknown_key_is_named_with_the_known_ones(text, key, known):
         ("[retrain]\nweight_decay = -0.1", "retrain.weight_decay", "-0.1"),
         ("[retrain]\naugment = 'mirror'", "retrain.augment", "'mirror'"),
         ("[profile]\nexamples = -5", "profile.examples", "-5"),
+        ("[profile]\ntolerance = 1.5", "profile.tolerance", "1.5"),
+        ("[profile]\ntolerance = -0.1", "profile.tolerance", "-0.1"),
+        ("[profile]\ntolerance = nan", "profile.tolerance", "nan"),
+        ("[profile]\ntolerance = '0.1'", "profile.tolerance", "'0.1'"),
         ("[stop]\nmin_accuracy = 98", "stop.min_accuracy", "98"),
         ("[control]\nscratch = 1", "control.scratch", "1"),
         ("[parent]\niteration = 1", "parent.run", "required"),
@@ -171,7 +191,7 @@ def test_an_unknown_key_is_named_with_the_known_ones(text, key, known):
         ("[[step]]\nlayers = []", "step.0.layers", "[]"),
         ("[[step]]\nlayers = 'conv1'", "step.0.layers", "'conv1'"),
         (STEP + "rule = 'median'", "step.0.rule", "'median'"),
-        (STEP + "criterion = 'l2'", "step.0.criterion", "'l2'"),
+        (STEP + "criterion = 'l3'", "step.0.criterion", "'l3'"),
         (STEP + "iterations = 0", "step.0.iterations", "0"),
         (STEP + "value = nan", "step.0.value", "nan"),
         (STEP + "rule = 'fraction'\nvalue = 1.5", "step.0", "1.5"),
@@ -184,6 +204,7 @@ def test_an_unknown_key_is_named_with_the_known_ones(text, key, known):
         (STEP + "[step.never_cut]\nfc2 = [1]", "step.0", "'fc2'"),
         (STEP + "[step.also_cut]\nfc1 = [-1]", "step.0.also_cut.fc1.0", "-1"),
         (STEP + "rule = 'absolute'\nvalue = 0.5\ncriterion = 'l1'", "step.0", "'l1'"),
+        (STEP + "rule = 'absolute'\nvalue = 0.5\ncriterion = 'taylor'", "step.0", "'taylor'"),
         (STEP + "criterion = 'random'\n[step.layer.fc1]\nrule = 'absolute'\nvalue = 0.5", "step.0", "(fc1)"),
         ('[[step]]\nlayers = ["all"]\n[step.layer."a\\nb"]\nrule = "median"', r"a\nb", "'median'"),
     ],
@@ -250,7 +271,7 @@ def steps(draw):
     name = st.sampled_from(layers)
     return {
         **draw(rules), "layers": layers, "iterations": draw(st.integers(1, 1000)),
-        "criterion": draw(st.sampled_from(["apoz", "l1", "mean-activation", "random"])),
+        "criterion": draw(st.sampled_from(["apoz", "l1", "l2", "mean-activation", "taylor", "random"])),
         "layer": draw(st.dictionaries(name, rules)), "also_cut": draw(st.dictionaries(name, indices)),
         "never_cut": draw(st.dictionaries(name, indices)),
     }  # fmt: skip

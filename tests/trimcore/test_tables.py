@@ -10,16 +10,17 @@ from trimcore import tables
 
 DESIGNED = {
     "iterations.csv": "iteration,layers_trimmed,widths,parameters,compression,macs,macs_ratio,nonzero_parameters,"
-    "accuracy_initial,accuracy_final,loss_final,latency_ms,seconds,validation_accuracy",
+    "accuracy_initial,accuracy_final,loss_final,latency_ms,seconds,validation_accuracy,latency_ratio,latency_1_ms,"
+    "latency_1_ratio",
     "layers.csv": "iteration,layer,kind,width,parameters,macs,apoz_mean,apoz_std,apoz_min,apoz_max,rule,threshold,"
-    "pruned",
+    "pruned,tolerance",
     "neurons.csv": "iteration,layer,neuron,original_neuron,apoz,kept",
 }
 
 
-def layer(kind: str, apoz: list[float], original: list[int], parameters: int, macs: int) -> dict:
+def layer(kind: str, apoz: list[float], original: list[int], parameters: int, macs: int, **more) -> dict:
     return {"kind": kind, "width": len(apoz), "parameters": parameters, "macs": macs, "apoz": apoz,
-            "original": original}  # fmt: skip
+            "original": original, **more}  # fmt: skip
 
 
 def row(iteration: int, **values) -> dict:
@@ -40,7 +41,8 @@ def epoch(phase: str, iteration: int, number: int, loss: float) -> dict:
 
 BASE = {"conv1": layer("conv", [0.0, 0.5, 1.0, 0.5], [0, 1, 2, 3], 40, 800), "fc1": layer("linear", [0.25, 0.75],
         [0, 1], 60, 200)}  # fmt: skip
-AFTER = {"conv1": layer("conv", [0.125, 0.375], [0, 3], 20, 400), "fc1": layer("linear", [0.25, 0.75], [0, 1], 40, 150)}
+AFTER = {"conv1": layer("conv", [0.125, 0.375], [0, 3], 20, 400, tolerance=0.1, limits=[0.25]),
+         "fc1": layer("linear", [0.25, 0.75], [0, 1], 40, 150, tolerance=0.0, limits=[])}  # fmt: skip
 CUT = {"conv1": {"rule": "mean+std", "threshold": 0.49, "criterion": "apoz", "cut": [1, 2], "original": [1, 2]},
        "fc1": {"rule": "count", "threshold": None, "criterion": "apoz", "cut": [], "original": []}}  # fmt: skip
 LAST_CUT = {"conv1": {"rule": "count", "threshold": None, "criterion": "apoz", "cut": [1], "original": [3]}}
@@ -55,7 +57,8 @@ EVENTS = [
     epoch("retrain", 1, 1, 1.5),
     {"kind": "profiled", "iteration": 1, "layers": AFTER},
     row(1, layers_trimmed=["conv1"], widths={"conv1": 2, "fc1": 2}, parameters=60, compression=100 / 60, macs=550,
-        macs_ratio=1000 / 550, nonzero_parameters=60, accuracy_initial=0.25, accuracy_final=0.75),
+        macs_ratio=1000 / 550, nonzero_parameters=60, accuracy_initial=0.25, accuracy_final=0.75,
+        latency_ratio=1.5, latency_1_ms=0.25, latency_1_ratio=1.25),
     {"kind": "pruned", "iteration": 2, "step": 0, "layers": LAST_CUT},
     {"kind": "initial", "iteration": 2, "accuracy": 0.1, "validation_accuracy": 0.125},
 ]  # fmt: skip
@@ -72,10 +75,11 @@ def test_columns_and_their_order(name, events):
 
 
 def test_iterations_csv_to_the_letter():
+    """The row of iteration 0 is as runs wrote it before latency was compared with the base."""
     assert tables.csv_texts(EVENTS)["iterations.csv"] == "\n".join([
         DESIGNED["iterations.csv"],
-        "0,,conv1=4;fc1=2,100,1.0,1000,1.0,99,,0.5,1.25,0.5,2.0,0.625",
-        f"1,conv1,conv1=2;fc1=2,60,{100 / 60!r},550,{1000 / 550!r},60,0.25,0.75,1.25,0.5,2.0,0.625",
+        "0,,conv1=4;fc1=2,100,1.0,1000,1.0,99,,0.5,1.25,0.5,2.0,0.625,,,",
+        f"1,conv1,conv1=2;fc1=2,60,{100 / 60!r},550,{1000 / 550!r},60,0.25,0.75,1.25,0.5,2.0,0.625,1.5,0.25,1.25",
         "",
     ])  # fmt: skip
 
@@ -90,10 +94,10 @@ def test_layers_csv_to_the_letter():
     """0, .5, 1, .5 has mean .5 and, over the population, variance (.25 + 0 + .25 + 0) / 4 = 1/8."""
     assert tables.csv_texts(EVENTS)["layers.csv"] == "\n".join([
         DESIGNED["layers.csv"],
-        f"0,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,,,0",
-        "0,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,,,0",
-        f"1,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,mean+std,0.49,2",
-        "1,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,count,,0",
+        f"0,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,,,0,0.0",
+        "0,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,,,0,0.0",
+        f"1,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,mean+std,0.49,2,0.0",
+        "1,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,count,,0,0.0",
         "",
     ])  # fmt: skip
 
@@ -102,7 +106,8 @@ def test_a_cut_is_told_of_when_its_iteration_is_finished():
     """As in iterations.csv, so that the three files always speak of the same iterations."""
     lines = tables.csv_texts([*EVENTS, row(2)])["layers.csv"].split("\n")
     assert lines[-3:] == [
-        "2,conv1,conv,2,20,400,0.25,0.125,0.125,0.375,count,,1", "2,fc1,linear,2,40,150,0.5,0.25,0.25,0.75,,,0", "",
+        "2,conv1,conv,2,20,400,0.25,0.125,0.125,0.375,count,,1,0.1",
+        "2,fc1,linear,2,40,150,0.5,0.25,0.25,0.75,,,0,0.0", "",
     ]  # fmt: skip
 
 
@@ -124,6 +129,8 @@ def test_profiles_are_of_the_network_after_each_iteration():
     assert list(conv1.original_neuron) == [0, 3]
     assert list(conv1.apoz) == [0.125, 0.375]
     assert set(conv1.width) == {2}
+    assert set(conv1.tolerance) == {0.1}
+    assert set(table[table.iteration == 0].tolerance) == {0.0}  # of a run from before there was a tolerance
 
 
 def test_what_was_done_again_after_a_resume_counts_once():
@@ -163,3 +170,43 @@ def test_the_table_of_the_paper_rounds_for_people():
     assert list(table["final accuracy %"]) == [50.0, 75.0]
     assert math.isnan(table["initial accuracy %"][0])
     assert table["initial accuracy %"][1] == 25.0
+
+
+MANY = {f"l{k}": 10 for k in range(12)}
+
+
+def test_cuts_of_many_layers_name_the_largest():
+    few = {f"l{k}": k for k in range(9)}  # eight that lose some
+    assert tables.cuts_text(few) == ", ".join(f"l{k} −{k}" for k in range(1, 9))
+    assert tables.cuts_text(few | {"l0": 1000}) == "l0 −1,000, l6 −6, l7 −7, l8 −8, 5 more −15"
+    assert tables.cuts_text({"conv1": 0}) == ""
+
+
+def test_configurations_of_many_layers_list_those_that_change():
+    two = MANY | {"l3": 4, "l7": 9}
+    assert tables.configurations([MANY, two]) == ["l3 10 · l7 10 · +10 unchanged", "l3 4 · l7 9 · +10 unchanged"]
+    most = {name: width - k % 6 for k, (name, width) in enumerate(MANY.items())}  # l5, l11 lose 5; l4, l10 lose 4
+    middle = MANY | {"l5": 9}
+    assert tables.configurations([MANY, middle, most]) == [
+        "l4 10 · l5 10 · l10 10 · l11 10 · +8 unchanged", "l4 10 · l5 9 · l10 10 · l11 10 · +8 unchanged",
+        "l4 6 · l5 5 · l10 6 · l11 5 · +6 trimmed · +2 unchanged",
+    ]  # fmt: skip
+    assert tables.configurations([MANY, two], ["l3", "l4"]) == ["l3 10 · +1 unchanged", "l3 4 · +1 unchanged"]
+    assert tables.configurations([MANY]) == ["+12 unchanged"]
+    assert tables.configurations([]) == []
+
+
+def test_the_history_of_each_layer():
+    table = tables.history(EVENTS)
+    rows = [tuple(row) for row in table[["iteration", "layer", "width", "pruned"]].itertuples(index=False)]
+    assert rows == [(0, "conv1", 4, 0), (0, "fc1", 2, 0), (1, "conv1", 2, 2), (1, "fc1", 2, 0)]
+    assert list(table.apoz_mean) == [0.5, 0.5, 0.25, 0.5]
+    assert list(table.tolerance) == [0.0, 0.0, 0.1, 0.0]
+    assert tables.history([]).empty
+
+
+def test_profiles_say_which_neurons_only_go_together():
+    grouped = BASE | {"conv1": BASE["conv1"] | {"groups": [0, 0, 1, 1]}}
+    table = tables.profiles([{"kind": "profiled", "iteration": 0, "layers": grouped}])
+    assert list(table.group[table.layer == "conv1"]) == [0, 0, 1, 1]
+    assert list(table.group[table.layer == "fc1"]) == [0, 1], "each goes alone"

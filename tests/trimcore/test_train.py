@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trimcore import models
-from trimcore.batches import Resident
+from trimcore.batches import Batches, Resident
 from trimcore.data import Data
 from trimcore.errors import TrimError
 from trimcore.spec import Training
@@ -18,7 +18,6 @@ from trimcore.train import (
     EpochResult,
     derive_seed,
     evaluate,
-    latency,
     learning_rate,
     make_optimizer,
     prepare,
@@ -208,31 +207,14 @@ def test_a_measure_equals_brute_force_over_all_examples():
     assert found.loss == pytest.approx(float(F.cross_entropy(torch.stack(outputs), data.test.labels)), rel=1e-5)
 
 
-@pytest.mark.parametrize("measure", [lambda m: evaluate(m, made_up().test, made_up(), CPU),
-                                     lambda m: latency(m, torch.zeros(2, 1, 8, 8), rounds=2)])  # fmt: skip
-def test_measuring_leaves_mixed_modes_and_buffers_as_they_were(measure):
+def test_measuring_leaves_mixed_modes_and_buffers_as_they_were():
     model = network()
     model[1].eval()  # a frozen BatchNorm in a network that trains
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    measure(model)
+    evaluate(model, made_up().test, made_up(), CPU)
     assert [m.training for m in model] == [True, False, True, True, True, True]
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
-def test_latency_is_of_single_passes_and_stops_at_its_limit():
-    class Counting(nn.Module):
-        calls = 0
-
-        def forward(self, x):
-            self.calls += 1
-            return x
-
-    model = Counting()
-    assert latency(model, torch.zeros(1), rounds=4) > 0
-    assert model.calls == 3 + 4
-    latency(model, torch.zeros(1), rounds=100, limit=-1.0)
-    assert model.calls == 7 + 3 + 1  # three to warm up, and at least one that is timed
 
 
 def test_a_cut_network_trains_too():
@@ -246,3 +228,45 @@ def test_a_cut_network_trains_too():
     list(train_epoch(model, optimizer, data, settings, CPU, epoch=0, epochs=1, seed=0))
     held = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
     assert held == 20 * 25 + 20 + 10 * 20 * 25 + 10 + 50 * 10 + 50 + 3 * 50 + 3
+
+
+# --- auxiliary heads
+
+
+class Headed(nn.Module):
+    """Gives a tuple while it is trained, as GoogLeNet does."""
+
+    def __init__(self):
+        super().__init__()
+        self.main, self.side = nn.Linear(64, 4), nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return (self.main(x), self.side(x)) if self.training else self.main(x)
+
+
+def test_the_loss_at_an_auxiliary_head_counts_three_tenths():
+    torch.manual_seed(0)
+    data, network = made_up(), Headed()
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    settings = Training(batch_size=len(data.train), lr=0.1, momentum=0.0, weight_decay=0.0)
+    optimizer = make_optimizer(network, settings)
+    list(train_epoch(network, optimizer, data, settings, torch.device("cpu"), epoch=0, epochs=1, seed=0))
+    x, y = next(iter(Batches(data.train, data, len(data.train), "cpu")))
+    for layer, share in (("main", 1.0), ("side", 0.3)):
+        weight, bias = (before[f"{layer}.{kind}"].requires_grad_() for kind in ("weight", "bias"))
+        loss = nn.functional.cross_entropy(nn.functional.linear(x.flatten(1), weight, bias), y)
+        (slope,) = torch.autograd.grad(loss, weight)
+        moved = (weight - network.get_submodule(layer).weight).detach() / optimizer.param_groups[0]["lr"]
+        assert torch.allclose(moved, share * slope, atol=2e-2 * float(slope.abs().max()))
+
+
+def test_a_last_batch_of_one_is_left_out():
+    """BatchNorm could not train on it."""
+    data = made_up()
+    settings = Training(batch_size=len(data.train) - 1)
+    norm = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
+    *_, result = train_epoch(norm, make_optimizer(norm, settings), data, settings, torch.device("cpu"),
+                             epoch=0, epochs=1, seed=0)  # fmt: skip
+    assert norm[2].num_batches_tracked == 1
+    assert result.images_per_second > 0

@@ -1,0 +1,281 @@
+"""Networks of the user's own: `package.module:function`, what it is given, and the one line of each mistake."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from trimcore import cli, control, models, runs, spec
+from trimcore.data import load as load_data
+from trimcore.errors import SpecError
+from trimcore.loop import trim
+from trimcore.models import own
+
+NETS = '''
+import functools
+from pathlib import Path
+import torch
+from torch import nn
+import trimcore as tc
+
+def tiny(num_classes, in_channels):
+    """A small network.
+
+    With more to be said of it."""
+    conv = nn.Conv2d(in_channels, 6, 3, stride=2)
+    return nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, num_classes))
+
+def seen(**everything):
+    network = nn.Linear(1, 1)
+    network.seen = everything
+    return network
+
+def fixed():
+    return nn.Sequential(nn.Flatten(), nn.Linear(16 * 16 * 3, 7))
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes, *, image_size=8, width=5):
+        super().__init__(nn.Flatten(), nn.Linear(3 * image_size**2, width), nn.ReLU(), nn.Linear(width, num_classes))
+
+@tc.register("decorated", "with wishes", channels=3, min_size=20, normalize=([0.5] * 3, [0.25] * 3))
+def decorated(num_classes, in_channels, image_size):
+    return tiny(num_classes, in_channels)
+
+def raises(num_classes):
+    raise KeyError("a key\\nand more")
+
+def none():
+    return None
+
+def two(num_classes):
+    class Two(nn.Module):
+        def forward(self, x):
+            return x, x
+    return Two()
+
+def runs(num_classes, in_channels, image_size):
+    conv = nn.Conv2d(in_channels, 6, 3)
+    size = conv(torch.rand(1, in_channels, image_size, image_size)).numel()
+    return nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(size, num_classes))
+
+partly = functools.partial(tiny, num_classes=3)
+number = 3
+'''
+COUNTER = "from pathlib import Path\nwith open(Path(__file__).parent / 'imported', 'a') as f: f.write('x')\n"
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch) -> Path:
+    """A folder that is worked in, with the modules my.nets, my.broken and my.ends."""
+    monkeypatch.setenv(own.FORBIDDEN, "")  # as on the command line, whatever a page has said in this process
+    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "nets.py").write_text(NETS + COUNTER)
+    (tmp_path / "my" / "broken.py").write_text("import not_there_at_all\n")
+    (tmp_path / "my" / "ends.py").write_text("import sys\nsys.exit('usage: ends')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in [name for name in sys.modules if name == "my" or name.startswith("my.")]:
+        del sys.modules[name]
+
+
+def times_imported(folder: Path) -> int:
+    marker = folder / "my" / "imported"
+    return len(marker.read_text()) if marker.exists() else 0
+
+
+@pytest.fixture
+def of_mine(make_spec):
+    """of_mine("tiny", ...) -> a quick spec of my.nets:tiny."""
+    step = [{"layers": ["0"], "rule": "count", "value": 1}]
+    return lambda function, **more: make_spec(**{"model": f"my.nets:{function}", "step": step, **more})
+
+
+# --- what a function is given ---
+
+
+def test_a_function_gets_what_its_signature_takes(nets):
+    network = models.build("my.nets:tiny", num_classes=5, in_channels=2, image_size=9)
+    assert (network[0].in_channels, network[4].out_features) == (2, 5)
+    everything = {"num_classes": 5, "in_channels": 2, "image_size": 9}
+    assert models.build("my.nets:seen", **everything).seen == everything
+    assert models.build("my.nets:fixed", **everything)[1].out_features == 7
+    assert models.build("my.nets:Net", num_classes=4, image_size=6)[1].in_features == 3 * 36
+    assert models.build("my.nets:partly", num_classes=5, in_channels=2)[4].out_features == 5
+    for name in ("tiny", "runs"):
+        assert all(tensor.is_meta for tensor in models.empty(f"my.nets:{name}", **everything).state_dict().values())
+
+
+def test_its_documentation_describes_it(nets):
+    assert models.architecture("my.nets:tiny").description == "A small network."
+    for name in ("fixed", "Net", "partly"):
+        assert models.architecture(f"my.nets:{name}").description == "a network of your own"
+
+
+def test_what_a_decorated_function_wants_holds_for_it(nets):
+    entry = models.architecture("my.nets:decorated")
+    assert (entry.name, entry.description) == ("my.nets:decorated", "with wishes")
+    assert (entry.channels, entry.min_size, entry.normalize) == (3, 20, ([0.5] * 3, [0.25] * 3))
+    with pytest.raises(SpecError, match="my.nets:decorated needs images of at least 20 pixels, not 16"):
+        models.build("my.nets:decorated", image_size=16)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("my.broken:net", "cannot import my.broken: ModuleNotFoundError: No module named 'not_there_at_all'"),
+        ("my.ends:net", "cannot import my.ends: SystemExit: usage: ends"),
+        ("no_such_module_here:net", "cannot import no_such_module_here: ModuleNotFoundError"),
+        ("my.nets:tinny", "the module my.nets has no 'tinny'"),
+        ("my.nets:number", "is of type int, not a function that returns a network"),
+        ("my.nets:raises", r"raises(num_classes=10) raised KeyError: 'a key\nand more'"),
+        ("my.nets:none", "returned NoneType, not a torch.nn.Module"),
+    ],
+)
+def test_each_mistake_is_one_line_that_names_module_and_function(nets, name, words):
+    with pytest.raises(SpecError) as error:
+        models.build(name)
+    assert f"model {name!r}" in str(error.value)
+    assert words in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+# --- in a spec ---
+
+
+def test_a_spec_is_read_without_importing_anything(nets):
+    for name in ("my.nets:tiny", "my.broken:net", "not.there:at_all"):
+        assert spec.parse({"model": name}).model == name
+    assert times_imported(nets) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["my.nets:", ":tiny", "my nets:tiny", "my.nets:a:b", "my..nets:tiny", "../my:tiny", "a:b()"]
+)
+def test_another_form_is_refused(name):
+    with pytest.raises(SpecError, match="is not of the form package.module:function"):
+        spec.parse({"model": name})
+
+
+def test_channels_in_a_spec():
+    assert spec.parse({}).channels == 0
+    assert spec.parse({"channels": 3}).channels == 3
+    with pytest.raises(SpecError, match="channels = 2"):
+        spec.parse({"channels": 2})
+
+
+# --- a run ---
+
+
+def shapes(asked) -> tuple:
+    """(C, H, W) that a run works with."""
+    return tuple(next(trim(asked)).data["image"])
+
+
+def test_the_data_come_as_the_network_wants_them(nets, of_mine):
+    grey = {"data": "mnist-5k", "image_size": 0}
+    assert shapes(of_mine("tiny", **grey)) == (1, 28, 28)
+    assert shapes(of_mine("tiny", **grey, channels=3)) == (3, 28, 28)
+    assert shapes(of_mine("decorated", **grey)) == (3, 28, 28)
+    assert shapes(of_mine("decorated", image_size=0, data="mnist-5k", channels=3)) == (3, 28, 28)
+    with pytest.raises(SpecError, match="my.nets:decorated takes 3 channels, not 1"):
+        next(trim(of_mine("decorated", **grey, channels=1)))
+
+
+def test_data_smaller_than_the_network_takes_are_enlarged(make_spec):
+    everything = [{"layers": ["all"], "rule": "count", "value": 1}]
+    small = make_spec(model="squeezenet1_1", data="mnist-5k", image_size=0, step=everything)
+    assert shapes(small) == (3, 28, 28)
+    assert shapes(small.model_copy(update={"model": "densenet121"})) == (3, 29, 29)
+
+
+def test_as_many_scores_as_classes_are_asked_for_at_once(nets, of_mine):
+    with pytest.raises(SpecError, match=r"my.nets:fixed gives 7 scores an image, but imagefolder:.* has 4 classes"):
+        next(trim(of_mine("fixed")))
+    with pytest.raises(SpecError, match="my.nets:two gives a tuple, not a tensor with 4 scores an image"):
+        next(trim(of_mine("two")))
+    with pytest.raises(SpecError, match=r"my.nets:Net cannot take images of shape \(1, 16, 16\)"):
+        next(trim(of_mine("Net", channels=1)))
+
+
+def test_scores_for_each_pixel_are_refused(monkeypatch, make_spec):
+    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+    models.register("pixels", "for a test")(lambda num_classes, in_channels, image_size: nn.Conv2d(in_channels, 4, 1))
+    with pytest.raises(SpecError, match=r"pixels gives a tensor of shape \(4, 16, 16\) scores an image"):
+        next(trim(make_spec(model="pixels")))
+
+
+def test_a_run_of_ones_own_network_in_a_process_of_its_own(nets, of_mine, runs_folder, eventually, monkeypatch):
+    """Launched here, resumed from elsewhere: the trainer works where the run was begun."""
+
+    def ended(run_id: str) -> runs.Status:
+        return eventually(lambda: None if (s := runs.state_of(runs_folder / run_id)).active else s)
+
+    run_id = control.launch(of_mine("tiny"), runs_folder)
+    assert times_imported(nets) == 1  # here, before anything was started
+    status = ended(run_id)
+    assert (status.state, status.reason) == ("finished", "all steps are done")
+    assert times_imported(nets) == 2
+    (runs_folder / run_id / "exit.json").write_text('{"state": "stopped", "reason": "by a test", "code": 0}')
+    monkeypatch.chdir("/")
+    control.resume(runs_folder, run_id)
+    status = ended(run_id)
+    assert (status.state, status.reason) == ("finished", "all steps are done")
+    assert times_imported(nets) == 3
+
+
+def test_a_mistake_is_known_before_anything_is_launched(nets, of_mine, runs_folder, monkeypatch, capsys):
+    (nets / "spec.toml").write_text(spec.dumps(of_mine("tinny")))
+    for command in (["launch", "spec.toml"], ["run", "spec.toml"]):
+        monkeypatch.setattr(sys, "argv", ["trimcore", *command])
+        assert cli.main() == 2
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", "trimcore: model 'my.nets:tinny': the module my.nets has no 'tinny'\n")
+    assert not runs_folder.exists()
+
+
+def test_profiling_on_the_command_line(nets, pictures, monkeypatch, capsys):
+    arguments = ["profile", "--model", "my.nets:tiny", "--data", f"imagefolder:{pictures}", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["trimcore", *arguments])
+    assert cli.main() == 0
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()[2:]] == [["0", "conv", "6"]]
+
+
+def test_new_weights_for_ones_own(nets):
+    model = models.build("my.nets:tiny", num_classes=3, in_channels=1)
+    before = [p.clone() for p in model.parameters()]
+    models.renew("my.nets:tiny", model, num_classes=3, in_channels=1, image_size=16)
+    assert not any((old == new).any() for old, new in zip(before, model.parameters(), strict=True))
+
+
+# --- where no code may be imported ---
+
+
+def test_a_process_that_must_not_import_does_not(nets, of_mine, runs_folder, monkeypatch):
+    models.forbid_imports()
+    asked = of_mine("tiny")
+    for look in (models.architecture, models.build, models.empty):
+        with pytest.raises(SpecError, match="is a network of your own, and the dashboard imports no code of yours"):
+            look("my.nets:tiny")
+    with pytest.raises(SpecError, match="on the command line"):
+        control.launch(asked, runs_folder)
+    assert not runs_folder.exists()
+    monkeypatch.setenv(own.FORBIDDEN, "")
+    folder = control.prepare_run(asked, runs_folder)
+    runs.write_exit(folder, "stopped", "by a test")
+    models.forbid_imports()
+    with pytest.raises(SpecError, match="on the command line"):
+        control.resume(runs_folder, folder.name)
+    assert runs.state_of(folder).state == "stopped"
+    assert times_imported(nets) == 1
+    assert models.architecture("resnet18").name == "resnet18"
+
+
+def test_the_data_s_own_size_can_be_asked_for():
+    assert load_data("mnist-5k", image_size=lambda own: own + 4).image_size == 32
+    assert torch.equal(
+        load_data("mnist-5k", image_size=lambda own: own).train.labels, load_data("mnist-5k").train.labels
+    )

@@ -1,0 +1,133 @@
+"""What counts as a zero, from the spec to the event, the CSV and the terminal; and what a run measures to rank."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from click.testing import CliRunner
+from torch import nn
+
+from tests.trimcore.test_loop import carry_out, of_kind, step
+from trimcore import loop, models, tables
+from trimcore.batches import Batches
+from trimcore.cli import cli
+from trimcore.data import load as load_data
+from trimcore.loop import trim
+from trimcore.zeros import counted_as_zero, measure_name
+
+ONCE = {"base": {"epochs": 0}, "retrain": {"epochs": 0}}
+
+
+@pytest.fixture(scope="module")
+def smooth():
+    """A network with a SiLU behind its first layer and a ReLU behind its second; known by that name."""
+
+    @models.register("smooth-then-relu", "for a test")
+    def build(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+        positions = ((image_size - 5) // 3 + 1) ** 2
+        first = [nn.Conv2d(in_channels, 6, 5, stride=3), nn.SiLU(), nn.Flatten()]
+        return nn.Sequential(*first, nn.Linear(6 * positions, 12), nn.ReLU(), nn.Linear(12, num_classes))
+
+    yield "smooth-then-relu"
+    models.REGISTRY.pop("smooth-then-relu")
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "limits", "words"),
+    [
+        (0.0, [], "exact zeros"),
+        (0.0, [0.0], "exact zeros"),  # asked for with tolerance 0
+        (0.1, [0.03123], "|activation| ≤ 0.1 × RMS (0.0312)"),
+        (0.25, [1.0, 0.5, 2.0], "|activation| ≤ 0.25 × RMS (1, 0.5, 2)"),
+        (0.1, [4.0, 0.5, 2.0, 1.0], "|activation| ≤ 0.1 × RMS (0.5 to 4 at its 4 activations)"),
+    ],
+)
+def test_in_words(tolerance, limits, words):
+    assert counted_as_zero(tolerance, limits) == words
+    assert measure_name(tolerance) == ("APoZ (near zero)" if tolerance else "APoZ")
+
+
+def test_zeros_need_no_torch():
+    """They are told of by processes that only look."""
+    code = "import sys, trimcore.spec, trimcore.zeros; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_event_and_the_csv_say_what_counted(smooth, make_spec):
+    spec = make_spec(model=smooth, step=[step("all", value=1)], profile={"tolerance": 0.3}, **ONCE)
+    events, _, made = carry_out(spec)
+    network, data, seen = made[0].build().eval(), load_data(spec.data, image_size=16), []
+    network[1].register_forward_hook(lambda m, i, y: seen.append(y.double()))
+    with torch.no_grad():
+        for x, _ in Batches(data.validation, data, 500, "cpu"):
+            network(x)
+    values = torch.cat(seen)
+    limit = 0.3 * float(values.square().mean().sqrt())
+    profiled = of_kind(events, "profiled")[0]["layers"]
+    assert profiled["0"]["limits"] == pytest.approx([limit])
+    assert profiled["0"]["apoz"] == pytest.approx((values.abs() <= limit).double().mean((0, 2, 3)).tolist(), abs=1e-3)
+    assert (profiled["0"]["tolerance"], profiled["3"]["tolerance"], profiled["3"]["limits"]) == (0.3, 0.0, [])
+    assert list(tables.layers(events).tolerance) == [0.3, 0.0] * 2
+
+
+def test_the_bar_reaches_its_end_once(smooth, make_spec, monkeypatch):
+    monkeypatch.setattr(loop, "EVALUATION_BATCH", 15)
+    spec = make_spec(model=smooth, step=[], profile={"examples": 20}, **ONCE)
+    for tolerance, bars in ((0.1, [15, 20, 35, 40]), (0.0, [15, 20])):
+        asked = spec.model_copy(update={"profile": spec.profile.model_copy(update={"tolerance": tolerance})})
+        told = [e.data for e in trim(asked) if e.kind == "progress" and e.data["phase"] == "profile"]
+        assert [(data["step"], data["steps"]) for data in told] == [(seen, bars[-1]) for seen in bars]
+
+
+def test_the_terminal_shows_it(smooth, pictures, tmp_path):
+    arguments = ["profile", "--model", smooth, "--data", f"imagefolder:{pictures}", "--device", "cpu", "--limit", "5"]
+
+    def printed(*more: str) -> list[str]:
+        done = CliRunner().invoke(cli, [*arguments, *more], catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.stdout.splitlines()
+
+    lines = printed("--tolerance", "0.2", "--csv", str(tmp_path))
+    assert lines[1].split()[-1] == "zeros"
+    assert "|activation| ≤ 0.2 × RMS (" in lines[2]
+    assert lines[3].endswith("exact zeros")
+    with open(tmp_path / "layers.csv", encoding="utf-8", newline="") as file:
+        assert [row["tolerance"] for row in csv.DictReader(file)] == ["0.2", "0.0"]
+    assert "zeros" not in printed("--tolerance", "0")[1]
+
+
+def test_a_run_can_rank_by_taylor(make_spec, monkeypatch):
+    """The neurons whose gates change the loss least go. Taylor takes no larger batches than training does."""
+    sizes = []
+    monkeypatch.setattr(loop, "Batches", lambda split, data, size, *a, **k: sizes.append(size) or Batches(
+        split, data, size, *a, **k))  # fmt: skip
+    spec = make_spec(step=[step("conv2", value=10, criterion="taylor")], retrain={"epochs": 0, "batch_size": 7})
+    events, _, made = carry_out(spec)
+    assert set(sizes) == {7}
+    network, data = made[0].build().eval(), load_data(spec.data, image_size=16)
+    kept, changes = {}, torch.zeros(50, dtype=torch.float64)
+    network.relu2.register_forward_hook(lambda m, i, y: kept.update(y=y.detach().requires_grad_()) or kept["y"])
+    for x, labels in Batches(data.validation, data, 500, "cpu"):
+        loss = F.cross_entropy(network(x), labels, reduction="sum")
+        (slope,) = torch.autograd.grad(loss, kept["y"])
+        changes += (kept["y"] * slope).sum((2, 3)).abs().double().sum(0).detach()
+    (event,) = of_kind(events, "pruned")
+    assert event["layers"]["conv2"]["cut"] == sorted(changes.argsort(stable=True)[:10].tolist())
+    assert event["layers"]["conv2"]["criterion"] == "taylor"
+
+
+def test_taylor_is_measured_only_when_a_step_asks_for_it(make_spec, monkeypatch):
+    measured = []
+    monkeypatch.setattr(loop, "profiling", lambda *a, **k: measured.append(k["taylor"]) or _nothing())
+    for criterion in ("l2", "taylor"):
+        with pytest.raises(RuntimeError, match="far enough"):
+            carry_out(make_spec(step=[step("fc1", criterion=criterion)], **ONCE))
+    assert measured == [False, True]
+
+
+def _nothing():
+    raise RuntimeError("far enough")
+    yield

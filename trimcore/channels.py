@@ -1,0 +1,93 @@
+"""The channel of each element of a tensor, as a tensor of integers: what tracing carries through a network.
+
+An axis along which the channels do not differ has stride 0, so a value of any size takes the memory of a vector.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trimcore.folding import Constant
+
+
+@dataclass
+class Channels:
+    """The channel of each element of a tensor: `ids = 2 * channel + zero`.
+
+    `zero` is 1 where the value is certainly zero once all activations of the channel are held at zero: after an
+    activation, and still after pooling or dropout, but no longer after BatchNorm, which has a bias.
+    """
+
+    ids: Tensor
+    dtype: torch.dtype = torch.float32  # of a value without a rule, which may be a mask or an index
+    constant: Constant | None = None  # what is known of it where it is no longer zero
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.ids.shape
+
+
+def along(ids: Tensor, axis: int) -> Tensor | None:
+    """The ids as a vector along `axis`, or None when they also differ along another axis."""
+    axis %= ids.dim()
+    for other in range(ids.dim()):
+        if other == axis or ids.shape[other] == 1:
+            continue
+        first = ids.narrow(other, 0, 1)
+        if ids.stride(other) != 0 and not torch.equal(ids, first.expand_as(ids)):
+            return None
+        ids = first
+    return ids.reshape(-1)
+
+
+def varying_axes(ids: Tensor) -> list[int]:
+    return [axis for axis, size in enumerate(ids.shape) if size > 1 and ids.stride(axis) != 0]
+
+
+def canonical(ids: Tensor) -> Tensor:
+    """The same ids with stride 0 along every axis on which they do not differ, as `varying_axes` relies on."""
+    shape = ids.shape
+    for axis in varying_axes(ids):
+        first = ids.narrow(axis, 0, 1)
+        if torch.equal(ids, first.expand_as(ids)):
+            ids = first
+    return ids.expand(shape)
+
+
+def channel_axis(ids: Tensor) -> int | None:
+    """The axis along which the channels lie, or None when they are spread over several axes or over the batch."""
+    varying = varying_axes(ids)
+    if len(varying) > 1 or varying == [0] or ids.dim() < 2:
+        return None
+    if varying:
+        return varying[0]
+    return next((axis for axis in range(1, ids.dim()) if ids.shape[axis] == 1), 1)  # a single channel
+
+
+def changing_axes(ids: Tensor) -> set[int]:
+    """The axes whose length may change when channels go."""
+    axis = channel_axis(ids)
+    return set(varying_axes(ids)) | ({axis} if axis is not None else set())
+
+
+def spread(vector: Tensor, shape, axis: int) -> Tensor:
+    """A vector of ids as a tensor of `shape` that differs along `axis` alone; takes no memory for the other axes."""
+    view = [1] * len(shape)
+    view[axis] = -1
+    return vector.view(view).expand(*shape)
+
+
+def narrowed(tensors: list[Tensor], keep: int | None = None) -> list[Tensor]:
+    """The tensors with every axis cut to length one along which none of them differs (axis `keep` excepted)."""
+    for axis in range(tensors[0].dim()):
+        if axis != keep and all(t.stride(axis) == 0 for t in tensors):
+            tensors = [t.narrow(axis, 0, 1) for t in tensors]
+    return tensors
+
+
+def with_zero(ids: Tensor, zero) -> Channels:
+    """The same channels with the zero bit replaced by `zero(bit)`."""
+    shape = ids.shape
+    (slim,) = narrowed([ids])
+    return Channels((slim // 2 * 2 | zero(slim & 1)).expand(shape))

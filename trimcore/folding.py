@@ -1,0 +1,88 @@
+"""Neurons that are a constant, not zero, where the next layer meets them: the constant is folded into its bias.
+
+With the activation of a neuron held at zero, a depthwise convolution behind it gives its bias and BatchNorm its shift,
+whatever the input (ShuffleNet has both before its next convolution). Removing the neuron takes that constant away from
+everything that the next layer sums up, so its bias, or the mean of the BatchNorm behind it, takes it up.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trimcore.graph import Part
+
+
+@dataclass(frozen=True)
+class Constant:
+    """What a value is once its channels are held at zero: `zero` (channels,) says where it was zero before the parts
+    named in `chain` shifted it, channel by channel."""
+
+    zero: Tensor
+    chain: tuple[str, ...] = ()
+
+    def then(self, part: str) -> "Constant":
+        return Constant(self.zero, (*self.chain, part))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Part `consumer` meets channels shifted by the parts of `chain`; `into` has the bias or the mean that takes up
+    what goes with them."""
+
+    consumer: str
+    chain: tuple[str, ...]
+    into: str
+
+
+def can_absorb(module: nn.Module) -> bool:
+    """Whether a constant input adds the same constant at every position: not at borders that are padded with zeros."""
+    if isinstance(module, nn.Linear):
+        return True
+    transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
+    padded = module.padding_mode == "zeros" and module.padding not in ("valid", (0,) * len(module.kernel_size))
+    return module.groups == 1 and not transposed and not padded
+
+
+def has_fixed_shift(module: nn.Module) -> bool:
+    """Whether it is a BatchNorm that uses its running statistics in evaluation."""
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
+
+
+def shift_of(fold: Fold, parts: dict[str, Part], gone: Tensor) -> Tensor | None:
+    """What the outputs of the consumer lose with the groups of the mask `gone`, float64 (outputs,); None: nothing."""
+    consumer = parts[fold.consumer]
+    going = gone[consumer.inputs]
+    if not going.any():
+        return None
+    weight = consumer.module.weight.detach().double()
+    weight = weight.sum(list(range(2, weight.dim()))) if weight.dim() > 2 else weight  # over the kernel
+    constant = torch.zeros(len(going), dtype=torch.float64, device=weight.device)
+    for name in fold.chain:
+        constant = _through(parts[name].module, constant)
+    going = going.to(weight.device)
+    return weight[:, going] @ constant[going]
+
+
+def take_up(module: nn.Module, kept: Tensor, shift: Tensor) -> None:
+    """Add `shift` (outputs of the whole network) to the bias of the smaller network's `module`, whose outputs are
+    `kept`; or to what its running mean is taken from."""
+    norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    tensor = module.running_mean if norm else module.bias
+    shift = shift[kept.to(shift.device)].to(tensor.dtype)
+    with torch.no_grad():
+        tensor.add_(-shift if norm else shift)
+
+
+def _through(module: nn.Module, constant: Tensor) -> Tensor:
+    """A constant for each channel after a depthwise or grouped convolution (which is the first, and so meets zeros), or
+    after a BatchNorm."""
+    if isinstance(module, nn.modules.conv._ConvNd):
+        bias = module.bias
+        outputs = torch.zeros(module.out_channels, dtype=constant.dtype, device=constant.device)
+        return outputs if bias is None else outputs + bias.detach()
+    mean, var = module.running_mean.double(), module.running_var.double()
+    result = (constant - mean) / (var + module.eps).sqrt()
+    if module.affine:
+        result = result * module.weight.detach().double() + module.bias.detach().double()
+    return result

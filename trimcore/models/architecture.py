@@ -1,0 +1,54 @@
+"""An entry of the registry: how a network is built, and what it wants of its input."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from trimcore.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """`builder` takes num_classes, in_channels and image_size by keyword and returns a network with new weights.
+
+    `channels` and `image_size` are what the network wants of its input, or None where it takes what the data has.
+    `min_size` is the smallest image in pixels that its forward pass works for; sizes are multiples of `multiple`.
+    `normalize` is (mean, std) per channel, or None for the statistics of the training split. `pretrained` gives a state
+    dict, downloaded when there is a network.
+    """
+
+    name: str
+    description: str
+    builder: Callable[..., nn.Module]
+    channels: int | None = None
+    image_size: int | None = None
+    min_size: int = 1
+    normalize: tuple[list[float], list[float]] | None = None
+    pretrained: Callable[[], dict[str, Tensor]] | None = None
+    multiple: int = 1
+
+    def channels_for(self, own: int, asked: int = 0) -> int:
+        """The channels that data with `own` channels are given to this network with: asked, wanted, or their own.
+
+        Raises SpecError when others are asked for than it takes.
+        """
+        if self.channels and asked not in (0, self.channels):
+            raise SpecError(f"{self.name} takes {self.channels} channels, not {asked}")
+        return asked or self.channels or own
+
+    def size_for(self, own: int, asked: int = 0) -> int:
+        """The pixels that images of `own` pixels are resized to for this network: asked, natural, or large enough."""
+        return asked or self.image_size or -(-max(own, self.min_size) // self.multiple) * self.multiple
+
+    def build(self, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+        """A network in training mode. Raises SpecError for an input that it does not take."""
+        if image_size < self.min_size:
+            raise SpecError(f"{self.name} needs images of at least {self.min_size} pixels, not {image_size}")
+        if image_size % self.multiple:
+            low = image_size // self.multiple * self.multiple
+            near = " or ".join(str(size) for size in (low, low + self.multiple) if size >= self.min_size)
+            wanted = f"a multiple of {self.multiple} pixels, such as {near}"
+            raise SpecError(f"{self.name} needs images of {wanted}, not {image_size}")
+        self.channels_for(in_channels, in_channels)
+        return self.builder(num_classes=num_classes, in_channels=in_channels, image_size=image_size)

@@ -1,0 +1,117 @@
+"""Rules of the operations that have weights for each channel."""
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
+
+from trimcore.channels import Channels, along, channel_axis, spread, with_zero
+from trimcore.errors import NotTrimmable
+from trimcore.folding import Constant, has_fixed_shift
+from trimcore.rules.elementwise import activation
+from trimcore.rules.shape import has_batch
+
+
+def goes_in_blocks(module: nn.Module) -> bool:
+    """How a grouped convolution is cut: whole groups with their inputs and outputs (a depthwise one is the extreme), or
+    the same positions in every group. Whichever leaves the finer choice; once cut, it stays with it."""
+    first = module.in_channels // module.groups
+    return getattr(module, "cut_in_blocks", module.groups >= first)
+
+
+def conv(tracer, node, x: Channels, module: nn.Module):
+    """Convolutions of 1 to 3 dimensions, transposed and grouped ones too. Input (N, C, ...)."""
+    if not has_batch(tracer, node, x):
+        return tracer.unknown(node, (x,), {})
+    shape, groups = tracer.shape_of(node, x), module.groups
+    transposed = isinstance(module, _ConvTransposeNd)
+    # A weight meets each output position once, that of a transposed convolution each input position.
+    where = x.shape if transposed else shape
+    positions = where[0] * where[2:].numel() // tracer.batch
+    vector, constant = along(x.ids, 1), None
+    if groups > 1 and goes_in_blocks(module):
+        kind = "depthwise" if groups == module.in_channels else "grouped"
+        inputs = tracer.entering(node, vector, module.in_channels)
+        blocks = inputs.view(groups, -1)
+        tracer.tie_together(blocks, 1)
+        outputs = blocks[:, 0].repeat_interleave(module.out_channels // groups)
+        if vector is not None:
+            zero = (vector % 2).view(groups, -1).amin(1).repeat_interleave(module.out_channels // groups)
+            constant = Constant(zero, (node.target,))
+        roles, weight = {"out": outputs, "in": inputs}, ("in",) if transposed else ("out",)
+    else:
+        kind = "grouped" if groups > 1 else "transposed" if transposed else "conv"
+        inputs = tracer.consumed(node, x, vector, module.in_channels)
+        outputs = tracer.outputs_of(node, module.out_channels)
+        roles, weight = {"out": outputs, "in": inputs}, ("in", "out") if transposed else ("out", "in")
+        if groups > 1:
+            every = {role: atoms.view(groups, -1) for role, atoms in roles.items()}
+            for atoms in every.values():
+                tracer.tie_together(atoms, 0)
+            # The second axis of the weight counts the positions within one group.
+            roles |= {f"{role} of one group": atoms[0] for role, atoms in every.items()}
+            weight = (weight[0], f"{weight[1]} of one group")
+    part = tracer.part(node, module, kind, roles, {"weight": weight, "bias": ("out",)}, positions)
+    return Channels(spread(part.outputs * 2, shape, 1), constant=constant)
+
+
+def linear(tracer, node, x: Channels, module: nn.Linear):
+    if x.shape[-1] != module.in_features:
+        raise RuntimeError(f"it takes {module.in_features} features but is given {x.shape[-1]}")
+    shape = x.shape[:-1] + (module.out_features,)
+    inputs = tracer.consumed(node, x, along(x.ids, -1), module.in_features)
+    roles = {"out": tracer.outputs_of(node, module.out_features), "in": inputs}
+    positions = torch.Size(x.shape[:-1]).numel() // tracer.batch
+    part = tracer.part(node, module, "linear", roles, {"weight": ("out", "in"), "bias": ("out",)}, positions)
+    return Channels(spread(part.outputs * 2, shape, len(shape) - 1))
+
+
+PER_CHANNEL = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), ("out",))
+
+
+def batch_norm(tracer, node, x: Channels, module: nn.Module):
+    """BatchNorm and InstanceNorm: a channel is normalised by itself."""
+    if isinstance(module, nn.modules.instancenorm._InstanceNorm) and not has_batch(tracer, node, x):
+        return tracer.unknown(node, (x,), {})
+    tracer.part(node, module, "norm", {"out": _channels_of(tracer, node, x, module.num_features)}, PER_CHANNEL)
+    result, vector = with_zero(x.ids, lambda bit: 0), along(x.ids, 1)
+    if has_fixed_shift(module) and vector is not None:
+        result.constant = (x.constant or Constant(vector % 2)).then(node.target)
+    return result
+
+
+def group_norm(tracer, node, x: Channels, module: nn.GroupNorm):
+    """Channels of a group share mean and variance, so that they can only go together."""
+    if module.num_groups == 1 and module.num_channels > 1:
+        tracer.freeze(x, f"{node.name} normalises over all channels together")
+    atoms = _channels_of(tracer, node, x, module.num_channels)
+    tracer.tie_together(atoms.view(module.num_groups, -1), 1)
+    tracer.part(node, module, "norm", {"out": atoms}, PER_CHANNEL)
+    return with_zero(x.ids, lambda bit: 0)
+
+
+def _channels_of(tracer, node, x: Channels, expected: int):
+    vector = along(x.ids, 1)
+    if vector is None:
+        tracer.freeze(x, f"{node.name} normalises across channels")
+        return tracer.fresh(expected, f"{node.name} normalises across channels")
+    if len(vector) != expected:
+        raise NotTrimmable(f"{node.target} does not fit the {len(vector)} channels that it is given")
+    return vector // 2
+
+
+def layer_norm(tracer, node, x: Channels, *args, **kwargs):
+    """LayerNorm and RMSNorm, over the last axes: harmless where the channels lie along another one."""
+    module = tracer.module(node) if node.op == "call_module" else None
+    shape = module.normalized_shape if module else kwargs.get("normalized_shape", args[0] if args else ())
+    axis = channel_axis(x.ids)
+    if axis is None or axis >= x.ids.dim() - len(shape):
+        tracer.freeze(x, f"{node.name} normalises over all channels together")
+    return with_zero(x.ids, lambda bit: 0)
+
+
+def prelu(tracer, node, x: Channels, module: nn.PReLU):
+    axis = channel_axis(x.ids)
+    if module.num_parameters > 1 or (axis == 1 and x.shape[1] == 1):
+        atoms = _channels_of(tracer, node, x, module.num_parameters)
+        tracer.part(node, module, "scale", {"out": atoms}, {"weight": ("out",)})
+    return activation(tracer, node, x)
