@@ -11,7 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `streamlit ru
 import streamlit as st
 
 from dashboard import frame
+from trimcore import models
 
+models.forbid_imports()  # what comes from a browser must not decide which code is run
 VIEWS = Path(__file__).parent / "views"
 st.set_page_config(page_title="trimcore", page_icon=frame.IMAGES / "mark.svg", layout="wide")
 

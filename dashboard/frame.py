@@ -7,9 +7,11 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard import store, work
+from trimcore import tables
 from trimcore.errors import RunError, TrimError
 
 IMAGES = Path(__file__).parent / "images"  # files: an icon by name would be fetched from another server
+LONG = 60  # characters of a configuration
 CHART_OPTIONS = {"displaylogo": False, "modeBarButtons": [["toImage"]]}
 
 
@@ -118,6 +120,22 @@ def metrics(*cells: tuple[str, str] | tuple[str, str, str]) -> None:
     with st.container(horizontal=True):
         for label, value, *rest in cells:
             st.metric(label, value, border=True, width="content", help=rest[0] if rest else None)
+
+
+def paper_table(events: list[dict]) -> None:
+    """The table of the paper, for a run; a long configuration stands last, so that the numbers are in sight."""
+    table = tables.paper_table(events)
+    if table.configuration.str.len().max() > LONG:
+        table = table[[*table.columns.drop("configuration"), "configuration"]]
+    st.dataframe(
+        table, hide_index=True, placeholder="—",
+        alt="Configuration, compression, initial and final accuracy",
+        column_config={
+            "configuration": st.column_config.TextColumn(width="large"),
+            "parameters": st.column_config.NumberColumn(format="localized"),
+            "compression": st.column_config.NumberColumn(format="%.2f×"),
+        },
+    )  # fmt: skip
 
 
 def fewer(ratio: float) -> str:

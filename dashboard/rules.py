@@ -1,5 +1,8 @@
 """Rules as people choose them: a name, a value with a fitting slider, and one line on what they do."""
 
+from collections import Counter
+from collections.abc import Iterable
+
 import streamlit as st
 
 from trimcore.preview import beyond as _beyond
@@ -34,11 +37,24 @@ def choose_rule(key: str, rule: str = "mean+std", value: float | None = None) ->
     return picked, float(chosen)
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def _goes(apoz: tuple[float, ...], rule: str, value: float) -> tuple[list[int], float | None]:
-    return _beyond(apoz, rule, value)
+@st.cache_data(max_entries=1024, show_spinner=False)  # networks have hundreds of layers
+def _goes(
+    apoz: tuple[float, ...], rule: str, value: float, groups: tuple[int, ...] | None
+) -> tuple[list[int], float | None]:
+    return _beyond(apoz, rule, value, groups)
 
 
-def beyond(apoz, rule: str, value: float) -> tuple[list[int], float | None]:
-    """The neurons that would go, and the threshold."""
-    return _goes(tuple(apoz), rule, value)
+def beyond(
+    apoz: Iterable[float], rule: str, value: float, groups: Iterable[int] | None = None
+) -> tuple[list[int], float | None]:
+    """The neurons that would go, and the threshold. Those with the same number in `groups` only go together."""
+    return _goes(tuple(apoz), rule, value, None if groups is None else tuple(groups))
+
+
+def going_together(groups: Iterable[int]) -> str:
+    """In words, how the neurons of a layer go together: "55 groups of 8"; "" where each goes alone."""
+    sizes = sorted(Counter(groups).values())
+    if not sizes or sizes[-1] == 1:
+        return ""
+    size = f"{sizes[0]}" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
+    return f"{len(sizes)} group{'s' if len(sizes) > 1 else ''} of {size}"

@@ -58,10 +58,9 @@ def _spec(path: str, changed: int):
 
 def profile_of(run_id: str, iteration: int | None = None) -> pd.DataFrame:
     """One profile of a run, neuron by neuron (see `tables.profiles`): of an iteration, or the last there is."""
-    found = tables.profiles(events(run_id))
-    if found.empty:
-        return found
-    return found[found.iteration == (found.iteration.max() if iteration is None else iteration)].reset_index(drop=True)
+    found = tables.latest(events(run_id), "profiled")
+    iteration = max(found, default=None) if iteration is None else iteration
+    return tables.profiles([found[iteration]] if iteration in found else [])
 
 
 def log_tail(run_id: str, lines: int = 200) -> str:

@@ -3,53 +3,79 @@
 import hashlib
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
-from dashboard import store, work
-from trimcore import checkpoint, models
-from trimcore.errors import CheckpointError
+from dashboard import frame, store, work
+from trimcore import checkpoint
+from trimcore.errors import CheckpointError, RunError, TrimError
 
 
-def keep_upload(uploaded, draft: dict) -> Path:
-    """Store the file under its hash below the runs folder and return its path.
+@dataclass(frozen=True)
+class Kept:
+    """Where an upload is, and in words what was taken off its weights (`without the prefix 'module.'`)."""
 
-    Raises CheckpointError if it does not fit. The name that the browser gave is not used, but for its ending.
+    path: Path
+    taken_off: tuple[str, ...] = ()
+
+
+def keep_upload(uploaded, draft: dict) -> Kept:
+    """Store the file under its hash below the runs folder.
+
+    Raises CheckpointError if it does not fit, RunError if it cannot be stored. The name that the browser gave is not
+    used, but for its ending and in messages. What was said of a file is remembered until something else is chosen.
     """
     seen = (uploaded.file_id, draft["model"], draft["data"], draft["image_size"])
-    if st.session_state.get("upload", (None,))[0] == seen:
-        return st.session_state.upload[1]
-    path = _keep(uploaded, draft)
-    st.session_state.upload = (seen, path)
-    return path
+    if st.session_state.get("upload", (None,))[0] != seen:
+        try:
+            st.session_state.upload = (seen, _keep(uploaded, draft))
+        except CheckpointError as error:
+            st.session_state.upload = (seen, error)
+    said = st.session_state.upload[1]
+    if isinstance(said, CheckpointError):
+        raise CheckpointError(str(said), said.mismatches)
+    return said
 
 
-def _keep(uploaded, draft: dict) -> Path:
+def show_refusal(error: TrimError) -> None:
+    """One line, and where tensors do not fit, the table of them."""
+    st.error(frame.plain(str(error)))
+    if found := getattr(error, "mismatches", ()):
+        table = pd.DataFrame([
+            {"tensor": m.name, "problem": m.problem, "in the file": str(m.in_file or "—"),
+             "in the model": str(m.in_model or "—")}
+            for m in found
+        ])  # fmt: skip
+        st.dataframe(table, hide_index=True, alt="Tensors of the file that do not fit the model")
+
+
+def _keep(uploaded, draft: dict) -> Kept:
     content = uploaded.getbuffer()
     ending = ".safetensors" if uploaded.name.endswith(".safetensors") else ".pt"
     kept = store.folder() / ".uploads" / f"{hashlib.sha256(content).hexdigest()[:32]}{ending}"
     if kept.exists():
-        _check(kept, draft)
-        return kept.resolve()
+        return Kept(kept.resolve(), _check(kept, uploaded.name, draft))
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=ending, delete=False) as file:
             file.write(content)
         try:
-            _check(Path(file.name), draft)
+            taken_off = _check(Path(file.name), uploaded.name, draft)
             os.replace(file.name, kept)
         finally:
             Path(file.name).unlink(missing_ok=True)
     except OSError as error:
-        raise CheckpointError(f"the upload cannot be stored: {error.strerror or error}") from None
-    return kept.resolve()
+        raise RunError(f"the upload cannot be stored: {error.strerror or error}") from None
+    return Kept(kept.resolve(), taken_off)
 
 
-def _check(path: Path, draft: dict) -> None:
-    found, entry = work.data_summary(draft["data"]), models.architecture(draft["model"])
-    wanted = {
-        "num_classes": len(found.classes), "in_channels": entry.channels or found.channels,
-        "image_size": draft["image_size"] or entry.image_size or found.image_size,
-    }  # fmt: skip
-    checkpoint.load_weights(path, draft["model"], wanted)
+def _check(path: Path, name: str, draft: dict) -> tuple[str, ...]:
+    """What had to be taken off the weights. Raises CheckpointError, which names the file as its owner does."""
+    wanted = work.arguments_for(draft["model"], draft["data"], draft["image_size"], draft["channels"])
+    try:
+        return tuple(checkpoint.find_weights(path, draft["model"], wanted)[1])
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(repr(str(path)), repr(name)), error.mismatches) from None

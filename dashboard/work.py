@@ -4,7 +4,7 @@ The draft is a plain dict with the keys of a spec, so that what a page writes is
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +25,8 @@ def draft() -> dict:
 
 
 def draft_for(model: str, data_name: str) -> dict:
-    """A fresh draft: the first preset of the model, on other data."""
-    found = list(presets.for_model(model).values())
-    values = found[0].model_dump(exclude_none=True) if found else spec.Spec(model=model).model_dump(exclude_none=True)
-    return {**values, "data": data_name, "name": ""}
+    """A fresh draft: what the model's quick start does, on other data."""
+    return {**presets.default_for(model).model_dump(exclude_none=True), "data": data_name, "name": ""}
 
 
 def replace_draft(values: dict) -> None:
@@ -58,15 +56,18 @@ def go_to(page: str) -> None:
     st.session_state.go_to = page
 
 
-def start(values: dict, page: str = "run") -> None:
-    """Launch a draft, select the run and open `page`; a mistake becomes a notice.
+def start(values: dict, page: str = "run", others: Sequence[dict] = ()) -> None:
+    """Launch a draft, select the run and open `page`; a mistake becomes a notice. `others` are launched after it.
 
     Called where a button is found pressed, after the fields above it have written the draft; a callback would come
     before an edit that was sent together with the click.
     """
     try:
-        st.session_state.run = control.launch(spec.parse(values), store.folder())
+        first, *rest = [spec.parse(one) for one in (values, *others)]  # a mistake in one starts none of them
+        st.session_state.run = control.launch(first, store.folder())
         go_to(page)
+        for other in rest:
+            control.launch(other, store.folder())
     except TrimError as error:
         notice(str(error))
     st.rerun()
@@ -118,16 +119,24 @@ def data_summary(name: str) -> DataSummary:
     return DataSummary(loaded.classes, loaded.channels, loaded.image_size, splits, samples, loaded.skipped)
 
 
-def graph_for(model: str, data_name: str, image_size: int = 0) -> ChannelGraph:
-    """The channel graph of an architecture as it would be built for a data set. Raises TrimError."""
+def arguments_for(model: str, data_name: str, image_size: int = 0, channels: int = 0) -> dict[str, int]:
+    """What a model would be built with for a data set; `image_size` and `channels` as in a spec. Raises TrimError."""
     entry, found = models.architecture(model), data_summary(data_name)
-    size = image_size or entry.image_size or found.image_size
-    return _graph(model, len(found.classes), entry.channels or found.channels, size)
+    return {
+        "num_classes": len(found.classes),
+        "in_channels": entry.channels_for(found.channels, channels),
+        "image_size": entry.size_for(found.image_size, image_size),
+    }
+
+
+def graph_for(model: str, data_name: str, image_size: int = 0, channels: int = 0) -> ChannelGraph:
+    """The channel graph of an architecture as it would be built for a data set. Raises TrimError."""
+    return _graph(model, **arguments_for(model, data_name, image_size, channels))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _graph(model: str, num_classes: int, channels: int, image_size: int) -> ChannelGraph:
-    return blank(model, num_classes, channels, image_size)
+def _graph(model: str, num_classes: int, in_channels: int, image_size: int) -> ChannelGraph:
+    return blank(model, num_classes, in_channels, image_size)
 
 
 @st.cache_resource(show_spinner=False)

@@ -26,7 +26,7 @@ def test_the_spec_passes_and_shows_every_section():
     text = block("toml")
     parsed = spec.loads(text)
     assert parsed.step[0].rule_for("fc1").value == 252
-    assert set(tomllib.loads(text)) >= {"base", "profile", "retrain", "step", "stop", "control"}
+    assert set(tomllib.loads(text)) >= {"base", "convert", "profile", "retrain", "step", "stop", "control"}
 
 
 def test_the_columns_are_those_of_the_files():
@@ -34,4 +34,4 @@ def test_the_columns_are_those_of_the_files():
     for name, columns in (("iterations", tables.ITERATIONS), ("layers", tables.LAYERS), ("neurons", tables.NEURONS)):
         entry = section.split(f"- `{name}.csv`")[1].split("\n- `")[0].split("\n\n")[0]
         quoted = " ".join(re.findall(r"`([^`]*)`", entry))
-        assert [word for word in re.findall(r"[a-z_]+", quoted) if word in columns] == columns
+        assert [word for word in re.findall(r"[a-z0-9_]+", quoted) if word in columns] == columns

@@ -16,7 +16,8 @@ MAX_NUMBERS = 12  # of cuts along the top; more would touch each other on a narr
 def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame) -> go.Figure:
     """How much did each cut cost, and did retraining win it back? Accuracy over all epochs, with a mark at each cut.
 
-    epochs: iteration, epoch, accuracy (validation, 0..1), loss; one row an epoch. cuts: iteration, label (what went),
+    epochs: iteration, epoch, accuracy (validation, 0..1), loss; one row an epoch; and, if there was a conversion to
+    ReLU, phase ("convert" for its epochs), to show where it began. cuts: iteration, label (what went),
     accuracy_initial and accuracy_final (0..1, NaN while unknown); may be empty; iteration 0 is the base model, no cut.
     The y axis shows the range in which the run works; values beneath it are written along its lower edge.
     """
@@ -45,8 +46,8 @@ def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame) -> go.Figure:
         go.Scatter(
             x=_gaps(epochs, epochs.time), y=_gaps(epochs, epochs.percent), mode="lines+markers",
             name="each epoch", marker_size=4,  # a dot, so that a first epoch shows before there is a line
-            line=dict(color=FINAL.colour, width=2), customdata=_gaps(epochs, epochs[["iteration", "epoch"]].to_numpy()),
-            hovertemplate="iteration %{customdata[0]}, epoch %{customdata[1]}<br>accuracy %{y:.2f} %<extra></extra>",
+            line=dict(color=FINAL.colour, width=2), customdata=_gaps(epochs, epochs[["place", "epoch"]].to_numpy()),
+            hovertemplate="%{customdata[0]}, epoch %{customdata[1]}<br>accuracy %{y:.2f} %<extra></extra>",
         ),
         points(
             cuts, cuts.start, cuts.initial, INITIAL, "initial", "<b>cut %{customdata[0]}: %{customdata[1]}</b><br>"
@@ -57,6 +58,10 @@ def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame) -> go.Figure:
         points(measured, measured.end, measured.final, FINAL, "final", mode="markers",
                hover="<b>iteration %{customdata[0]}</b><br>final %{customdata[4]:.2f} %"),
         *_beneath(epochs, cuts, floor),
+        *[go.Scatter(
+            x=[time], y=[ceiling], mode="text", text="to ReLU", textposition="top right", cliponaxis=False,
+            showlegend=False, hovertemplate="from here on the activations turn into ReLU<extra></extra>",
+        ) for time in _conversions(epochs)],
     ]
     if len(cuts):
         numbered = cuts.iloc[::-(-len(cuts) // MAX_NUMBERS)]
@@ -67,15 +72,16 @@ def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame) -> go.Figure:
             hovertemplate="<b>cut %{customdata[0]}: %{customdata[1]}</b><extra></extra>",
         ))
     return figure(
-        traces, _accuracy_alt(epochs, cuts), 340, hoverdistance=30, shapes=_cut_lines(cuts.start),
+        traces, _accuracy_alt(epochs, cuts), 340, hoverdistance=30,
+        shapes=_cut_lines([*_conversions(epochs), *cuts.start]),
         xaxis=_epoch_axis(epochs), yaxis=percent_axis(range=[floor, ceiling]), margin=dict(t=52),
     )
 
 
 def loss_curve(epochs: pd.DataFrame) -> go.Figure:
-    """Does training still gain? Loss over all epochs; a thin line where an iteration begins.
+    """Does training still gain? Loss over all epochs; a thin line where an iteration or a conversion begins.
 
-    epochs: iteration, epoch, accuracy (0..1), loss; one row an epoch.
+    epochs: iteration, epoch, accuracy (0..1), loss, maybe phase; one row an epoch.
     """
     epochs = _timeline(epochs)
     positive = epochs.loss[epochs.loss > 0]
@@ -89,15 +95,25 @@ def loss_curve(epochs: pd.DataFrame) -> go.Figure:
         [go.Scatter(
             x=_gaps(epochs, epochs.time), y=_gaps(epochs, epochs.loss), mode="lines+markers", showlegend=False,
             line=dict(color=GREY, width=2), marker_size=4, hovertemplate="epoch %{x}<br>loss %{y:.4g}<extra></extra>",
-        )], alt, 220, shapes=_cut_lines(epochs.time[epochs.iteration.diff() > 0] - 1), xaxis=_epoch_axis(epochs),
-        margin=dict(t=8), yaxis=dict(type="log", dtick=1, minor_showgrid=False) if wide else dict(rangemode="tozero"),
+        )], alt, 220, shapes=_cut_lines([*_conversions(epochs), *(epochs.time[epochs.iteration.diff() > 0] - 1)]),
+        xaxis=_epoch_axis(epochs), margin=dict(t=8),
+        yaxis=dict(type="log", dtick=1, minor_showgrid=False) if wide else dict(rangemode="tozero"),
     )
 
 
 def _timeline(epochs):
-    """`epochs` in order, with `percent` and `time`, the epoch counted through the whole run."""
-    epochs = require(epochs, "epochs", EPOCHS).sort_values(["iteration", "epoch"], ignore_index=True)
-    return epochs.assign(time=np.arange(1, len(epochs) + 1), percent=100 * epochs.accuracy)
+    """`epochs` in order, with `percent`, `time` (the epoch counted through the whole run), `converting` (the
+    activations), and `place`, where in the run it is, in words."""
+    epochs = require(epochs, "epochs", EPOCHS)
+    epochs = epochs.assign(converting=epochs.phase == "convert" if "phase" in epochs else False)
+    epochs = epochs.sort_values(["iteration", "converting", "epoch"], ignore_index=True)
+    place = ("iteration " + epochs.iteration.astype(str)).where(~epochs.converting, "conversion to ReLU")
+    return epochs.assign(time=np.arange(1, len(epochs) + 1), percent=100 * epochs.accuracy, place=place)
+
+
+def _conversions(epochs):
+    """When the activations begin to turn into ReLU: one time, or none."""
+    return (epochs.time[epochs.converting] - 1).head(1).tolist()
 
 
 def _placed(cuts, epochs):
@@ -164,6 +180,8 @@ def _epoch_axis(epochs):
 
 def _accuracy_alt(epochs, cuts):
     alt = f"Accuracy over {counted(len(epochs), 'epoch')}: last {percent(epochs.accuracy.iloc[-1])}"
+    for time in _conversions(epochs):
+        alt += f"; after epoch {time} the activations turn into ReLU"
     drops = (cuts.before - cuts.initial).dropna()
     if drops.empty:
         return alt + "."

@@ -4,12 +4,15 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
-from dashboard.charts.tables import shorten
+from dashboard.charts.tables import short_layer
+
+READABLE = 14  # pixels of a line of text
+TALLEST = 1280  # pixels of all rows together
 
 
 def row_height(rows: int) -> int:
-    """Pixels a row, so that few rows stay generous and many rows stay on one screen."""
-    return 30 if rows <= 10 else 24 if rows <= 24 else 16
+    """Pixels a row, so that few rows stay generous and hundreds of them stay within two screens."""
+    return 30 if rows <= 10 else 24 if rows <= 24 else 16 if rows <= 80 else max(2, TALLEST // rows)
 
 
 def whole_step(span: float, ticks: int = 8) -> int:
@@ -18,9 +21,12 @@ def whole_step(span: float, ticks: int = 8) -> int:
 
 
 def rows_axis(labels: Sequence[str]) -> dict:
-    """A y axis with one row for each label, the first on top; rows are numbered, so that equal labels never merge."""
+    """A y axis with one row for each label, the first on top; rows are numbered, so that equal labels never merge.
+    Where rows are lower than a line of text, only each second (third, ...) has its label."""
+    step = -(-READABLE // row_height(len(labels)))
     return dict(
-        tickvals=list(range(len(labels))), ticktext=[shorten(label) for label in labels], ticks="",
+        tickvals=list(range(0, len(labels), step)), ticktext=[short_layer(label) for label in labels[::step]],
+        ticks="",
         range=[len(labels) - 0.5, -0.5], showgrid=False, zeroline=False, automargin=True, fixedrange=True,
     )
 

@@ -5,23 +5,28 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, whole_step
+from dashboard.charts.many import MANY, largest, rest
 from dashboard.charts.marks import FINAL, INITIAL, PERCENT_BAR, REFERENCE, SERIES, WIDTH_SCALE
-from dashboard.charts.tables import counted, in_order, percent, require, shorten
+from dashboard.charts.tables import counted, in_order, percent, require, short_layer, shorten
+from trimcore.zeros import measure_name
 
 MAX_LINES = 8  # more layers than this are drawn as a heatmap
+SINGLE = 12  # of many layers, how many have a row of their own
 
 
 def apoz_history(layers: pd.DataFrame) -> go.Figure:
     """Do the layers become busier? Mean APoZ of each layer through the iterations.
 
-    layers: iteration, layer, apoz_mean (0..1), width (neurons), pruned (neurons that went in this iteration).
+    layers: iteration, layer, apoz_mean (0..1), width (neurons), pruned (neurons that went in this iteration), maybe
+    tolerance (0: only exact zeros were counted).
     """
-    layers = require(layers, "layers", ["iteration", "layer", "apoz_mean", "width", "pruned"])
+    layers = _summed_up(require(layers, "layers", ["iteration", "layer", "apoz_mean", "width", "pruned"]))
+    name = measure_name(layers.tolerance.max() if "tolerance" in layers else 0.0)
     values = layers.assign(value=100 * layers.apoz_mean)
     last = values.dropna(subset="value").groupby("layer", sort=False).value.last()
-    alt = "Mean APoZ of each layer through the iterations"
+    alt = f"Mean {name} of each layer through the iterations"
     alt += f": at the end highest in {last.idxmax()} at {percent(last.max() / 100)}." if len(last) else "."
-    return _layer_history(values, "mean APoZ", alt, scale="Cividis", shape="linear")
+    return _layer_history(values, f"mean {name}", alt, scale="Cividis", shape="linear")
 
 
 def width_history(layers: pd.DataFrame) -> go.Figure:
@@ -29,7 +34,7 @@ def width_history(layers: pd.DataFrame) -> go.Figure:
 
     layers: iteration, layer, apoz_mean (0..1), width (neurons), pruned (neurons that went in this iteration).
     """
-    layers = require(layers, "layers", ["iteration", "layer", "apoz_mean", "width", "pruned"])
+    layers = _summed_up(require(layers, "layers", ["iteration", "layer", "apoz_mean", "width", "pruned"]))
     layers = layers.sort_values("iteration", kind="stable")
     values = layers.assign(value=100 * layers.width / layers.groupby("layer").width.transform("first"))
     last = values.groupby("layer", sort=False).value.last()
@@ -89,6 +94,23 @@ def frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None) -> go.
     return figure(traces, alt, 340, xaxis=axis | dict(title="compression", zeroline=False), yaxis=percent_axis())
 
 
+def _summed_up(layers):
+    """Where layers are many, those that lost most neurons as they are and the others as one: widths and cuts summed,
+    APoZ as the mean over their neurons."""
+    names = in_order(layers.layer)
+    if len(names) <= MANY:
+        return layers
+    pruned = layers.groupby("layer", sort=False).pruned.sum()
+    shown = layers.layer.map(largest(pruned, SINGLE))
+    others = layers[~shown].assign(zeros=lambda rows: rows.apoz_mean * rows.width)
+    total = others.groupby("iteration", as_index=False).agg(
+        width=("width", "sum"), pruned=("pruned", "sum"), zeros=("zeros", "sum"),
+        **({"tolerance": ("tolerance", "max")} if "tolerance" in layers else {}),
+    )
+    total = total.assign(layer=rest(len(names) - SINGLE), apoz_mean=total.zeros / total.width)
+    return pd.concat([layers[shown], total[layers.columns]], ignore_index=True)
+
+
 def _layer_history(values, unit, alt, scale, shape):
     """Lines for a few layers, a heatmap for many. values: iteration, layer, value (per cent), width, pruned."""
     names = in_order(values.layer)
@@ -104,7 +126,7 @@ def _layer_history(values, unit, alt, scale, shape):
     if len(names) <= MAX_LINES:
         traces = [
             go.Scatter(
-                x=rows.iteration, y=rows.value, name=shorten(layer), mode="lines+markers", customdata=rows[columns],
+                x=rows.iteration, y=rows.value, name=short_layer(layer), mode="lines+markers", customdata=rows[columns],
                 line=dict(color=SERIES[names.index(layer)], width=2, shape=shape), marker_size=5, hovertemplate=hover,
             ) for layer, rows in values.groupby("layer", sort=False)
         ]

@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, side_text
+from dashboard.charts.many import ROWS, blocks, largest, rest
 from dashboard.charts.marks import ACCENT, CUT, FROZEN, GREY, KEPT
 from dashboard.charts.tables import counted, percent, require
 
@@ -12,16 +13,16 @@ from dashboard.charts.tables import counted, percent, require
 def butterfly(layers: pd.DataFrame) -> go.Figure:
     """Where are the weights, and where is the work? Share of parameters to the left, of MACs to the right.
 
-    layers: layer, kind, width (neurons), parameters, macs (counts), frozen ('' or the reason); rows in depth order.
+    layers: layer, kind, width (neurons; 0 for what has none), parameters, macs (counts), frozen ('' or the reason);
+    rows in depth order. Where there are many, a row is a block of them.
     """
     layers = require(layers, "layers", ["layer", "kind", "width", "parameters", "macs", "frozen"])
-    parameters = layers.parameters / max(layers.parameters.sum(), 1)
-    macs = layers.macs / max(layers.macs.sum(), 1)
-    reasons = layers.frozen.fillna("")
-    frozen = reasons.ne("")
+    rows = _rows(layers)
+    parameters = rows.parameters / max(rows.parameters.sum(), 1)
+    macs = rows.macs / max(rows.macs.sum(), 1)
+    frozen = rows.held.gt(0)  # single layers are frozen or not, blocks can be both
     details = np.stack([
-        layers.layer, layers.kind, layers.width.map("{:,}".format), layers.parameters.map("{:,}".format),
-        layers.macs.map("{:,}".format), np.where(frozen, "<br>frozen: " + reasons, ""),
+        rows.row, rows.what, rows.parameters.map("{:,}".format), rows.macs.map("{:,}".format), rows.why,
     ], axis=1)
 
     def fill(hatched, colour):
@@ -33,18 +34,25 @@ def butterfly(layers: pd.DataFrame) -> go.Figure:
 
     def wing(share, direction, colour):
         return go.Bar(
-            x=direction * 100 * share, y=layers.index, orientation="h", marker=fill(frozen, colour), showlegend=False,
+            x=direction * 100 * share, y=rows.index, orientation="h", marker=fill(frozen, colour), showlegend=False,
             text=[percent(value) for value in share], textposition="outside", constraintext="none", cliponaxis=False,
             hoverinfo="skip",
         )
 
     traces = [
         wing(parameters, -1, ACCENT).update(
-            customdata=details, hoverinfo=None, hovertemplate="<b>%{customdata[0]}</b> · %{customdata[1]}, "
-            "%{customdata[2]} neurons<br>%{customdata[3]} parameters<br>%{customdata[4]} MACs%{customdata[5]}"
-            "<extra></extra>"),
+            customdata=details, hoverinfo=None, hovertemplate="<b>%{customdata[0]}</b> · %{customdata[1]}<br>"
+            "%{customdata[2]} parameters<br>%{customdata[3]} MACs%{customdata[4]}<extra></extra>"),
         wing(macs, 1, GREY),  # one label a row is enough
     ]
+    mixed = frozen & rows.held.lt(rows.layers)
+    if mixed.any():  # over the hatching of a block, what of it can be trimmed
+        traces += [
+            go.Bar(x=direction * 100 * (free / max(whole.sum(), 1))[mixed], y=rows.index[mixed], orientation="h",
+                   marker=dict(color=colour, line_width=0), showlegend=False, hoverinfo="skip")
+            for direction, free, whole, colour in [
+                (-1, rows.free_parameters, rows.parameters, ACCENT), (1, rows.free_macs, rows.macs, GREY)]
+        ]
     if frozen.any():  # an empty bar: the legend's entry for the hatching
         traces.append(go.Bar(
             x=[None], y=[None], name="frozen: cannot be trimmed", marker=fill([True], ACCENT), hoverinfo="skip",
@@ -57,27 +65,53 @@ def butterfly(layers: pd.DataFrame) -> go.Figure:
         for text, anchor, shift in [("<b>parameters</b>", "right", -6), ("<b>MACs</b>", "left", 6)]
     ]
     alt = (
-        f"Share of parameters and MACs of {counted(len(layers), 'layer')}: {layers.layer[parameters.idxmax()]} holds "
-        f"{percent(parameters.max())} of the parameters, {layers.layer[macs.idxmax()]} does {percent(macs.max())} of "
-        f"the MACs; {counted(frozen.sum(), 'layer')} frozen."
+        f"Share of parameters and MACs of {counted(len(layers), 'layer')}: {rows.row[parameters.idxmax()]} holds "
+        f"{percent(parameters.max())} of the parameters, {rows.row[macs.idxmax()]} does {percent(macs.max())} of "
+        f"the MACs; {counted(rows.held.sum(), 'layer')} frozen."
     )
     return figure(
-        traces, alt, 70 + row_height(len(layers)) * len(layers), barmode="overlay", bargap=0.3, hovermode="y",
+        traces, alt, 70 + row_height(len(rows)) * len(rows), barmode="overlay", bargap=0.3, hovermode="y",
         annotations=heads, xaxis=dict(
             range=[-reach, reach], tickvals=ticks, ticktext=[f"{abs(tick)} %" for tick in ticks], zeroline=True,
             zerolinecolor=GREY,
-        ), yaxis=rows_axis(layers.layer), margin=dict(t=54 if frozen.any() else 26),
+        ), yaxis=rows_axis(rows.row), margin=dict(t=54 if frozen.any() else 26),
+    )
+
+
+def _rows(layers: pd.DataFrame) -> pd.DataFrame:
+    """Layers, or blocks of them, as rows of the butterfly: their sums, how many are frozen (`held`), and in words."""
+    reasons = layers.frozen.fillna("")
+    free = reasons.eq("")
+    table = layers.assign(
+        row=blocks(layers.layer.tolist()), held=~free, layers=1, free_parameters=layers.parameters.where(free, 0),
+        free_macs=layers.macs.where(free, 0), what=layers.kind, why=np.where(free, "", "<br>frozen: " + reasons),
+    )
+    rows = table.groupby("row", sort=False, as_index=False).agg({
+        **dict.fromkeys(["layers", "held", "width", "parameters", "macs", "free_parameters", "free_macs"], "sum"),
+        **dict.fromkeys(["what", "why"], "first"),
+    })
+    block = rows.layers.gt(1)
+    neurons = [f", {width:,} neurons" if width else "" for width in rows.width]
+    return rows.assign(
+        what=rows.what.mask(block, rows.layers.astype(str) + " layers") + neurons,
+        why=rows.why.mask(block, np.where(rows.held, "<br>" + rows.held.astype(str) + " of them frozen", "")),
     )
 
 
 def widths_preview(widths: pd.DataFrame) -> go.Figure:
     """What would go? Each layer's neurons as a full bar, split into kept and cut; numbers at the right.
 
-    widths: layer, before, after (neurons); rows in depth order.
+    widths: layer, before, after (neurons); rows in depth order. Of very many, those that lose most have a row of their
+    own, and the others one together.
     """
     widths = require(widths, "widths", ["layer", "before", "after"])
     if (widths.after > widths.before).any():
         raise ValueError(f"widths grow in {', '.join(widths.layer[widths.after > widths.before])}")
+    count, shown = len(widths), largest(widths.before - widths.after, ROWS)
+    if not shown.all():
+        others = widths[~shown]
+        total = {"layer": rest(len(others)), "before": others.before.sum(), "after": others.after.sum()}
+        widths = pd.concat([widths[shown], pd.DataFrame([total])], ignore_index=True)
     cut = widths.before - widths.after
     traces = [
         go.Bar(
@@ -96,7 +130,7 @@ def widths_preview(widths: pd.DataFrame) -> go.Figure:
     traces.append(side_text(widths.index, changes, x=100))
     deepest = (cut / widths.before).idxmax()
     alt = (
-        f"Neurons kept and cut in {counted(len(widths), 'layer')}: {cut.sum():,} of {widths.before.sum():,} would go, "
+        f"Neurons kept and cut in {counted(count, 'layer')}: {cut.sum():,} of {widths.before.sum():,} would go, "
         f"the largest share in {widths.layer[deepest]} ({widths.before[deepest]:,} to {widths.after[deepest]:,})."
     )
     return figure(

@@ -1,23 +1,31 @@
 """Charts of the APoZ of neurons, made from counts, quantiles and uint8 cells, so that 12,000 neurons stay light."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, segments, side_text
+from dashboard.charts.frame import READABLE, figure, percent_axis, row_height, rows_axis, segments, side_text
 from dashboard.charts.marks import CUT, KEPT, PERCENT_BAR
 from dashboard.charts.tables import counted, in_order, percent, require, require_apoz
+from trimcore.zeros import counted_as_zero, measure_name
 
 QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95]
 STRIP_COLUMNS = 128
 HEATMAP_COLUMNS = 200
+HEATMAP_CELLS = 9_000  # each carries its layer's name: more columns would weigh too much where layers are many
 
 
-def apoz_by_layer(neurons: pd.DataFrame, thresholds: dict[str, float] | None = None) -> go.Figure:
+def apoz_by_layer(
+    neurons: pd.DataFrame, thresholds: dict[str, float] | None = None,
+    zeros: dict[str, tuple[float, Sequence[float]]] | None = None,
+) -> go.Figure:
     """In which layers do neurons do nothing? One row a layer: 5-95 % thin, 25-75 % thick, median tick, mean dot.
 
     neurons: layer, neuron, apoz (0..1), one row a neuron, layers in depth order. thresholds: layer -> APoZ (0..1); what
-    lies beyond is drawn in the colour of *cut* and counted at the right.
+    lies beyond is drawn in the colour of *cut* and counted at the right, where rows have room for text. zeros: layer ->
+    (tolerance, limits), what counted as zero there; exact zeros where nothing is said.
     """
     neurons = _measured(neurons)
     layers = in_order(neurons.layer)
@@ -27,7 +35,8 @@ def apoz_by_layer(neurons: pd.DataFrame, thresholds: dict[str, float] | None = N
     quantiles = 100 * np.array([np.quantile(apoz, QUANTILES) for apoz in values])
     means = 100 * np.array([apoz.mean() for apoz in values])
     low, first, median, third, high = quantiles.T
-    rows, limited = np.arange(len(layers)), ~np.isnan(limits)
+    rows, limited, height = np.arange(len(layers)), ~np.isnan(limits), row_height(len(layers))
+    told = limited & (height >= READABLE)
 
     def lines(left, right, width, opacity, mark):
         shown = left <= right
@@ -42,41 +51,50 @@ def apoz_by_layer(neurons: pd.DataFrame, thresholds: dict[str, float] | None = N
             marker=dict(symbol="line-ns", size=size, line=dict(color=colour, width=width)),
         )
 
+    counted_zeros = [(zeros or {}).get(layer, (0.0, ())) for layer in layers]
+    names = [measure_name(tolerance) for tolerance, _ in counted_zeros]
     wall = np.where(limited, limits, 101)  # where kept ends and cut begins
     traces = []
-    for left, right, width, opacity in [(low, high, 2, 1), (first, third, 10, 0.45)]:
+    thin, thick = min(2, height / 3), min(10, 0.7 * height)
+    for left, right, width, opacity in [(low, high, thin, 1), (first, third, thick, 0.45)]:
         traces.append(lines(left, np.minimum(right, wall), width, opacity, KEPT))
         traces.append(lines(np.maximum(left, wall), right, width, opacity, CUT))
-    traces.append(ticks(median, 10, 2, KEPT.colour, "median"))
+    traces.append(ticks(median, min(10, height), 2, KEPT.colour, "median"))
     details = [
-        [layer, apoz.size, *stats, f"<br>threshold {limit:.1f} %: {count:,} beyond" if limit >= 0 else ""]
-        for layer, apoz, stats, limit, count in zip(
-            layers, values, quantiles.round(1), limits, beyond, strict=True)
+        [layer, apoz.size, *stats, f"<br>threshold {limit:.1f} %: {count:,} beyond" if limit >= 0 else "",
+         name, counted_as_zero(*what)]
+        for layer, apoz, stats, limit, count, name, what in zip(
+            layers, values, quantiles.round(1), limits, beyond, names, counted_zeros, strict=True)
     ]
     traces.append(go.Scatter(
         x=means, y=rows, mode="markers", name="mean", customdata=details,
-        marker=dict(symbol="circle", size=8, color=KEPT.colour, line=dict(color="white", width=1.5)),
-        hovertemplate="<b>%{customdata[0]}</b> · %{customdata[1]:,} neurons<br>mean APoZ %{x:.1f} %, median "
-        "%{customdata[4]} %<br>half of them %{customdata[3]} to %{customdata[5]} %<br>5 to 95 %: %{customdata[2]} to "
-        "%{customdata[6]} %%{customdata[7]}<extra></extra>",
+        marker=dict(symbol="circle", size=min(8, height), color=KEPT.colour, line=dict(color="white", width=1.5)),
+        hovertemplate="<b>%{customdata[0]}</b> · %{customdata[1]:,} neurons<br>mean %{customdata[8]} %{x:.1f} %, "
+        "median %{customdata[4]} %<br>half of them %{customdata[3]} to %{customdata[5]} %<br>5 to 95 %: "
+        "%{customdata[2]} to %{customdata[6]} %%{customdata[7]}<br>zero: %{customdata[9]}<extra></extra>",
     ))
     if limited.any():
-        traces.append(ticks(limits, 20, 2.5, CUT.colour, "threshold", limited))
-        traces.append(side_text(rows[limited], [f"{count:,} beyond" for count in np.array(beyond)[limited]], x=100))
+        traces.append(ticks(limits, min(20, height), 2.5, CUT.colour, "threshold", limited))
+    if told.any():
+        traces.append(side_text(rows[told], [f"{count:,} beyond" for count in np.array(beyond)[told]], x=100))
     top = int(means.argmax())
-    alt = f"APoZ in {counted(len(layers), 'layer')}: highest mean in {layers[top]} at {percent(means[top] / 100)}"
+    distinct = in_order(names)
+    title = distinct[0] if len(distinct) == 1 else "APoZ (near zero where there are no true zeros)"
+    alt = f"{title} in {counted(len(layers), 'layer')}: highest mean in {layers[top]} at {percent(means[top] / 100)}"
     alt += f"; {sum(beyond):,} of {len(neurons):,} neurons lie beyond the thresholds." if limited.any() else "."
     return figure(
-        traces, alt, 90 + row_height(len(layers)) * len(layers), hovermode="y",
-        xaxis=percent_axis(range=[0, 100], dtick=25, title="APoZ"), yaxis=rows_axis(layers),
-        margin=dict(r=96 if limited.any() else 24),
+        traces, alt, 90 + height * len(layers), hovermode="y",
+        xaxis=percent_axis(range=[0, 100], dtick=25, title=title), yaxis=rows_axis(layers),
+        margin=dict(r=96 if told.any() else 24),
     )
 
 
-def apoz_histogram(apoz: np.ndarray, threshold: float | None = None, bins: int = 40) -> go.Figure:
+def apoz_histogram(
+    apoz: np.ndarray, threshold: float | None = None, bins: int = 40, name: str = "APoZ"
+) -> go.Figure:
     """Where does the threshold fall? Neurons a bin, split at the threshold into kept and cut.
 
-    apoz: 1-d, 0..1, one value a neuron. threshold: APoZ (0..1) above which a neuron goes.
+    apoz: 1-d, 0..1, one value a neuron. threshold: APoZ (0..1) above which a neuron goes. name: how it is called.
     """
     apoz = require_apoz(apoz)
     edges = np.linspace(0, 1, bins + 1)
@@ -86,18 +104,18 @@ def apoz_histogram(apoz: np.ndarray, threshold: float | None = None, bins: int =
     parts = [(kept, "kept", KEPT)] + ([(cut, "cut", CUT)] if threshold is not None else [])
     traces = [
         go.Bar(
-            x=100 * (edges[:-1] + edges[1:]) / 2, y=count, width=100 / bins, name=f"{count.sum():,} {name}",
+            x=100 * (edges[:-1] + edges[1:]) / 2, y=count, width=100 / bins, name=f"{count.sum():,} {part}",
             customdata=details, showlegend=threshold is not None,
             marker=dict(color=mark.colour, line_width=0, pattern=dict(shape=mark.pattern, fillmode="replace", size=6)),
-            hovertemplate="APoZ %{customdata[0]:.1f} to %{customdata[1]:.1f} %<br>%{customdata[2]:,} kept, "
+            hovertemplate=f"{name} " "%{customdata[0]:.1f} to %{customdata[1]:.1f} %<br>%{customdata[2]:,} kept, "
             "%{customdata[3]:,} cut<extra></extra>",
         )
-        for count, name, mark in parts
+        for count, part, mark in parts
     ]
     chart = figure(
-        traces, f"APoZ of {apoz.size:,} neurons: half of them above {percent(np.median(apoz))}, the highest "
+        traces, f"{name} of {apoz.size:,} neurons: half of them above {percent(np.median(apoz))}, the highest "
         f"{percent(apoz.max())}.", 260, barmode="stack", margin=dict(t=8 if threshold is None else 48, r=24),
-        xaxis=percent_axis(range=[0, 100], dtick=25, title="APoZ"), yaxis=dict(title="neurons", rangemode="tozero"),
+        xaxis=percent_axis(range=[0, 100], dtick=25, title=name), yaxis=dict(title="neurons", rangemode="tozero"),
     )
     if threshold is not None:
         right = threshold > 0.5  # the label stands on the side that has room
@@ -110,10 +128,10 @@ def apoz_histogram(apoz: np.ndarray, threshold: float | None = None, bins: int =
     return chart
 
 
-def apoz_strip(apoz: np.ndarray) -> go.Figure:
+def apoz_strip(apoz: np.ndarray, name: str = "APoZ") -> go.Figure:
     """Which neurons of this layer do nothing? One cell a neuron, from the highest APoZ; wide layers wrap into rows.
 
-    apoz: 1-d, 0..1, in the order of the layer's neurons.
+    apoz: 1-d, 0..1, in the order of the layer's neurons. name: how it is called.
     """
     apoz = require_apoz(apoz)
     order = np.argsort(-apoz, kind="stable")
@@ -126,15 +144,16 @@ def apoz_strip(apoz: np.ndarray) -> go.Figure:
             traces.append(go.Heatmap(
                 z=_cells(apoz[indices]), y0=first, dy=1, coloraxis="coloraxis", xgap=int(apoz.size <= 64), ygap=2,
                 customdata=np.stack([indices, 100 * apoz[indices]], axis=2).astype(np.float32),
-                hovertemplate="neuron %{customdata[0]:d}<br>APoZ %{customdata[1]:.2f} %<extra></extra>",
+                hovertemplate="neuron %{customdata[0]:d}<br>" f"{name} " "%{customdata[1]:.2f} %<extra></extra>",
             ))
     rows = -(-apoz.size // columns)
     alt = (
-        f"{apoz.size:,} neurons sorted by APoZ, from {percent(apoz.max())} (neuron {order[0]}) to "
+        f"{apoz.size:,} neurons sorted by {name}, from {percent(apoz.max())} (neuron {order[0]}) to "
         f"{percent(apoz.min())} (neuron {order[-1]}); {(apoz > 0.9).sum():,} are above 90 %."
     )
     return figure(
-        traces, alt, 54 + (36 if rows == 1 else max(9, 20 - rows) * rows), coloraxis=_colours(horizontal=True),
+        traces, alt, 54 + (36 if rows == 1 else max(9, 20 - rows) * rows),
+        coloraxis=_colours(orientation="h", y=0, yanchor="top", x=0.5),
         xaxis=dict(visible=False), yaxis=dict(visible=False, range=[rows - 0.5, -0.5]), margin=dict(t=4, b=44),
     )
 
@@ -143,12 +162,12 @@ def apoz_heatmap(neurons: pd.DataFrame) -> go.Figure:
     """How much of each layer is idle? One row a layer, its neurons from the highest APoZ to the lowest.
 
     neurons: layer, neuron, apoz (0..1), one row a neuron, layers in depth order. Every row spans the full width,
-    sampled at no more than 200 evenly spaced ranks.
+    sampled at no more than 200 evenly spaced ranks (fewer where layers are many).
     """
     neurons = _measured(neurons)
     layers = in_order(neurons.layer)
     ranked = [np.sort(group.to_numpy())[::-1] for _, group in neurons.groupby("layer", sort=False).apoz]
-    columns = min(HEATMAP_COLUMNS, max(row.size for row in ranked))
+    columns = min(HEATMAP_COLUMNS, max(row.size for row in ranked), max(24, HEATMAP_CELLS // len(layers)))
     shares = (np.arange(columns) + 0.5) / columns
     z = _cells(np.stack([row[(shares * row.size).astype(int)] for row in ranked]))
     idle = [float((row > 0.9).mean()) for row in ranked]
@@ -159,10 +178,12 @@ def apoz_heatmap(neurons: pd.DataFrame) -> go.Figure:
     )
     return figure(
         [go.Heatmap(
-            z=z, x=100 * shares, ygap=2, coloraxis="coloraxis", customdata=[[layer] * columns for layer in layers],
+            z=z, x=100 * shares, ygap=2 if row_height(len(layers)) >= READABLE else 0, coloraxis="coloraxis",
+            customdata=[[layer] * columns for layer in layers],
             hovertemplate="<b>%{customdata}</b><br>%{x:.0f} % of its neurons have an APoZ of %{z} % or more"
             "<extra></extra>",
-        )], alt, 96 + row_height(len(layers)) * len(layers), coloraxis=_colours(horizontal=False),
+        )], alt, 96 + row_height(len(layers)) * len(layers),
+        coloraxis=_colours(len=min(240, row_height(len(layers)) * len(layers)), lenmode="pixels", y=1, yanchor="top"),
         xaxis=percent_axis(title="neurons, highest APoZ first", showgrid=False), yaxis=rows_axis(layers),
         margin=dict(t=8),
     )
@@ -179,7 +200,6 @@ def _cells(apoz: np.ndarray) -> np.ndarray:
     return np.rint(100 * apoz).astype(np.uint8)
 
 
-def _colours(horizontal: bool) -> dict:
-    """Cividis from 0 to 100 % with its bar below or at the right."""
-    place = dict(orientation="h", y=0, yanchor="top", x=0.5, len=1, title="") if horizontal else dict(len=1, title="")
-    return dict(colorscale="Cividis", cmin=0, cmax=100, colorbar=PERCENT_BAR | place)
+def _colours(**place) -> dict:
+    """Cividis from 0 to 100 %, with its bar where it is wanted."""
+    return dict(colorscale="Cividis", cmin=0, cmax=100, colorbar=PERCENT_BAR | dict(len=1, title="") | place)

@@ -1,5 +1,6 @@
 """What goes into a chart: checks of the given tables, and numbers and names for people."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -40,9 +41,21 @@ def percent(share: float) -> str:
     return f"{value:.0f}\u00a0%" if whole else f"{value:.1f}\u00a0%"
 
 
-def shorten(name: str, limit: int = 14) -> str:
-    """A layer's name as a tick label: the start and the telling end of a long one."""
+def shorten(name: str, limit: int) -> str:
+    """The start and the telling end of a long name."""
     return name if len(name) <= limit else f"{name[:4]}…{name[5 - limit:]}"
+
+
+def short_layer(name: str, limit: int = 14) -> str:
+    """A layer's name as a tick label: of a long one the words are cut to their letter and number, from the left, so
+    that siblings stay apart: features.denseblock1.denselayer12.conv1 -> f.d1.d12.conv1."""
+    parts = name.split(".")
+    for place, part in enumerate(parts[:-1]):
+        if len(".".join(parts)) <= limit:
+            break
+        parts[place] = part if part.isdigit() else part[0] + re.search(r"\d*$", part).group()
+    short = ".".join(parts)
+    return short if len(short) <= limit else f"{short[: limit - 1]}…"
 
 
 def counted(number: int, noun: str) -> str:

@@ -4,6 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, frame, store
+from dashboard.criteria import ranking
+from dashboard.rivals import differ_only_in_criterion, like_the_first, verdict
 from trimcore import published, runs, tables
 from trimcore.errors import TrimError
 
@@ -17,10 +19,13 @@ for run_id in store.run_ids():
     last = rows[rows.iteration == runs.result_in(store.events(run_id))].iloc[0] if len(rows) else None
     found.append({
         "id": run_id, "run": store.title(run_id), "state": store.status(run_id).state, "model": asked.model,
-        "data": asked.data, "seed": asked.seed, "iterations": max(len(rows) - 1, 0),
-        "compression": None if last is None else last.compression,
-        "parameters": None if last is None else last.parameters,
+        "data": asked.data, "criterion": ranking(asked), "compression": None if last is None else last.compression,
         "test accuracy": None if last is None else last.accuracy_final,
+        "parameters": None if last is None else last.parameters,
+        "MACs ratio": None if last is None else last.macs_ratio,
+        "measured": None if last is None else last.latency_ratio,
+        "measured, batch 1": None if last is None else last.latency_1_ratio,
+        "iterations": max(len(rows) - 1, 0), "seed": asked.seed,
     })  # fmt: skip
 if not found:
     st.info("There are no runs to compare yet. Start one on **Model**.", icon=":material/info:")
@@ -34,15 +39,25 @@ chosen = st.dataframe(
     alt="Runs with compression and accuracy",
     column_config={
         "compression": st.column_config.NumberColumn(format="%.2f×"),
+        "MACs ratio": st.column_config.NumberColumn(format="%.1f×"),
+        "measured": st.column_config.NumberColumn(
+            format="%.1f×", help="How many times as long the base architecture takes for a training batch."
+        ),
+        "measured, batch 1": st.column_config.NumberColumn(
+            format="%.1f×", help="How many times as long the base architecture takes for one example."
+        ),
         "parameters": st.column_config.NumberColumn(format="localized"),
         "test accuracy": st.column_config.NumberColumn(format="percent"),
     },
 )  # fmt: skip
 picked = [table.id[row] for row in chosen.selection.rows if row < len(table)]
 if not picked:
-    picked = [i for i, count in zip(table.id, table.iterations, strict=True) if count][:6]
-    st.caption("Nothing is ticked, so the newest runs with iterations are shown.")
-frames = [tables.iterations(store.events(i)).assign(run=store.title(i)) for i in picked]
+    trimmed = [i for i, count in zip(table.id, table.iterations, strict=True) if count]
+    picked = like_the_first({i: store.spec_of(i) for i in trimmed})[:6]
+    st.caption("Nothing is ticked, so the newest run is shown with those that it can be compared with.")
+rivals = differ_only_in_criterion([store.spec_of(i) for i in picked])
+names = {i: ranking(store.spec_of(i)) if rivals else store.title(i) for i in picked}
+frames = [tables.iterations(store.events(i)).assign(run=names[i]) for i in picked]
 points = pd.concat(frames) if frames else pd.DataFrame()
 if points.empty:
     st.info("None of these runs has a finished iteration yet.", icon=":material/hourglass_top:")
@@ -53,6 +68,8 @@ rows = published.ON.get(next(iter(networks)), []) if len(networks) == 1 else []
 reference = pd.DataFrame([(n, c, a / 100) for n, _, c, _, a in rows], columns=["label", "compression", "accuracy"])
 st.markdown("##### Compression against test accuracy")
 frame.chart(charts.frontier(points, reference if len(reference) else None), "frontier")
+if rivals:
+    st.markdown(f"These runs differ only in what ranks the neurons. {verdict(points)}")
 if len(networks) > 1:
     st.caption("These runs are of different networks or data: compression compares, accuracy does not.")
 if len(reference):

@@ -1,10 +1,11 @@
 """Where are the weights, and where is the work? Choose a network and data, and begin."""
 
-import pandas as pd
 import streamlit as st
 
 from dashboard import charts, frame, work
-from dashboard.uploads import keep_upload
+from dashboard.architecture import in_words, layer_table, trimmable_neurons, why_frozen
+from dashboard.charts.many import MANY
+from dashboard.uploads import keep_upload, show_refusal
 from trimcore import data, models
 from trimcore.costs import cost_of
 from trimcore.errors import TrimError
@@ -13,9 +14,14 @@ draft = work.draft()
 left, right = st.columns([1, 2], gap="large")
 
 with left:
-    names = list(models.REGISTRY)
-    chosen = st.selectbox("Model", names, names.index(draft["model"]), help="An architecture from the registry.")
-    st.caption(models.REGISTRY[chosen].description)
+    lines = models.listed()
+    lines.setdefault(draft["model"], "a network of your own")  # of a run that the command line has started
+    names = list(lines)
+    chosen = st.selectbox("Model", names, names.index(draft["model"]), help="Type to search. Ours come first, then "
+                          "torchvision's by family, then those of installed packages.")  # fmt: skip
+    st.caption(frame.plain(lines[chosen]))
+    for line in models.refused():
+        st.caption(frame.plain(line))
     kinds = list(data.datasets())
     kind = next((k for k in kinds if k == draft["data"]), "imagefolder:PATH")
     kind = st.selectbox("Data", kinds, kinds.index(kind), help="APoZ is profiled on the validation split.")
@@ -30,8 +36,20 @@ with left:
         work.replace_draft({**fresh, "data": name, "device": draft["device"]})
         st.rerun()  # the side bar shows the work at hand
 
+    try:
+        entry = models.architecture(chosen)
+    except TrimError as error:
+        right.error(frame.plain(str(error)), icon=":material/code_off:")
+        st.stop()
+    summary, trouble = None, ""
+    try:
+        with right, st.spinner(f"Reading {name}; it is downloaded the first time…"):
+            summary = work.data_summary(name)
+    except TrimError as error:
+        trouble = str(error)
+
     sources = ["train new weights", "checkpoint file"]
-    if models.REGISTRY[chosen].pretrained:
+    if entry.pretrained:
         sources.insert(0, "pretrained on ImageNet")
     current = draft["base"]["weights"]
     source = st.selectbox("Weights", sources, sources.index(
@@ -41,15 +59,18 @@ with left:
     if source == "checkpoint file":
         uploaded = st.file_uploader(
             "State dict (.pt, .pth) or .safetensors", ["pt", "pth", "safetensors"],
-            help="Weights only. A file that holds a pickled class is refused.",
+            help="Weights only: of the whole network or a trimmed one. A file that holds Python objects is refused.",
         )  # fmt: skip
         if uploaded is not None:
             try:
-                draft["base"]["weights"] = str(keep_upload(uploaded, draft))
-                st.success("The weights fit this architecture.", icon=":material/check:")
+                kept = keep_upload(uploaded, draft)
+                draft["base"]["weights"] = str(kept.path)
+                how = frame.plain(", ".join(["", *kept.taken_off]))
+                st.success(f"The weights fit this architecture{how}.", icon=":material/check:")
             except TrimError as error:
                 draft["base"]["weights"] = ""
-                st.error(frame.plain(str(error)))
+                with right:  # its table is wide
+                    show_refusal(error)
         elif draft["base"]["weights"] in ("", "pretrained"):
             st.caption("Without a file, new weights are trained.")
             draft["base"]["weights"] = ""
@@ -57,13 +78,13 @@ with left:
             st.caption("The file from before is kept.")
     else:
         draft["base"]["weights"] = "pretrained" if source.startswith("pretrained") else ""
-    if models.REGISTRY[chosen].image_size or kind == "imagefolder:PATH":
-        natural = models.REGISTRY[chosen].image_size or 64
-        least = models.REGISTRY[chosen].min_size
-        asked = {"image_size": draft["image_size"] or natural}
-        size = work.field(st.number_input, "Image size, pixels", asked, "image_size", least, 1024, step=4,
-                          help="Images are resized to it. Smaller is faster.")  # fmt: skip
-        draft["image_size"] = 0 if size == natural else size
+    own = summary.image_size if summary else 64
+    natural = entry.size_for(own)
+    asked = {"image_size": draft["image_size"] or natural}
+    size = work.field(st.number_input, "Image size, pixels", asked, "image_size", entry.min_size, 1024,
+                      step=entry.multiple if entry.multiple > 1 else 4,
+                      help=f"Images are resized to it; {kind} has {own} pixels. Smaller is faster.")  # fmt: skip
+    draft["image_size"] = 0 if size == natural else size
     found = work.devices()
     if draft["device"] not in found:
         draft["device"] = "auto"
@@ -71,34 +92,29 @@ with left:
 
 with right:
     try:
-        with st.spinner(f"Reading {name}; it is downloaded the first time…"):
-            summary = work.data_summary(name)
-        graph = work.graph_for(chosen, name, draft["image_size"])
+        graph = None if trouble else work.graph_for(chosen, name, draft["image_size"], draft["channels"])
     except TrimError as error:
-        st.error(frame.plain(str(error)), icon=":material/folder_off:")
+        trouble = str(error)
+    if trouble:
+        st.error(frame.plain(trouble), icon=":material/folder_off:")
         st.stop()
     cost = cost_of(graph)
-    trimmable = set(graph.trimmable())
-    tied = {other: layer.leader for layer in graph.layers.values() for other in layer.tied}
-    table = pd.DataFrame([
-        {
-            "layer": layer, "kind": c.kind, "width": c.width, "parameters": c.parameters, "macs": c.macs,
-            "frozen": graph.layers[layer].reason or (f"goes with {tied[layer]}" if layer in tied else ""),
-        }
-        for layer, c in cost.layers.items()
-    ])  # fmt: skip
-    neurons = int(table.width[table.layer.isin(trimmable)].sum())
+    table, reasons = layer_table(graph, cost), why_frozen(graph)
+    frozen = sum(neurons for _, neurons, _ in reasons)
     frame.metrics(
         ("Parameters", f"{cost.parameters:,}"),
         ("MACs", f"{cost.macs:,}", "Multiply-accumulates of one example, of convolution and linear layers."),
-        ("Trimmable neurons", f"{neurons:,}", "Channels of convolutions and outputs of linear layers that may go."),
-        ("Frozen neurons", f"{int(table.width.sum()) - neurons:,}", "Outputs, and channels that an operation holds."),
-    )
+        ("Trimmable neurons", f"{trimmable_neurons(graph):,}", "Channels of convolutions and outputs of linear layers "
+         "that may go. Neurons that only go together, in several layers, count once."),
+        ("Frozen neurons", f"{frozen:,}", "Outputs, and channels that an operation holds."),
+    )  # fmt: skip
+    if len(reasons) > 1:
+        st.caption(frame.plain(in_words(reasons)))
     frame.chart(charts.butterfly(table), "butterfly")
 
 with left:
     quick = {**work.draft_for(chosen, name), "name": f"{chosen} quick start"}
-    quick.update({key: draft[key] for key in ("device", "image_size", "base")})
+    quick.update({key: draft[key] for key in ("device", "image_size", "channels", "base")})
     seconds = work.epoch_seconds(chosen, name, draft["image_size"])
     epochs = quick["base"]["epochs"] if quick["base"]["weights"] in ("", "pretrained") else 0
     rounds = sum(step["iterations"] for step in quick["step"])
@@ -137,16 +153,21 @@ with right:
     if summary.skipped:
         with st.expander(f"{len(summary.skipped)} unreadable images are left out", icon=":material/broken_image:"):
             st.code("\n".join(summary.skipped[:200]))
-    shares = table.assign(parameters_share=table.parameters / cost.parameters, macs_share=table.macs / cost.macs)
-    st.dataframe(
-        shares[["layer", "kind", "width", "parameters", "parameters_share", "macs", "macs_share", "frozen"]],
-        hide_index=True, height="content", key=f"layers_{chosen}_{name}",
-        alt="Layers with width, parameters, MACs and their shares",
-        column_config={
-            "parameters": st.column_config.NumberColumn(format="localized"),
-            "macs": st.column_config.NumberColumn("MACs", format="localized"),
-            "parameters_share": st.column_config.ProgressColumn("of parameters", format="percent", max_value=1),
-            "macs_share": st.column_config.ProgressColumn("of MACs", format="percent", max_value=1),
-            "frozen": st.column_config.TextColumn("why it cannot be trimmed", width="medium"),
-        },
-    )  # fmt: skip
+
+shares = table.assign(
+    parameters_share=table.parameters / cost.parameters, macs_share=table.macs / max(cost.macs, 1),
+    width=table.width.where(table.width > 0).astype("Int64"),
+)  # fmt: skip
+st.dataframe(
+    shares[["layer", "kind", "width", "note", "parameters", "parameters_share", "macs", "macs_share"]],
+    hide_index=True, height="content" if len(table) <= MANY else 36 * MANY, key=f"layers_{chosen}_{name}",
+    placeholder="", alt="Layers with width, parameters, MACs and their shares",
+    column_config={
+        "layer": st.column_config.TextColumn(pinned=True, width=min(20 + 7 * int(table.layer.str.len().max()), 300)),
+        "parameters": st.column_config.NumberColumn(format="localized"),
+        "macs": st.column_config.NumberColumn("MACs", format="localized"),
+        "parameters_share": st.column_config.ProgressColumn("of parameters", format="percent", max_value=1),
+        "macs_share": st.column_config.ProgressColumn("of MACs", format="percent", max_value=1),
+        "note": st.column_config.TextColumn("why it is frozen, or what it goes with", width="large"),
+    },
+)  # fmt: skip

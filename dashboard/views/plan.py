@@ -3,13 +3,15 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, frame, planning, store, work
+from dashboard import charts, criteria, frame, planning, store, work
+from dashboard.charts.many import MANY
+from trimcore import tables
 from trimcore.costs import cost_of
 from trimcore.errors import TrimError
 
 draft = work.draft()
 try:
-    graph = work.graph_for(draft["model"], draft["data"], draft["image_size"])
+    graph = work.graph_for(draft["model"], draft["data"], draft["image_size"], draft["channels"])
 except TrimError as error:
     st.error(frame.plain(str(error)))
     st.stop()
@@ -25,8 +27,12 @@ with left:
     begin = planning.choose_beginning(draft)
     seen = planning.profile_to_plan_with(draft, begin)
     planning.order_buttons(draft, graph, seen)
-    planning.steps_in_order(draft)
+    cards = st.container()  # filled after the edit, so that they show it at once
     planning.edit_step(draft, layers)
+    with cards:
+        planning.steps_in_order(draft)
+    planning.conversion(draft, begin, graph)
+    planning.near_zero(draft, graph)
     planning.training_settings(draft, begin)
 
 with right:
@@ -51,10 +57,16 @@ with right:
     widths = pd.DataFrame(
         [{"layer": n, "before": stages[0].cost.widths[n], "after": final.widths[n]} for n in layers]
     )
-    st.markdown("##### What would be left of each layer?")
-    frame.chart(charts.widths_preview(widths), "widths")
-    for name in [n for n in layers if final.widths[n] <= max(2, 0.05 * base.widths[n]) < base.widths[n]]:
-        st.warning(f"{name} would become thin: {final.widths[name]} of {base.widths[name]} neurons.")
+    changed = widths if len(widths) <= MANY else widths[widths.after < widths.before]
+    if len(changed):
+        st.markdown("##### What would be left of each layer?")
+        frame.chart(charts.widths_preview(changed), "widths")
+        if len(changed) < len(widths):
+            st.caption(f"{len(widths) - len(changed)} layers stay as they are.")
+    if thin := [n for n in layers if final.widths[n] <= max(2, 0.05 * base.widths[n]) < base.widths[n]]:
+        texts = [f"{name} ({final.widths[name]} of {base.widths[name]} neurons)" for name in thin[:5]]
+        texts += [f"{len(thin) - 5} more layers"] if len(thin) > 5 else []
+        st.warning(frame.plain(f"Would become thin: {', '.join(texts)}."))
     if seen and (by := planning.guessed(draft)):
         st.warning(f"The scores by {', '.join(by)} are not known yet; this preview takes APoZ in their place.")
     if seen and any(planning.is_estimate(step) for step in draft["step"]):
@@ -64,11 +76,11 @@ with right:
     table = pd.DataFrame([
         {
             "iteration": number, "step": stage.step + 1,
-            "removed": ", ".join(f"{name} −{count}" for name, count in stage.cut.items() if count),
-            "parameters": stage.cost.parameters, "compression": base.parameters / stage.cost.parameters,
+            "compression": base.parameters / stage.cost.parameters, "parameters": stage.cost.parameters,
+            "removed": tables.cuts_text(stage.cut),
         }
         for number, stage in enumerate(stages) if number
-    ], columns=["iteration", "step", "removed", "parameters", "compression"])  # fmt: skip
+    ], columns=["iteration", "step", "compression", "parameters", "removed"])  # fmt: skip
     if len(stages) > 1:
         st.dataframe(
             table, hide_index=True, alt="Iterations of the plan",
@@ -76,9 +88,11 @@ with right:
                            "compression": st.column_config.NumberColumn(format="%.2f×")},
         )  # fmt: skip
     wanted = planning.asked(draft, begin)
-    seconds = planning.seconds_for(wanted)
+    others = criteria.ranked_by(wanted, criteria.choose_others(draft, begin) if draft["step"] else [])
+    seconds, count = planning.seconds_for(wanted), len(others) + 1
+    label = "Launch" if count == 1 else f"Launch {count} runs"
     if st.button(
-        f"Launch{f' — about {work.in_words(seconds)}' if seconds else ''}", type="primary", key="launch",
+        f"{label} — about {work.in_words(seconds * count)}" if seconds else label, type="primary", key="launch",
         icon=":material/rocket_launch:", width="stretch",
     ):  # fmt: skip
-        work.start(wanted, "run")
+        work.start(wanted, "run", others)

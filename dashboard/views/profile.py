@@ -1,14 +1,20 @@
 """Which neurons do nothing? The APoZ of every layer, and what a rule would take."""
 
+import contextlib
+
 import pandas as pd
 import streamlit as st
 
 from dashboard import charts, frame, live, planning, rules, store, work
 from trimcore import tables
+from trimcore.errors import TrimError
+from trimcore.zeros import counted_as_zero, measure_name
 
 APOZ = r"APoZ, the average percentage of zeros: how often a neuron is exactly zero after its activation, over all "
 APOZ += r"examples and positions. $APoZ = \frac{1}{N M}\sum_{k=1}^{N}\sum_{j=1}^{M} [\,O_j(k) = 0\,]$. "
 APOZ += "0 %: never zero. 100 %: always zero, so the neuron does nothing."
+NEAR = " An activation without true zeros (GELU, SiLU, ...) counts as zero up to a share of the root mean square (RMS) "
+NEAR += "of all activations at its place."
 
 draft = work.draft()
 run_id = work.selected_run()
@@ -17,6 +23,9 @@ if run_id is None:
         st.markdown(f"**No profile yet.** {APOZ}")
         seconds = work.epoch_seconds(draft["model"], draft["data"], draft["image_size"])
         about = f", about {work.in_words(seconds * draft['base']['epochs'])}" if seconds else ""
+        with contextlib.suppress(TrimError):  # what is wrong with the model or the data is said on Model
+            graph = work.graph_for(draft["model"], draft["data"], draft["image_size"], draft["channels"])
+            planning.near_zero(draft, graph)
         label = f"Train and profile {draft['model']} on {draft['data']}{about}"
         if st.button(label, type="primary", icon=":material/blur_on:"):
             work.start(work.base_only(draft), "profile")
@@ -48,17 +57,20 @@ if len(done) > 1:
     iteration = done[0] if picked is None else picked
 neurons = store.profile_of(run_id, iteration)
 event = profiled[iteration]
+zeros = {name: (own.get("tolerance", 0.0), own.get("limits", [])) for name, own in event["layers"].items()}
+near = max((tolerance for tolerance, _ in zeros.values()), default=0.0)
 frame.metrics(
-    ("Mean APoZ", f"{neurons.apoz.mean():.1%}", APOZ),
+    (f"Mean {measure_name(near)}", f"{neurons.apoz.mean():.1%}", APOZ + (NEAR if near else "")),
     ("Neurons above 90 %", f"{int((neurons.apoz > 0.9).sum()):,} of {len(neurons):,}"),
     ("Examples seen", f"{event['examples']:,}", "Of the validation split."),
     ("Pass took", f"{event['seconds']:.2f} s"),
 )
 
 rule, value = rules.choose_rule("profile")
-goes = {layer: rules.beyond(frame_.apoz, rule, value) for layer, frame_ in neurons.groupby("layer", sort=False)}
+goes = {layer: rules.beyond(own.apoz, rule, value, own.group) for layer, own in neurons.groupby("layer", sort=False)}
 st.markdown("##### Which layers have neurons to spare?")
-frame.chart(charts.apoz_by_layer(neurons, {layer: limit for layer, (_, limit) in goes.items()}), "by_layer")
+limits = {layer: limit for layer, (_, limit) in goes.items()}
+frame.chart(charts.apoz_by_layer(neurons, limits, zeros), "by_layer")
 
 left, right = st.columns(2, gap="large")
 with left:
@@ -66,19 +78,22 @@ with left:
     most = neurons.groupby("layer", sort=False).apoz.mean().idxmax()
     layer = st.selectbox("Layer", layers, layers.index(most), key=f"layer_{run_id}")
     own = neurons[neurons.layer == layer]
-    cut, limit = goes[layer]
-    st.markdown(f"{len(cut)} of {len(own)} neurons of **{layer}** would go.")
-    frame.chart(charts.apoz_histogram(own.apoz.to_numpy(), limit), "histogram")
+    (cut, limit), apoz = goes[layer], measure_name(zeros[layer][0])
+    groups = rules.going_together(own.group)
+    text = f"{len(cut)} of {len(own)} neurons of **{frame.plain(layer)}** would go. "
+    text += f"Its neurons go in {groups}. " if groups else ""
+    st.markdown(f"{text}Zero is: {counted_as_zero(*zeros[layer])}.")
+    frame.chart(charts.apoz_histogram(own.apoz.to_numpy(), limit, name=apoz), "histogram")
 with right:
     st.markdown(f"##### {layer}, neuron by neuron")
-    frame.chart(charts.apoz_strip(own.apoz.to_numpy()), "strip")
+    frame.chart(charts.apoz_strip(own.apoz.to_numpy(), apoz), "strip")
     listed = pd.DataFrame({
-        "neuron": own.neuron.to_numpy(), "original": own.original_neuron.to_numpy(), "APoZ": own.apoz.to_numpy() * 100,
+        "neuron": own.neuron.to_numpy(), "original": own.original_neuron.to_numpy(), apoz: own.apoz.to_numpy() * 100,
         "goes": own.neuron.isin(cut).to_numpy(),
-    }).sort_values("APoZ", ascending=False)  # fmt: skip
+    }).sort_values(apoz, ascending=False)  # fmt: skip
     st.dataframe(
-        listed, hide_index=True, height=260, alt=f"Neurons of {layer} by APoZ",
-        column_config={"APoZ": st.column_config.ProgressColumn(format="%.1f %%", max_value=100)},
+        listed, hide_index=True, height=260, alt=f"Neurons of {layer} by {apoz}",
+        column_config={apoz: st.column_config.ProgressColumn(format="%.1f %%", max_value=100)},
     )  # fmt: skip
 st.markdown("##### All layers, neurons sorted within each")
 frame.chart(charts.apoz_heatmap(neurons), "heatmap")
@@ -86,8 +101,11 @@ summary = neurons.groupby("layer", sort=False).agg(
     kind=("kind", "first"), width=("neuron", "size"), mean=("apoz", "mean"), std=("apoz", lambda a: a.std(ddof=0)),
     min=("apoz", "min"), max=("apoz", "max"),
 ).reset_index()  # fmt: skip
+if near:
+    summary["zero is"] = [counted_as_zero(*zeros[layer]) for layer in summary.layer]
 summary["would go"] = [len(goes[layer][0]) for layer in summary.layer]
-percents = {c: st.column_config.NumberColumn(f"{c} APoZ", format="percent") for c in ("mean", "std", "min", "max")}
+name = measure_name(near)
+percents = {c: st.column_config.NumberColumn(f"{c} {name}", format="percent") for c in ("mean", "std", "min", "max")}
 st.dataframe(summary, hide_index=True, column_config=percents, alt="APoZ by layer")
 st.button(
     "Plan with this rule", type="primary", icon=":material/arrow_forward:", icon_position="right",

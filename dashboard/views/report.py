@@ -3,10 +3,21 @@
 import io
 import zipfile
 
+import pandas as pd
 import streamlit as st
 
-from dashboard import frame, store
+from dashboard import exports, frame, store
 from trimcore import runs, tables
+from trimcore.errors import TrimError
+
+
+def gains(row: pd.Series, batch: int | None) -> str:
+    """What was computed to be gained, and what was measured, where the run has measured it."""
+    one = ("1", row.latency_1_ratio)
+    measured = [(str(batch), row.latency_ratio), one] if batch else [one]
+    times = [f"{ratio:.1f}× (batch {size})" for size, ratio in measured if pd.notna(ratio)]
+    return f"MACs ratio {row.macs_ratio:.1f}×" + (f", measured {', '.join(times)}" if times else "")
+
 
 run_id = frame.need_run()
 events = store.events(run_id)
@@ -26,9 +37,14 @@ frame.metrics(
     ("Test accuracy", f"{best.accuracy_final:.2%}"),
     ("Latency", f"{best.latency_ms:.2f} ms", "Median of one forward pass of a training batch, on the run's device."),
 )
+started = next((e for e in events if e["kind"] == "started"), {})
+try:
+    batch = store.spec_of(run_id).retrain.batch_size
+except TrimError:
+    batch = None
+st.caption(f"Against the base architecture: {gains(best, batch)}. Timed on {started.get('device')}.")
 st.markdown("##### The paper's table, for this run")
-paper = tables.paper_table(events)
-st.dataframe(paper, hide_index=True, placeholder="—", alt="Configuration, compression, initial and final accuracy")
+frame.paper_table(events)
 if made := tables.control_row(events):
     st.markdown(
         f":material/balance: The same widths from new weights, {made['epochs']} epochs: test accuracy "
@@ -42,26 +58,39 @@ packed = io.BytesIO()
 with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
     for name, text in texts.items():
         archive.writestr(name, text)
-checkpoint = runs.checkpoint_path(folder, result)
 with st.container(horizontal=True):
     for name, text in texts.items():
         st.download_button(name, text, name, "text/csv" if name.endswith(".csv") else "text/plain", key=name,
                            icon=":material/download:", on_click="ignore")  # fmt: skip
     st.download_button("all as .zip", packed.getvalue(), f"{run_id}.zip", "application/zip", on_click="ignore",
                        icon=":material/folder_zip:")  # fmt: skip
-    if checkpoint.is_file():
-        st.download_button(
-            f"trimmed weights (iteration {result})", checkpoint.read_bytes, f"{run_id}-iteration-{result:02d}.pt",
-            "application/octet-stream", on_click="ignore", icon=":material/memory:",
-            help="State dict with the table of widths; torch.load(weights_only=True) reads it.",
-        )  # fmt: skip
+
+st.markdown("##### The network")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    iteration = st.selectbox("Iteration", rows.iteration.tolist(), rows.iteration.tolist().index(result), width=160,
+                             format_func=lambda i: f"{i}, the result" if i == result else str(i))  # fmt: skip
+    format = st.selectbox("Format", list(exports.LABELS), format_func=exports.LABELS.get, width=260)
+    asked = st.button("Prepare", icon=":material/deployed_code:", help="Writes the file, reads it back and compares.")
+made_file = exports.found(folder, iteration, format)
+if asked and made_file is None:
+    try:
+        with st.spinner(f"Writing {exports.LABELS[format]}, reading it back and comparing it with the network…"):
+            made_file = exports.prepare(folder, iteration, format)
+    except TrimError as error:
+        st.error(frame.plain(str(error)), icon=":material/error:")
+if made_file:
+    st.download_button(
+        f"iteration {iteration} as {exports.LABELS[format]}", made_file.path.read_bytes, on_click="ignore",
+        file_name=f"{run_id}-{made_file.path.name}", mime="application/octet-stream", icon=":material/memory:",
+    )  # fmt: skip
+    st.caption(f":material/check: Read back, it {made_file.said}.")
 
 st.markdown("##### The same from the command line")
 st.code(
     f"python -m trimcore run spec.toml\n"
     f"python -m trimcore report {run_id} --out report/\n"
-    f"python -m trimcore export {run_id} --format onnx --out trimmed.onnx",
+    f"python -m trimcore export {run_id} --iteration {iteration} --format {format} "
+    f"--out trimmed{exports.FORMATS[format]}",
     language="bash",
 )
-started = next((e for e in events if e["kind"] == "started"), {})
 st.caption(f"Seed {started.get('seed')}, {started.get('device')}, PyTorch {started.get('torch')}.")

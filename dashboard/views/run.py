@@ -56,7 +56,7 @@ def base_row(events: list[dict]) -> pd.DataFrame:
 @st.fragment(run_every=2.0 if active else None)
 def results() -> None:
     events = store.events(run_id)
-    epochs, iterations, layers = tables.epochs(events), tables.iterations(events), None
+    epochs, iterations = tables.epochs(events), tables.iterations(events)
     if not iterations.empty:
         last = iterations[iterations.iteration == runs.result_in(events)].iloc[0]
         frame.metrics(
@@ -84,12 +84,8 @@ def results() -> None:
         with right:
             st.markdown("##### Training loss")
             frame.chart(charts.loss_curve(trained), "loss")
-    profiles = tables.profiles(events)
-    if profiles.iteration.nunique() > 1:
-        layers = profiles.groupby(["iteration", "layer"], sort=False, as_index=False).agg(
-            apoz_mean=("apoz", "mean"), width=("width", "first")
-        )
-        layers["pruned"] = -layers.groupby("layer").width.diff().fillna(0).astype(int)
+    layers = tables.history(events)
+    if layers.iteration.nunique() > 1:
         left, right = st.columns(2, gap="large")
         with left:
             st.markdown("##### Mean APoZ of each layer")
@@ -98,7 +94,7 @@ def results() -> None:
             st.markdown("##### Width of each layer, against the start of the run")
             frame.chart(charts.width_history(layers), "width_history")
     if not iterations.empty:
-        st.dataframe(tables.paper_table(events), hide_index=True, alt="Iterations of the run", placeholder="—")
+        frame.paper_table(events)
     if made := tables.control_row(events):
         st.markdown(
             f":material/balance: **Control from new weights**, same widths, {made['epochs']} epochs: "

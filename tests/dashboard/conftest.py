@@ -2,6 +2,23 @@ import shutil
 
 import pytest
 
+from trimcore import control, spec
+from trimcore.models import own
+
+
+@pytest.fixture(autouse=True)
+def only_the_page_imports_no_code(monkeypatch):
+    """The app forbids its process to import code; the tests that come after share that process."""
+    monkeypatch.setenv(own.FORBIDDEN, "")
+
+
+@pytest.fixture
+def launched(monkeypatch) -> list[spec.Spec]:
+    """The specs that the page launches; none of them is carried out."""
+    found = []
+    monkeypatch.setattr(control, "launch", lambda asked, folder: found.append(asked) or "a-run")
+    return found
+
 
 @pytest.fixture(scope="session")
 def chromium():

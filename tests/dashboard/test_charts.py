@@ -1,15 +1,22 @@
 """The charts say what the data says: compared with plain numpy, counted, and weighed."""
 
+from itertools import groupby
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from plotly.colors import sequential
 
 from dashboard import charts
 from dashboard.charts import marks
-from dashboard.charts.tables import percent, shorten
+from dashboard.charts.many import blocks
+from dashboard.charts.tables import percent, short_layer
 
 LENET = {"conv1": 20, "conv2": 50, "fc1": 500}
+DEEP = {f"features.{stage}.{block}.block.{k}.0": 32 * stage + k for stage in range(1, 9) for block in range(14)
+        for k in range(3)}  # 336 layers
 VGG = dict(zip(
     [f"features.{index}" for index in (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34)] + ["classifier.0", "classifier.3"],
     [64, 64, 128, 128, 256, 256, 256, 512, 512, 1024, 1024, 4096, 4096], strict=True,
@@ -115,7 +122,7 @@ def test_what_is_missing_is_named(chart, arguments, named):
 @pytest.mark.parametrize("name", ["butterfly", "apoz_by_layer", "apoz_heatmap", "apoz_history", "width_history"])
 def test_layers_stand_in_depth_order_from_the_top(name):
     axis = FIGURES[name]().layout.yaxis
-    assert list(axis.ticktext) == [shorten(layer) for layer in VGG]
+    assert list(axis.ticktext) == [short_layer(layer) for layer in VGG]
     assert list(axis.tickvals) == list(range(len(VGG)))
     assert axis.range[0] > axis.range[1]
 
@@ -137,6 +144,103 @@ def test_widths_preview_splits_each_bar():
     assert [text.strip() for text in figure.data[2].text] == ["20", "50 → 39", "500 → 426"]
     with pytest.raises(ValueError, match="grow in conv2"):
         charts.widths_preview(WIDTHS.assign(after=[20, 51, 500]))
+
+
+# --- hundreds of layers ---
+
+@pytest.mark.parametrize("chart", [
+    lambda: charts.butterfly(layer_table(DEEP)),
+    lambda: charts.apoz_by_layer(neurons(DEEP), dict.fromkeys(DEEP, 0.8)),
+    lambda: charts.apoz_heatmap(neurons(DEEP)),
+    lambda: charts.apoz_history(history_table(DEEP)),
+    lambda: charts.width_history(history_table(DEEP)),
+    lambda: charts.widths_preview(halved(DEEP)),
+])
+def test_hundreds_of_layers_stay_light_and_low(chart):
+    figure = chart()
+    assert len(figure.to_json()) < 500_000
+    assert figure.layout.height < 1500
+    ticks = figure.layout.yaxis.tickvals
+    room = figure.layout.height - 120  # for axes and legend
+    assert len(ticks) * 13 < room, "labels would touch each other"
+
+
+def halved(widths):
+    return pd.DataFrame({"layer": list(widths), "before": list(widths.values()), "after": [w // 2 for w in
+                         widths.values()]})
+
+
+@settings(deadline=None)
+@given(st.lists(st.from_regex(r"[ab]{1,2}(\.[0-3]){0,3}", fullmatch=True), min_size=1, max_size=60, unique=True),
+       st.integers(2, 12))
+def test_blocks_hold_neighbours_and_are_few(layers, most):
+    rows = blocks(sorted(layers), most)
+    assert len(rows) == len(layers)
+    assert len(set(rows)) <= most
+    if len(layers) <= most:
+        assert rows == sorted(layers)
+    assert len(list(groupby(rows))) == len(set(rows)), "a block is one run of the layers in order"
+
+
+def test_blocks_are_the_finest_that_fit():
+    assert set(blocks(list(DEEP))) == {f"features.{stage}" for stage in range(1, 9)}
+    assert set(blocks(list(DEEP), 120)) == {f"features.{stage}.{block}" for stage in range(1, 9) for block in range(14)}
+    assert blocks(["a", "b", "c", "d", "e"], 2) == ["a … c"] * 3 + ["d … e"] * 2
+
+
+def test_the_butterfly_of_blocks_adds_up():
+    layers = layer_table(DEEP)
+    layers.loc[layers.layer.str.startswith("features.2."), "frozen"] = "it is held"
+    layers.loc[layers.layer == "features.3.0.block.0.0", "frozen"] = "it is held"
+    whole, macs, free = charts.butterfly(layers).data[:3]
+    np.testing.assert_allclose([-sum(whole.x), sum(macs.x)], 100)
+    second = layers[layers.layer.str.startswith("features.2.")].parameters.sum() / layers.parameters.sum()
+    np.testing.assert_allclose(whole.x[1], -100 * second)
+    hatched = [stage for stage, colour in enumerate(whole.marker.color, 1) if colour == marks.FROZEN.colour]
+    assert hatched == [2, 3, 8]
+    third = layers[layers.layer.str.startswith("features.3.") & layers.frozen.eq("")].parameters.sum()
+    assert list(free.y) == [2, 7]  # blocks of which a part is frozen; the last has the output
+    np.testing.assert_allclose(free.x[0], -100 * third / layers.parameters.sum())
+    assert whole.customdata[2][1].startswith("42 layers, ")
+    assert whole.customdata[2][4] == "<br>1 of them frozen"
+
+
+def test_parts_without_neurons_say_none():
+    layers = pd.DataFrame({"layer": ["mlp", "attention"], "kind": ["linear", "fixed"], "width": [8, 0],
+                           "parameters": [10, 30], "macs": [5, 5], "frozen": ["", "no rule"]})
+    details = charts.butterfly(layers).data[0].customdata
+    assert [row[1] for row in details] == ["linear, 8 neurons", "fixed"]
+
+
+def test_of_many_layers_the_most_trimmed_have_their_own_rows():
+    widths = halved(DEEP)
+    figure = charts.widths_preview(widths)
+    rows = trace(figure, "kept").customdata
+    assert len(rows) == 41
+    most = sorted(DEEP, key=lambda name: DEEP[name] // 2 - DEEP[name])[:40]
+    assert [row[0] for row in rows[:-1]] == [name for name in DEEP if name in most]
+    assert list(rows[-1]) == ["296 others", sum(widths.before) - sum(row[1] for row in rows[:-1]),
+                              sum(widths.after) - sum(row[2] for row in rows[:-1]), sum(row[3] for row in rows) -
+                              sum(row[3] for row in rows[:-1])]
+    assert sum(row[3] for row in rows) == sum(widths.before - widths.after)
+
+
+def test_one_layer_too_many_needs_no_row_for_the_rest():
+    for count, rows in ((41, 41), (42, 41)):
+        few = halved({f"l{k}": 100 for k in range(count)})
+        assert len(trace(charts.widths_preview(few), "kept").customdata) == rows
+
+
+def test_histories_of_many_layers_sum_up_the_rest():
+    table = history_table(DEEP)
+    cells = charts.apoz_history(table).data[0]
+    pruned = table.groupby("layer", sort=False).pruned.sum()
+    own = pruned.sort_values(ascending=False, kind="stable").index[:12]
+    assert [row[0][0] for row in cells.customdata] == [name for name in DEEP if name in set(own)] + ["324 others"]
+    others = table[~table.layer.isin(own)]
+    for column, (_, rows) in enumerate(others.groupby("iteration")):
+        assert cells.customdata[-1][column][2] == rows.width.sum()
+        np.testing.assert_allclose(cells.z[-1][column], 100 * np.average(rows.apoz_mean, weights=rows.width), rtol=1e-6)
 
 
 # --- neurons ---
@@ -164,6 +268,28 @@ def test_apoz_by_layer_lines_change_colour_at_the_threshold():
     thin_kept, thin_cut = charts.apoz_by_layer(table).data[:2]
     np.testing.assert_allclose(thin_kept.x[:2], (5, 95))
     assert len(thin_cut.x) == 0
+
+
+def test_what_counted_as_zero_is_said():
+    table = neurons(LENET)
+    near = {"conv1": (0.1, [0.03123]), "conv2": (0.0, []), "fc1": (0.1, [1.0, 2.0])}
+    mixed = charts.apoz_by_layer(table, zeros=near)
+    assert [row[8:] for row in trace(mixed, "mean").customdata] == [
+        ["APoZ (near zero)", "|activation| ≤ 0.1 × RMS (0.0312)"], ["APoZ", "exact zeros"],
+        ["APoZ (near zero)", "|activation| ≤ 0.1 × RMS (1, 2)"],
+    ]
+    assert "%{customdata[8]}" in trace(mixed, "mean").hovertemplate
+    assert "zero: %{customdata[9]}" in trace(mixed, "mean").hovertemplate
+    titles = [charts.apoz_by_layer(table, zeros=zeros).layout.xaxis.title.text for zeros in (
+        None, near, dict.fromkeys(LENET, (0.1, [1.0])))]
+    assert titles == ["APoZ", "APoZ (near zero where there are no true zeros)", "APoZ (near zero)"]
+    histogram = charts.apoz_histogram(table.apoz, name="APoZ (near zero)")
+    assert histogram.layout.xaxis.title.text == "APoZ (near zero)"
+    assert histogram.data[0].hovertemplate.startswith("APoZ (near zero) %{")
+    assert "<br>APoZ (near zero) %{" in charts.apoz_strip(table.apoz, "APoZ (near zero)").data[0].hovertemplate
+    for tolerance, name in ((0.0, "Mean APoZ of"), (0.1, "Mean APoZ (near zero) of")):
+        history = charts.apoz_history(history_table(LENET).assign(tolerance=tolerance))
+        assert history.layout.meta["alt"].startswith(name)
 
 
 def test_neurons_without_an_apoz_are_left_out():
@@ -259,6 +385,24 @@ def test_loss_curve_breaks_at_cuts():
     assert [line.x0 for line in loss.layout.shapes] == [4, 6]
 
 
+def test_epochs_of_a_conversion_follow_those_of_the_base():
+    phases = ["base", "base", "convert", "convert", *["retrain"] * 4]
+    epochs = EPOCHS.assign(epoch=[1, 2, 1, 2, 1, 2, 1, 2], phase=phases).sample(frac=1, random_state=0)
+    figure = charts.accuracy_curve(epochs, CUTS)
+    curve, label = trace(figure, "each epoch"), next(t for t in figure.data if t.text == "to ReLU")
+    assert list(curve.x) == [1, 2, 3, 4, None, 5, 6, None, 7, 8]  # no cut between the base and its conversion
+    np.testing.assert_allclose(curve.y[:4], [90, 95, 97, 98])
+    assert [tuple(row) for row in curve.customdata[:4]] == [
+        ("iteration 0", 1), ("iteration 0", 2), ("conversion to ReLU", 1), ("conversion to ReLU", 2),
+    ]
+    assert list(label.x) == [2]
+    assert [line.x0 for line in figure.layout.shapes] == [2, 4, 6]
+    assert "after epoch 2 the activations turn into ReLU" in figure.layout.meta["alt"]
+    loss = charts.loss_curve(epochs)
+    np.testing.assert_allclose(loss.data[0].y[:4], [2, 1, 0.5, 0.2])
+    assert [line.x0 for line in loss.layout.shapes] == [2, 4, 6]
+
+
 def test_histories_are_lines_for_few_layers_and_a_heatmap_for_many():
     for chart, first in [(charts.apoz_history, 80), (charts.width_history, 100)]:
         lines = chart(history_table(LENET)).data
@@ -322,6 +466,12 @@ def test_percent(share, text):
     assert percent(share) == text.replace(" ", "\u00a0")
 
 
-def test_long_names_keep_their_telling_end():
-    assert shorten("conv1") == "conv1"
-    assert shorten("features.denseblock1.denselayer12.conv1") == "feat…r12.conv1"
+@pytest.mark.parametrize(("name", "short"), [
+    ("conv1", "conv1"), ("classifier.3", "classifier.3"), ("layer4.1.conv2", "layer4.1.conv2"),
+    ("features.denseblock1.denselayer12.conv1", "f.d1.d12.conv1"), ("features.6.15.block.0.0", "f.6.15.b.0.0"),
+    ("features.6.1.block.0.0", "f.6.1.b.0.0"), ("layer2.0.downsample.0", "l2.0.d.0"),
+    ("encoder.layers.encoder_layer_11.mlp.0", "e.l.e11.mlp.0"),
+    ("encoder.layers.encoder_layer_0.self_attention", "e.l.e0.self_a…"),
+])
+def test_long_names_keep_what_tells_siblings_apart(name, short):
+    assert short_layer(name) == short

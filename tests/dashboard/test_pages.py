@@ -76,7 +76,7 @@ def test_model_counts_lenet(no_runs):
     }  # fmt: skip
     table = app.dataframe[0].value
     assert list(table.layer) == ["conv1", "conv2", "fc1", "fc2"]
-    assert table.frozen[3] == "it is an output of the network"
+    assert table.note[3] == "it is an output of the network"
 
 
 def test_model_counts_vgg16_without_building_it(no_runs):

@@ -5,12 +5,14 @@ import pickle
 from types import SimpleNamespace
 
 import pytest
+import streamlit as st
 import torch
 from safetensors.torch import save
+from streamlit.testing.v1 import AppTest
 
 from dashboard import uploads
 from trimcore import models, spec
-from trimcore.errors import CheckpointError
+from trimcore.errors import CheckpointError, RunError
 from trimcore.surgery import prune
 
 DRAFT = spec.Spec().model_dump(exclude_none=True)
@@ -26,6 +28,16 @@ def packed(state) -> bytes:
     return file.getvalue()
 
 
+@pytest.fixture(autouse=True)
+def session(monkeypatch):
+    """A browser session of this test's own."""
+    monkeypatch.setattr(st, "session_state", SimpleSession())
+
+
+class SimpleSession(dict):
+    __getattr__, __setattr__ = dict.__getitem__, dict.__setitem__
+
+
 @pytest.fixture
 def small():
     return prune(models.build("lenet5"), {"conv2": [1, 2], "fc1": range(100)}, torch.zeros(1, 1, 28, 28))
@@ -33,7 +45,7 @@ def small():
 
 def test_weights_that_fit_are_kept_byte_for_byte_under_another_name(small, runs_folder):
     content = packed(small.state_dict())
-    kept = uploads.keep_upload(upload(content, "../../evil.pt"), DRAFT)
+    kept = uploads.keep_upload(upload(content, "../../evil.pt"), DRAFT).path
     assert kept.parent == (runs_folder / ".uploads").resolve()
     assert "evil" not in kept.name
     assert kept.read_bytes() == content
@@ -41,7 +53,17 @@ def test_weights_that_fit_are_kept_byte_for_byte_under_another_name(small, runs_
 
 def test_safetensors_are_taken_too(small, runs_folder):
     content = save({name: tensor.contiguous() for name, tensor in small.state_dict().items()})
-    assert uploads.keep_upload(upload(content, "weights.safetensors"), DRAFT).suffix == ".safetensors"
+    assert uploads.keep_upload(upload(content, "weights.safetensors"), DRAFT).path.suffix == ".safetensors"
+
+
+def test_a_prefix_is_taken_off_and_told(small, runs_folder):
+    content = packed({"state_dict": {f"module.{name}": tensor for name, tensor in small.state_dict().items()}})
+    kept = uploads.keep_upload(upload(content), DRAFT)
+    assert kept.taken_off == ("taken from its entry 'state_dict'", "without the prefix 'module.'")
+    assert kept.path.read_bytes() == content
+    with pytest.MonkeyPatch.context() as patched:  # the same file again is known by its content
+        patched.setattr(st, "session_state", SimpleSession())
+        assert uploads.keep_upload(upload(content, "again.pt"), DRAFT) == kept
 
 
 class Payload:
@@ -68,3 +90,52 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_kept(content, runs_folder)
     assert "\n" not in str(error.value)
     assert not list((runs_folder / ".uploads").iterdir())
     assert not Payload.ran
+
+
+def test_an_error_names_the_file_as_its_owner_does_and_brings_the_table(runs_folder):
+    content = packed(models.build("lenet5", num_classes=7).state_dict())
+    for _ in range(2):  # the second time it is remembered
+        with pytest.raises(CheckpointError, match="^'mine.pt' does not fit lenet5: 2 of another shape") as error:
+            uploads.keep_upload(upload(content, "mine.pt"), DRAFT)
+        assert str(error.value).endswith("the last layer has 7 outputs, the data 10 classes")
+        assert [m.name for m in error.value.mismatches] == ["fc2.weight", "fc2.bias"]
+
+
+def test_a_refused_file_is_read_once(runs_folder, monkeypatch):
+    read = []
+    monkeypatch.setattr(uploads, "_keep", lambda *_: read.append(1) or throw(CheckpointError("no")))
+    for _ in range(3):
+        with pytest.raises(CheckpointError, match="no"):
+            uploads.keep_upload(upload(b"1"), DRAFT)
+    with pytest.raises(CheckpointError, match="no"):
+        uploads.keep_upload(upload(b"1"), {**DRAFT, "model": "vgg16-small"})
+    assert len(read) == 2
+
+
+def throw(error: Exception):
+    raise error
+
+
+def test_a_folder_that_cannot_be_written_is_tried_again(runs_folder):
+    runs_folder.write_text("a file")
+    content = packed(models.build("lenet5").state_dict())
+    with pytest.raises(RunError, match="the upload cannot be stored"):
+        uploads.keep_upload(upload(content), DRAFT)
+    runs_folder.unlink()
+    assert uploads.keep_upload(upload(content), DRAFT).path.is_file()
+
+
+def test_the_page_shows_the_table(runs_folder):
+    def page():
+        from dashboard import uploads
+        from trimcore.errors import CheckpointError
+        from trimcore.mismatch import Mismatch
+
+        uploads.show_refusal(CheckpointError("it *does* not fit", [Mismatch("a.weight", "missing", None, "3 × 4")]))
+
+    app = AppTest.from_function(page).run()
+    assert not app.exception
+    assert app.error[0].value == r"it \*does\* not fit"
+    assert app.dataframe[0].value.to_dict("records") == [
+        {"tensor": "a.weight", "problem": "missing", "in the file": "—", "in the model": "3 × 4"}
+    ]

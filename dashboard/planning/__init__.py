@@ -1,0 +1,25 @@
+"""The parts of the Plan page, one idea a module; the Profile page shares some of them."""
+
+from dashboard.planning.beginning import adopt, choose_beginning, profile_to_plan_with, same_network
+from dashboard.planning.outlook import asked, guessed, is_estimate, seconds_for, stages
+from dashboard.planning.steps import edit_step, order_buttons, plan_with, steps_in_order
+from dashboard.planning.training import conversion, near_zero, training_settings
+
+__all__ = [
+    "adopt",
+    "asked",
+    "choose_beginning",
+    "conversion",
+    "edit_step",
+    "guessed",
+    "is_estimate",
+    "near_zero",
+    "order_buttons",
+    "plan_with",
+    "profile_to_plan_with",
+    "same_network",
+    "seconds_for",
+    "stages",
+    "steps_in_order",
+    "training_settings",
+]

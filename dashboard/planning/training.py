@@ -1,0 +1,63 @@
+"""How a plan's run trains and profiles: the settings, each shown where it means something."""
+
+import streamlit as st
+
+from dashboard import work
+from dashboard.planning.beginning import is_converted
+from trimcore import smooth
+from trimcore.graph import ChannelGraph
+
+
+def conversion(draft: dict, begin: tuple[str, int] | None, graph: ChannelGraph) -> None:
+    """The switch from smooth activations to ReLU, where the network that the run begins with has any."""
+    found, convert = dict.fromkeys(smooth.smooth_modules(graph.model).values()), draft["convert"]
+    if not found or is_converted(begin):
+        return
+    kinds = " and ".join(found)
+    left, right = st.columns(2)
+    work.field(left.radio, "Activations", convert, "to", ["", "relu"], group="convert", horizontal=True,
+               format_func={"": f"keep {kinds}", "relu": "turn into ReLU"}.get,
+               help=f"{kinds} gives few exact zeros or none. Trained on while it turns into ReLU, the network has "
+               "true zeros to count.")  # fmt: skip
+    if convert["to"]:
+        work.field(right.number_input, "Epochs in which they turn", convert, "epochs", 1, 1000, group="convert")
+        if begin:
+            st.caption("The preview goes by the profile from before the activations are turned.")
+
+
+def near_zero(draft: dict, graph: ChannelGraph) -> None:
+    """How near to zero counts as zero, where the network has activations without true zeros."""
+    if all(site.exact for site in graph.sites):
+        return
+    work.field(st.number_input, "Count as zero, up to × RMS", draft["profile"], "tolerance", 0.0, 1.0, step=0.05,
+               group="profile", help="This network has activations that only come near zero. They count as zero up to "
+               "this share of the root mean square of all activations at their place; 0 counts exact zeros. "
+               "ReLU always counts exact zeros.")  # fmt: skip
+
+
+def training_settings(draft: dict, begin: tuple[str, int] | None) -> None:
+    with st.expander("Training, stopping, repeating", icon=":material/settings:"):
+        retrain, base = draft["retrain"], draft["base"]
+        left, right = st.columns(2)
+        work.field(left.number_input, "Epochs after each cut", retrain, "epochs", 0, 1000, group="retrain")
+        work.field(right.number_input, "Learning rate", retrain, "lr", 1e-5, 10.0, format="%g", group="retrain")
+        work.field(left.number_input, "Batch size", retrain, "batch_size", 1, 65_536, group="retrain")
+        work.field(right.selectbox, "Augmentation", retrain, "augment", ["none", "shift", "shift+flip"],
+                   group="retrain", help="shift: by up to 1/14 of its size; flip: mirrored.")  # fmt: skip
+        if begin is None and base["weights"] in ("", "pretrained"):
+            work.field(left.number_input, "Epochs of the base network", base, "epochs", 0, 1000, group="base")
+            work.field(right.number_input, "Learning rate of the base", base, "lr", 1e-5, 10.0, format="%g",
+                       group="base")  # fmt: skip
+        base["augment"] = retrain["augment"]
+        work.field(st.checkbox, "Keep the momentum over a cut", retrain, "keep_momentum", group="retrain",
+                   help="Retraining goes on with the optimizer's momentum of the weights that are kept; "
+                   "otherwise it begins without any.")  # fmt: skip
+        work.field(left.number_input, "Seed", draft, "seed", 0, 2**31 - 1)
+        work.field(right.number_input, "Examples to profile", draft["profile"], "examples", 0, 10_000_000,
+                   help="Of the validation split; 0 is all.")  # fmt: skip
+        work.field(left.number_input, "Lowest accuracy, 0 to 1", draft["stop"], "min_accuracy", 0.0, 1.0, step=0.005,
+                   format="%.3f", help="The run ends when the validation accuracy after retraining falls below it; "
+                   "the iteration before is then the result.")  # fmt: skip
+        work.field(right.text_input, "Name of the run", draft, "name", max_chars=80)
+        work.field(st.toggle, "Also train the final widths from new weights", draft["control"], "scratch",
+                   help="An honest control: does starting from the kept weights help at all?")  # fmt: skip

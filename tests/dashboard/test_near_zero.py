@@ -1,0 +1,101 @@
+"""What counted as zero, on the pages; where it can be chosen; and runs from before it was written down."""
+
+import json
+
+import pytest
+from torch import nn
+
+from dashboard.criteria import LABELS
+from tests.dashboard.test_conversion import plan_page, run_of
+from tests.dashboard.test_pages import field, page, texts
+from trimcore import models, spec
+from trimcore.criteria import CRITERIA
+
+FIELD = "Count as zero, up to × RMS"
+
+
+@pytest.fixture
+def leaky():
+    """A network with a LeakyReLU and a ReLU, known by that name while the test runs."""
+
+    @models.register("leaky", "for a test")
+    def build(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+        layers = [nn.Conv2d(in_channels, 8, 5, stride=4), nn.LeakyReLU(), nn.Conv2d(8, 6, 3), nn.ReLU()]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, num_classes))
+
+    yield "leaky"
+    models.REGISTRY.pop("leaky")
+
+
+def labels(app) -> list[str]:
+    return [widget.label for widget in (*app.number_input, *app.metric)]
+
+
+def test_the_profile_says_what_counted_as_zero(leaky, runs_folder):
+    app = page("profile", run=run_of(leaky, runs_folder, profile={"tolerance": 0.25}))
+    assert "Mean APoZ (near zero)" in labels(app)
+    words = {name: _after(texts(select(app, name)), "Zero is: ") for name in ("0", "2")}
+    assert words["0"].startswith("|activation| ≤ 0.25 × RMS (0.")
+    assert words["2"].startswith("exact zeros.")
+    summary = app.dataframe[-1].value
+    assert summary["zero is"].tolist()[1] == "exact zeros"
+    assert [list(select(app, name).dataframe[0].value)[2] for name in ("0", "2")] == ["APoZ (near zero)", "APoZ"]
+
+
+def select(app, layer: str):
+    next(box for box in app.selectbox if box.label == "Layer").set_value(layer).run()
+    assert not app.exception
+    return app
+
+
+def _after(text: str, words: str) -> str:
+    return text.partition(words)[2].splitlines()[0]
+
+
+def test_a_run_from_before_counted_exact_zeros(leaky, runs_folder):
+    run_id = run_of(leaky, runs_folder, profile={"tolerance": 0.0})
+    path = runs_folder / run_id / "events.jsonl"
+    events = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for event in events:
+        for layer in event["layers"].values() if event["kind"] == "profiled" else []:
+            del layer["tolerance"], layer["limits"]
+    path.write_text("".join(json.dumps(event) + "\n" for event in events), "utf-8")
+    app = page("profile", run=run_id)
+    assert "Mean APoZ" in labels(app)
+    assert "Zero is: exact zeros." in texts(app)
+    assert "zero is" not in app.dataframe[-1].value
+    for name in ("plan", "run", "report"):
+        page(name, run=run_id)
+
+
+def test_the_tolerance_can_be_chosen_where_it_means_something(leaky, runs_folder, launched):
+    assert FIELD not in labels(plan_page("lenet5"))
+    app = plan_page(leaky)
+    field(app, FIELD).set_value(0.35).run()
+    app.button(key="launch").click().run()
+    assert launched[0].profile.tolerance == 0.35
+
+
+def test_the_first_profile_asks_for_it_too(leaky, runs_folder, launched):
+    assert FIELD not in labels(page("profile"))
+    app = page("profile", draft=spec.parse({"model": leaky}).model_dump(exclude_none=True))
+    field(app, FIELD).set_value(0.2).run()
+    app.button[0].click().run()
+    assert launched[0].profile.tolerance == 0.2
+
+
+def test_planning_with_a_run_takes_over_its_tolerance(leaky, runs_folder):
+    app = plan_page("lenet5", run=run_of(leaky, runs_folder, profile={"tolerance": 0.4}))
+    next(button for button in app.button if button.label == "Plan for that one").click().run()
+    assert not app.exception
+    assert field(app, FIELD).value == 0.4
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_every_criterion_can_be_chosen(runs_folder, launched, criterion):
+    app = plan_page("lenet5")
+    choice = next(box for box in app.selectbox if box.label == "Ranked by")
+    assert choice.options == list(LABELS.values())
+    choice.set_value(criterion).run()
+    app.button(key="launch").click().run()
+    assert launched[0].step[0].criterion == criterion
