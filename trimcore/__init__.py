@@ -20,11 +20,25 @@ _HOME = {
     "graph": ["ChannelGraph"],
     "latency": ["compare_latency"],
     "models": ["build", "register"],
-    "planning": ["Absolute", "Count", "Fraction", "Keep", "MeanPlusStd", "Plan", "plan"],
+    "planning": [
+        "Absolute",
+        "Count",
+        "Fraction",
+        "Keep",
+        "LeastRelevant",
+        "MeanPlusStd",
+        "Plan",
+        "plan",
+        "plan_within_units",
+    ],
     "spec": ["Spec"],
     "surgery": ["prune"],
     "tracing": ["trace"],
     "loop": ["trim"],
+    "maxout": ["Maxout"],
+    "pairs": ["load_pairs"],
+    "maxima": ["UnitRelevance", "relevance"],
+    "verification": ["Verified", "verify", "verify_pairs"],
 }
 _RENAMED = {"load_data": "load"}
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

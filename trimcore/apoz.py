@@ -141,7 +141,7 @@ def profiling(
         raise DataError("no examples to profile on: the loader is empty")
     with in_mode(model, training=False), torch.inference_mode():
         graph = graph or trace(model, _input(first).to(device))
-    if not graph.trimmable():
+    if not graph.trimmable() and not graph.units:
         raise NotTrimmable(graph.why_nothing())
     if taylor:
         _labels(first)

@@ -9,6 +9,7 @@ from functools import partialmethod
 from torch import fx, nn
 
 from trimcore.errors import NotTrimmable, first_line
+from trimcore.maxout import Maxout
 from trimcore.modes import in_mode
 
 
@@ -102,6 +103,9 @@ class _Proxy(fx.Proxy):
 
 class _FxTracer(fx.Tracer):
     proxy_buffer_attributes = True  # else what is computed of a buffer would be taken for a constant
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, Maxout) or super().is_leaf_module(module, name)
 
     def call_module(self, module: nn.Module, forward, args, kwargs):
         """As it is; a container made on the way (`self.features[:2]`) is looked into."""

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from trimcore import models, smooth
-from trimcore.errors import CheckpointError, NotTrimmable, first_line
+from trimcore.errors import CheckpointError, NotTrimmable, SpecError, first_line
 from trimcore.graph import ChannelGraph
+from trimcore.grouping import groupable, insert
 from trimcore.mismatch import mismatches, summary, unwrapped
 from trimcore.surgery import set_widths
 from trimcore.tracing import trace
@@ -25,7 +26,10 @@ from trimcore.weightfiles import are_plain, read, write_safetensors
 FORMAT = 1
 LARGEST = 100_000  # classes, channels or pixels that a checkpoint may ask to be built for
 ARGUMENTS = ["image_size", "in_channels", "num_classes"]
-KINDS = {"model": (str,), "activations": (str,), "iteration": (int,), "epochs": (int,), "state": (dict, OrderedDict)}
+KINDS = {
+    "model": (str,), "activations": (str,), "iteration": (int,), "epochs": (int,), "sparse": (list,),
+    "state": (dict, OrderedDict),
+}  # fmt: skip
 
 
 @dataclass
@@ -43,11 +47,18 @@ class Checkpoint:
     iteration: int = 0
     epochs: int = 0  # of training that the weights have had
     activations: str = ""  # "relu": GELU, SiLU and Hardswish modules of the architecture have been converted to ReLU
+    units: dict[str, int] = field(default_factory=dict)  # layers with maxout units -> neurons a unit, 1: no maximum
+    sparse: list[str] = field(default_factory=list)  # layers in which weights that are zero stay zero
 
     def build(self) -> nn.Module:
         """The network, in training mode, on the CPU. Raises CheckpointError when file and architecture disagree."""
-        network = build_with(self.model, self.arguments, self.state, self.widths)
+        network = build_with(self.model, self.arguments, self.state, self.widths, self.units)
         return smooth.to_relu(network) if self.activations else network
+
+    @property
+    def entries(self) -> dict:
+        """All but the weights."""
+        return {key: value for key, value in vars(self).items() if key != "state"}
 
 
 def in_words(arguments: dict[str, int]) -> str:
@@ -92,8 +103,7 @@ def save_atomic(content: dict, path: Path) -> None:
 
 def save_safetensors(checkpoint: Checkpoint, path: Path) -> None:
     """Write the weights as safetensors, all else as its metadata, each entry as JSON. `load` reads it back."""
-    entries = {key: value for key, value in vars(checkpoint).items() if key != "state"}
-    write_safetensors({"format": FORMAT, **entries}, checkpoint.state, path)
+    write_safetensors({"format": FORMAT, **checkpoint.entries}, checkpoint.state, path)
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -116,8 +126,10 @@ def _checked(path: str | Path, content: dict) -> Checkpoint:
             raise CheckpointError(f"{str(path)!r} has a {type(value).__name__} as its {key!r}")
     if found.activations not in ("", "relu"):
         raise CheckpointError(f"{str(path)!r} has activations {found.activations!r}; there are '' and 'relu'")
-    if sorted(found.arguments) != ARGUMENTS or not _are_sizes(found.arguments.values(), LARGEST):
+    if not set(ARGUMENTS) <= set(found.arguments) or not _are_sizes(found.arguments.values(), LARGEST):
         raise CheckpointError(f"{str(path)!r} has the arguments {found.arguments}, not numbers for {ARGUMENTS}")
+    if not _are_sizes(found.units.values(), LARGEST) or not all(type(name) is str for name in found.sparse):
+        raise CheckpointError(f"{str(path)!r} has maxout units {found.units} and sparse layers {found.sparse}")
     if found.base and not ({"macs", "parameters"} <= set(found.base) and _are_sizes(found.base.values())):
         raise CheckpointError(f"{str(path)!r} does not tell the parameters and MACs of its base model")
     if found.iteration < 0 or found.epochs < 0:
@@ -193,8 +205,12 @@ def _free_axes(network: nn.Module, arguments: dict[str, int]) -> dict[str, list[
     return {name: free.get(id(tensor), []) for name, tensor in network.state_dict(keep_vars=True).items()}
 
 
-def build_with(model: str, arguments: dict[str, int], state: dict[str, Tensor], widths: dict[str, int] | None = None):
-    """`model` with the weights of `state`, at the widths that their shapes have. Raises CheckpointError."""
+def build_with(
+    model: str, arguments: dict[str, int], state: dict[str, Tensor], widths: dict[str, int] | None = None,
+    units: dict[str, int] | None = None,
+) -> nn.Module:  # fmt: skip
+    """`model` with the weights of `state`, at the widths that their shapes have, and with the maxout units `units`
+    (layer -> neurons a unit). Raises CheckpointError."""
     network = _architecture(model, arguments)
     wanted = network.state_dict()
     if missing := sorted(set(wanted) - set(state)):
@@ -214,8 +230,9 @@ def build_with(model: str, arguments: dict[str, int], state: dict[str, Tensor], 
             module = whole.parts[name].module if name in whole.parts else None
             if module is not None and _is_bare_norm(module) and 0 < width <= len(whole.parts[name].outputs):
                 set_widths(module, {"out": width})
+        insert(network, _maxout_modules(whole, units or {}))
         trace(network, example)
-    except NotTrimmable as error:
+    except (NotTrimmable, SpecError) as error:
         raise CheckpointError(f"the weights do not fit each other: {error}") from None
     found = widths_of(network)
     for name, layer in whole.layers.items():
@@ -224,6 +241,17 @@ def build_with(model: str, arguments: dict[str, int], state: dict[str, Tensor], 
     if widths is not None and widths != found:
         raise CheckpointError("the table of widths and the weights of the checkpoint disagree")
     return network
+
+
+def _maxout_modules(whole: ChannelGraph, units: dict[str, int]) -> dict[str, int]:
+    """The maxout modules behind layers: those that the architecture has, and those that grouping puts there."""
+    places = groupable(whole) if units.keys() - whole.units.keys() else {}
+    modules = {}
+    for layer, k in units.items():
+        if layer not in whole.units and layer not in places:
+            raise CheckpointError(f"{layer!r} is no maxout layer, and cannot become one")
+        modules[whole.units[layer].maxout if layer in whole.units else places[layer].maxout] = k
+    return modules
 
 
 def _architecture(model: str, arguments: dict[str, int]) -> nn.Module:

@@ -1,14 +1,17 @@
 """Whether a spec, its data and its network fit each other: asked before anything is trained."""
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
-from trimcore import models
+from trimcore import grouping, models
 from trimcore.checkpoint import widths_of
 from trimcore.data import Data
 from trimcore.data import load as load_data
 from trimcore.errors import NotTrimmable, SpecError, first_line
 from trimcore.graph import ChannelGraph
+from trimcore.magnitude import prunable
 from trimcore.modes import in_mode
 from trimcore.spec import Spec, Step
 
@@ -37,16 +40,30 @@ def check_scores(spec: Spec, network: nn.Module, example: Tensor, classes: int) 
         raise SpecError(f"{name} gives {given} scores an image, but {spec.data} has {classes} classes")
 
 
-def check_steps(spec: Spec, graph: ChannelGraph, origins: dict[str, list[int]], arguments: dict[str, int]) -> None:
+def check_conversion(spec: Spec, graph: ChannelGraph) -> list[str]:
+    """The layers that a conversion to maxout groups into units. Raises SpecError for those that cannot be."""
+    if spec.convert.to != "maxout":
+        return []
+    return list(grouping.check(graph, spec.convert.layers, spec.convert.k))
+
+
+def check_steps(
+    spec: Spec, graph: ChannelGraph, origins: dict[str, list[int]], arguments: dict[str, int],
+    grouped: Collection[str] = (),
+) -> None:  # fmt: skip
     """Refuse layers and neurons that do not exist or cannot be trimmed. Raises SpecError.
 
-    `graph` is of the network to begin from; `origins` has the index in the base model of each of its neurons, and
-    `arguments` are those that the base model is built with.
+    `graph` is of the network to begin from; `origins` has the index in the base model of each of its neurons,
+    `arguments` are those that the base model is built with, `grouped` are the layers that will have maxout units.
     """
-    if not graph.trimmable():
+    if not graph.trimmable() and not graph.units:
         raise SpecError(graph.why_nothing())
     widths = widths_of(models.empty(spec.model, **arguments))
     for number, step in enumerate(spec.step, 1):
+        if step.weights:
+            _check_weights(f"step {number}", graph, step)
+            continue
+        _check_units(f"step {number}", {*graph.units, *grouped}, step)
         for name in [*step.layers, *step.layer, *step.also_cut, *step.never_cut]:
             if name != "all" or step.layers != ["all"]:
                 _check_layer(f"step {number}", graph, name)
@@ -55,6 +72,23 @@ def check_steps(spec: Spec, graph: ChannelGraph, origins: dict[str, list[int]], 
                 has = f"has neurons 0 to {widths[name] - 1}, there is no {max(neurons)}"
                 raise SpecError(f"step {number}: layer {name!r} of the base model {has}")
         _check_also_cut(f"step {number}", graph, step, origins)
+
+
+def _check_weights(where: str, graph: ChannelGraph, step: Step) -> None:
+    known = prunable(graph.model)
+    for name in [*step.layers, *step.layer]:
+        if name != "all" and name not in known:
+            raise SpecError(f"{where}: {name!r} has no weights to prune; there are {', '.join(known)}")
+
+
+def _check_units(where: str, there: Collection[str], step: Step) -> None:
+    own = [name for name, rule in step.layer.items() if rule.rule == "maxout"]
+    named = [name for name in step.layers if name != "all" and step.rule_for(name).rule == "maxout"]
+    if (step.rule == "maxout" or own or named) and not there:
+        raise SpecError(f"{where}: rule 'maxout' needs a layer with maxout units, and the network has none")
+    for name in [*own, *named]:
+        if name not in there:
+            raise SpecError(f"{where}: layer {name!r} has no maxout units; {', '.join(there)} has")
 
 
 def _check_layer(where: str, graph: ChannelGraph, name: str) -> None:

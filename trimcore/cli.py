@@ -90,16 +90,18 @@ def presets(name: str | None) -> None:
     "--tolerance", type=click.FloatRange(0, 1), default=DEFAULT_TOLERANCE, show_default=True,
     help="GELU, SiLU and the like count as zero up to this share of their root mean square.",
 )  # fmt: skip
+@click.option("--option", "options", multiple=True, metavar="NAME=N", help="Of the model: k=4, width=1000.")
 @click.option("--csv", "folder", type=PATH, help="Write layers.csv and neurons.csv here.")
 def profile(
-    model: str, data: str, weights: str, limit: int, device: str, seed: int, tolerance: float, folder: Path | None
-) -> None:
-    """Count the zeros of every layer on the validation split."""
+    model: str, data: str, weights: str, limit: int, device: str, seed: int, tolerance: float, options: tuple[str, ...],
+    folder: Path | None,
+) -> None:  # fmt: skip
+    """Count the zeros of every layer on the validation split, and the maxima of maxout units on the train split."""
     from trimcore import spec, tables
     from trimcore.loop import trim
 
     asked = spec.parse({
-        "model": model, "data": data, "seed": seed, "device": device,
+        "model": model, "data": data, "seed": seed, "device": device, "options": _numbers(options),
         "base": {"weights": weights, "epochs": 0}, "profile": {"examples": limit, "tolerance": tolerance},
     })  # fmt: skip
     events = []
@@ -118,8 +120,23 @@ def profile(
         words = [counted_as_zero(layer["tolerance"], layer["limits"]) for layer in seen["layers"].values()]
         shown = shown.assign(zeros=words)
     click.echo(_text_table(shown, percent=[c for c in shown if c.startswith("apoz")]))
+    for name, units in seen["units"].items():
+        never = sum(count == 0 for unit in units["counts"] for count in unit)
+        total = units["shares"] * units["examples"] * units["positions"]
+        least = sum(min(unit) for unit in units["counts"]) / total / len(units["counts"])
+        click.echo(
+            f"{name}: {len(units['counts'])} maxout units of {units['k']}; on {units['examples']} training examples "
+            f"the least relevant neuron of a unit is its maximum {least:.1%} of the time, {never} neurons never are"
+        )
     if folder:
         _write_csvs(folder, {name: text for name, text in tables.csv_texts(events).items() if name != "iterations.csv"})
+
+
+def _numbers(options: tuple[str, ...]) -> dict[str, int]:
+    pairs = [text.partition("=")[::2] for text in options]
+    if wrong := [name for name, number in pairs if not number.isdecimal()]:
+        raise TrimError(f"--option {wrong[0]} needs a whole number, as in --option k=4")
+    return {name: int(number) for name, number in pairs}
 
 
 # --- runs ---
@@ -248,8 +265,8 @@ def report(run_id: str, out: Path, runs_folder: Path | None) -> None:
 @click.argument("run_id")
 @click.option("--iteration", type=click.IntRange(min=0), help="Default: the run's result.")
 @click.option(
-    "--format", "format_", type=click.Choice(["state_dict", "safetensors", "pt2", "onnx"]), default="state_dict",
-    show_default=True,
+    "--format", "format_", type=click.Choice(["state_dict", "safetensors", "sparse", "pt2", "onnx"]),
+    default="state_dict", show_default=True,
 )  # fmt: skip
 @click.option("--out", type=PATH, required=True)
 @RUNS

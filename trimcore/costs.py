@@ -55,11 +55,12 @@ def cost_of(graph: ChannelGraph, plan: Cut | None = None) -> Cost:
 
 
 def cost_without(graph: ChannelGraph, gone: Tensor) -> Cost:
-    """The cost when the channel groups of the mask `gone` are away. (group_count,)"""
+    """The cost when the channel groups of the mask `gone`, of `graph.fine`, are away. (group_count,)"""
     parameters = sum(p.numel() for p in graph.model.parameters())
     layers: dict[str, LayerCost] = {}
-    counted = {id(tensor) for part in graph.parts.values() for _, tensor, _ in part.tensors()}
-    for part in graph.parts.values():
+    parts = graph.fine.parts.values()
+    counted = {id(tensor) for part in parts for _, tensor, _ in part.tensors()}
+    for part in parts:
         sizes = {role: len(kept) for role, kept in part.kept(gone).items()}
         whole = kept = 0
         for _, tensor, roles in part.tensors():

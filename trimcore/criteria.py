@@ -1,6 +1,6 @@
 """Scores by which neurons are ranked: a higher score means more redundant. APoZ, and the controls to set it against."""
 
-from typing import get_args
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -8,10 +8,11 @@ from torch import Tensor
 from trimcore.apoz import Profile
 from trimcore.errors import SpecError
 from trimcore.graph import WITHOUT_NEURONS, ChannelGraph, Part
+from trimcore.maxima import UnitRelevance
 from trimcore.seeds import derive_seed
-from trimcore.spec import CriterionName
+from trimcore.spec import IN_UNITS
 
-CRITERIA: tuple[str, ...] = get_args(CriterionName)
+CRITERIA = ("apoz", "l1", "l2", "mean-activation", "taylor", "random")  # that rank the neurons of a layer
 
 
 def scores(criterion: str, profile: Profile, graph: ChannelGraph, seed: int = 0) -> dict[str, Tensor]:
@@ -34,13 +35,37 @@ def scores(criterion: str, profile: Profile, graph: ChannelGraph, seed: int = 0)
     return {name: _score(criterion, name, profile, seed) for name in profile.layers}
 
 
+def scores_in_units(
+    criterion: str, units: Mapping[str, UnitRelevance], graph: ChannelGraph, seed: int = 0
+) -> dict[str, Tensor]:
+    """The score of each neuron of the layers with maxout units, each neuron by itself, float64 (width,).
+
+    - relevance: minus how often it is the maximum of its unit.
+    - l1, l2: minus the norm of its incoming weights; random: as in `scores`.
+
+    Raises SpecError for another criterion.
+    """
+    if criterion not in IN_UNITS:
+        raise SpecError(f"criterion {criterion!r} does not rank within maxout units; {', '.join(IN_UNITS)} do")
+    if criterion == "relevance":
+        return {name: -found.relevance.flatten() for name, found in units.items()}
+    if criterion == "random":
+        return {name: _random(found.counts.numel(), name, seed) for name, found in units.items()}
+    norms = _norms(graph.fine, int(criterion[1]))
+    return {name: -norms[graph.fine.layers[name].neurons] for name in units}
+
+
+def _random(width: int, layer: str, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(derive_seed(seed, layer))
+    return torch.rand(width, generator=generator, dtype=torch.float64)
+
+
 def _score(criterion: str, layer: str, profile: Profile, seed: int) -> Tensor:
     found = profile[layer]
     if criterion == "apoz":
         return found.apoz
     if criterion == "random":
-        generator = torch.Generator().manual_seed(derive_seed(seed, layer))
-        return torch.rand(found.width, generator=generator, dtype=torch.float64)
+        return _random(found.width, layer, seed)
     attribute = criterion.replace("-", "_")
     measured = getattr(found, attribute)
     if measured is None:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision import datasets as torchvision_datasets
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from trimcore import lfw
 from trimcore.errors import DataError, first_line
-from trimcore.splits import Folder, Resident, Split
+from trimcore.splits import Folder, Resident, Split, in_memory, in_parts, stratified_order
 
 MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels, all splits together, that may lie in memory
 STATISTICS_IMAGES = 10_000  # mean and std come from at most so many images of the train split
@@ -44,13 +44,14 @@ def datasets() -> dict[str, str]:
         "cifar10": "60,000 photographs, 32x32 colour, 10 classes",
         "cifar100": "60,000 photographs, 32x32 colour, 100 classes",
         "imagefolder:PATH": "your own images: one folder a class, or train/ and test/ with one folder a class in each",
+        "lfw:PATH": "Labeled Faces in the Wild, a folder of yours as torchvision reads it: who is it?",
     }
 
 
 def check_name(name: str) -> None:
     """Refuse a name that `load` could not know. Whether a folder is there is for `check_there`. Raises DataError."""
     kind, _, path = name.partition(":")
-    if (kind != "imagefolder" or not path) and name not in set(datasets()) - {"imagefolder:PATH"}:
+    if (f"{kind}:PATH" if path else name) not in datasets():
         raise DataError(f"unknown data {name!r}; there are {', '.join(datasets())}")
 
 
@@ -58,11 +59,11 @@ def check_there(name: str) -> None:
     """Refuse a folder that is not there or cannot be looked at. Raises DataError."""
     kind, _, path = name.partition(":")
     try:
-        there = kind != "imagefolder" or Path(path).expanduser().is_dir()
+        there = f"{kind}:PATH" not in datasets() or Path(path).expanduser().is_dir()
     except (OSError, RuntimeError) as error:  # a name too long, a user that does not exist
         raise DataError(f"data {name!r} cannot be looked at: {first_line(error)}") from None
     if not there:
-        raise DataError(f"data {name!r}: no folder {path!r}; write imagefolder:PATH with a folder that exists")
+        raise DataError(f"data {name!r}: no folder {path!r}; write {kind}:PATH with a folder that exists")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,7 @@ def load(
 ) -> Data:
     """Load a data set of `datasets()`.
 
-    `image_size` (pixels) and `channels` (1 or 3) are the data's own where None, and for image folders 64 and 3; an
+    `image_size` (pixels) and `channels` (1 or 3) are the data's own where None, and for folders 64 and 3; an
     `image_size` that depends on the data's own is a function of it.
     `seed` orders the train split, and so says which examples `train.subset(n)` holds; which examples are in
     which split is always the same. `root` is where torchvision's files lie: TRIMCORE_DATA, or data/, where None.
@@ -121,8 +122,9 @@ def load(
     elif name in _TORCHVISION:
         classes, splits = _from_torchvision(name, Path(root or os.environ.get("TRIMCORE_DATA") or "data"))
     else:
+        kind, _, path = name.partition(":")
         try:
-            classes, splits = _image_folder(Path(name.partition(":")[2]).expanduser())
+            classes, splits = {"imagefolder": _image_folder, "lfw": _faces}[kind](Path(path).expanduser())
         except OSError as error:
             raise DataError(f"data {name!r} cannot be read: {error.strerror or error}") from None
     own_size, channels = splits[0].image_size, channels or splits[0].channels
@@ -130,42 +132,14 @@ def load(
     splits = [replace(split, image_size=image_size, channels=channels) for split in splits]
     folders = [split for split in splits if isinstance(split, Folder)]
     if sum(map(len, splits)) * channels * image_size**2 <= memory_limit:
-        splits = [_in_memory(split, name) for split in splits]
+        splits = [in_memory(split, name) for split in splits]
     train, validation, test = splits
     mean, std = normalize or _statistics(train)
     if not len(mean) == len(std) == channels or min(std) <= 0:
         raise DataError(f"normalize needs {channels} means and {channels} positive stds, not {mean} and {std}")
     skipped = tuple(sorted(set().union(*(folder.skipped for folder in folders))))
-    train = train.take(_stratified_order(train.labels, seed))
+    train = train.take(stratified_order(train.labels, seed))
     return Data(name, classes, train, validation, test, tuple(mean), tuple(std), channels, image_size, skipped)
-
-
-def _stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
-    """A random order (N,) of which every stretch from the start holds the classes in proportion.
-
-    It comes from numpy's RandomState, whose stream is frozen: the splits are the same on every machine and version.
-    """
-    labels = labels.numpy()
-    order = np.random.RandomState(seed % 2**32).permutation(len(labels))
-    order = order[labels[order].argsort(kind="stable")]  # by class, random within each
-    counts = np.bincount(labels)
-    rank = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
-    place = (rank + 0.5) / counts[labels[order]]  # each class evenly spaced between 0 and 1
-    return torch.from_numpy(order[place.argsort(kind="stable")])
-
-
-def _parts(split: Split, *sizes: int) -> list[Split]:
-    """Disjoint stratified parts of the given sizes, then the rest."""
-    order = _stratified_order(split.labels)
-    return [split.take(which) for which in order.split([*sizes, len(split) - sum(sizes)])]
-
-
-def _in_memory(split: Split, name: str) -> Resident:
-    blocks = list(split.blocks(len(split)))
-    if not blocks:
-        raise DataError(f"data {name!r}: none of the {len(split)} images of a split can be read")
-    pixels, labels = map(torch.cat, zip(*blocks, strict=True))
-    return Resident(pixels, labels, split.image_size, split.channels)
 
 
 def _statistics(split: Split) -> tuple[list[float], list[float]]:
@@ -192,7 +166,7 @@ def _mnist_5k() -> tuple[tuple[str, ...], list[Split]]:
     with gzip.open(Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz", "rt") as lines:
         table = torch.from_numpy(np.loadtxt(lines, delimiter=",", dtype=np.uint8))  # (5000, 784 pixels and a label)
     whole = Resident(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].long(), 28, 1)
-    test, validation, train = _parts(whole, 500, 500)
+    test, validation, train = in_parts(whole, 500, 500)
     return tuple("0123456789"), [train, validation, test]
 
 
@@ -212,9 +186,9 @@ def _from_torchvision(name: str, root: Path) -> tuple[tuple[str, ...], list[Spli
         pixels = torch.as_tensor(part.data)  # (N, 28, 28) grey, or (N, 32, 32, 3) colour
         pixels = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
         splits.append(Resident(pixels, torch.as_tensor(part.targets), pixels.shape[-1], pixels.shape[1]))
-    validation, train = _parts(splits[0], min(HELD_OUT, len(splits[0]) // 10))
+    validation, train = in_parts(splits[0], min(HELD_OUT, len(splits[0]) // 10))
     classes = tuple(name.partition(" - ")[0] for name in official[0].classes)  # "7 - seven" is called 7, as in mnist-5k
-    return classes, [train, validation, *_parts(splits[1])]
+    return classes, [train, validation, *in_parts(splits[1])]
 
 
 def _image_folder(path: Path) -> tuple[tuple[str, ...], list[Split]]:
@@ -233,18 +207,34 @@ def _image_folder(path: Path) -> tuple[tuple[str, ...], list[Split]]:
         by_class = _class_files(folder)
         if not by_class or not by_class.keys() <= set(classes):
             raise DataError(f"{folder} must hold folders with images of the classes {', '.join(classes)}")
-        files = [(file, classes.index(name)) for name, files in by_class.items() for file in files]
-        return Folder(path, tuple(file for file, _ in files), torch.tensor([label for _, label in files]))
+        return _folder(path, by_class, classes)
 
     whole = split(first)
     if len(whole) < 3:
         raise DataError(f"{first} holds only {len(whole)} images: three splits need more")
-    tenth = max(1, len(whole) // 10)
     if not official:
-        test, validation, train = _parts(whole, tenth, tenth)
-        return classes, [train, validation, test]
-    validation, train = _parts(whole, min(HELD_OUT, tenth)) if not held_out else _parts(split(held_out)) + _parts(whole)
-    return classes, [train, validation, *_parts(split(parts["test"]))]
+        return classes, _tenths(whole)
+    if held_out:
+        return classes, [*in_parts(whole), *in_parts(split(held_out)), *in_parts(split(parts["test"]))]
+    validation, train = in_parts(whole, min(HELD_OUT, max(1, len(whole) // 10)))
+    return classes, [train, validation, *in_parts(split(parts["test"]))]
+
+
+def _faces(path: Path) -> tuple[tuple[str, ...], list[Split]]:
+    people = lfw.often_photographed(path)
+    return tuple(people), _tenths(_folder(path, people, tuple(people)))
+
+
+def _folder(root: Path, by_class: dict[str, list[Path]], classes: tuple[str, ...]) -> Folder:
+    files = [(file, classes.index(name)) for name, files in by_class.items() for file in files]
+    return Folder(root, tuple(file for file, _ in files), torch.tensor([label for _, label in files]))
+
+
+def _tenths(whole: Folder) -> list[Split]:
+    """Eight tenths for training, one for validation, one for the test."""
+    tenth = max(1, len(whole) // 10)
+    test, validation, train = in_parts(whole, tenth, tenth)
+    return [train, validation, test]
 
 
 def _class_files(folder: Path) -> dict[str, list[Path]]:

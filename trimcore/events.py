@@ -8,15 +8,22 @@ to be saved, and only when somebody asks.
 | started | model, data, classes, splits, device, precision, torch, seed, iterations, epochs |
 | progress | phase, iteration, epoch, epochs, step, steps, fraction (of the whole run), images_per_second |
 | epoch | iteration, phase, epoch, epochs, loss, accuracy (train), validation_accuracy, lr, images_per_second, seconds |
-| profiled | iteration, examples, seconds, layers: {name: kind, width, parameters, macs, apoz, original, ...} |
-| pruned | iteration, step, layers: {name: rule, criterion, threshold, cut, original}, widths, parameters, macs |
+| profiled | iteration, examples, seconds, layers: {name: kind, width, parameters, macs, apoz, original, ...}, units |
+| pruned | iteration, step, layers: {name: rule, criterion, threshold, cut, original}, widths, k, parameters, macs |
+| weights | iteration, step, layers: {name: rule, threshold, weights, zeros, newly}, widths, k, parameters, macs |
 | initial | iteration, accuracy (test), validation_accuracy, loss |
+| verified | iteration, pairs (of what), distance, layer, count, accuracy, standard_error, folds, auc, roc, seconds |
 | iteration | a row of iterations.csv, result (iteration), activations ("relu" when converted) |
 | control | parameters, epochs, accuracy, validation_accuracy, loss, seconds |
 | note | text |
 | ended | reason, result (iteration) |
 A profiled layer also says what counted as zero: tolerance and limits, as in `apoz.LayerProfile`; and, where not each
 of its neurons goes alone, groups: a number for each neuron, the same for those that only go together.
+`units` of a profile are the maxout layers that still have a maximum: {layer: {k, examples, positions, shares, counts}};
+`counts` has for each unit the integers of its k neurons, in 1/`shares` of a maximum, so that a unit's counts add up to
+examples * positions * shares (see `maxima`). `k` is {layer: neurons a unit}, 1 where the maximum is gone. An
+iteration has either `pruned` (neurons go) or `weights` (weights are held at zero: so many of each layer's `weights`
+are `zeros` now, `newly` of them since).
 `phase` is base, convert, retrain or control; progress also knows profile.
 """
 

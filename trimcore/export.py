@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from trimcore import checkpoint, models
 from trimcore.checkpoint import Checkpoint
 from trimcore.errors import TrimError, first_line
+from trimcore.weightfiles import write_sparse
 
 TOLERANCE = 1e-4  # largest difference allowed, relative to the largest output
-FORMATS = {"state_dict": ".pt", "safetensors": ".safetensors", "pt2": ".pt2", "onnx": ".onnx"}  # and their endings
+FORMATS = {  # and their endings
+    "state_dict": ".pt", "safetensors": ".safetensors", "sparse": ".sparse.safetensors", "pt2": ".pt2", "onnx": ".onnx",
+}  # fmt: skip
 BATCHES = (2, 5)  # the first is what a program is traced with
 
 
@@ -24,7 +27,8 @@ def export(made: Checkpoint, format: str, out: Path) -> float:
     """Write `made` to `out` and return the largest difference between the file's outputs and the network's.
 
     state_dict: `{"state", "widths", ...}`, for `torch.load(weights_only=True)`. safetensors: the same, with all but the
-    weights as JSON in the metadata. pt2: a `torch.export` program. onnx: an ONNX model; both take any batch size.
+    weights as JSON in the metadata. sparse: the same, with tensors of many zeros as values and gaps (see `sparsefile`).
+    pt2: a `torch.export` program. onnx: an ONNX model; both take any batch size.
     Raises TrimError for an unknown format, a missing package, or a file that does not compute the same.
     """
     if format not in FORMATS:
@@ -34,7 +38,9 @@ def export(made: Checkpoint, format: str, out: Path) -> float:
     temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        writers = {"state_dict": _state_dict, "safetensors": _safetensors, "pt2": _program, "onnx": _onnx}
+        writers = {
+            "state_dict": _state_dict, "safetensors": _safetensors, "sparse": _sparse, "pt2": _program, "onnx": _onnx,
+        }  # fmt: skip
         reloaded = writers[format](made, network, examples[0], temporary)
         difference = max(_difference(network, reloaded, example, format) for example in examples)
         os.replace(temporary, out)
@@ -77,6 +83,11 @@ def _state_dict(made: Checkpoint, network: nn.Module, example: Tensor, path: Pat
 
 def _safetensors(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
     checkpoint.save_safetensors(made, path)
+    return checkpoint.load(path).build().eval()
+
+
+def _sparse(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+    write_sparse({"format": checkpoint.FORMAT, **made.entries}, made.state, path)
     return checkpoint.load(path).build().eval()
 
 

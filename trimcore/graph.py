@@ -6,7 +6,7 @@ reason. `tracing` makes the graph of a network.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 
 from trimcore.errors import NotTrimmable
 
-WITHOUT_NEURONS = ("norm", "scale", "fixed")  # kinds of parts that are no layers of neurons
+WITHOUT_NEURONS = ("norm", "scale", "fixed", "maxout")  # kinds of parts that are no layers of neurons
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Part:
 
     name: str
     module: nn.Module
-    kind: str  # conv, transposed, depthwise, grouped, linear, norm, scale, fixed
+    kind: str  # conv, transposed, depthwise, grouped, linear, norm, scale, maxout, fixed
     groups: dict[str, Tensor]
     axes: dict[str, tuple[str | None, ...]]
     positions: int = 0  # of one example, over all calls: where each weight is used once
@@ -102,10 +102,25 @@ class Layer:
         return not self.reason
 
 
+@dataclass(frozen=True)
+class Units:
+    """The maxout units of a layer: its neurons u * k to u * k + k - 1 feed unit u. `source` is the operation whose
+    values the module `maxout` takes the maximum of, along the axis `dim`."""
+
+    maxout: str
+    source: str
+    k: int
+    dim: int
+
+
 @dataclass
 class ChannelGraph:
     """The traced network. `held` has the modules and tensors that `graph` names, `inputs` what it was traced with
-    (shapes only); `frozen` maps a group to the reason why it stays; `outputs` are the shapes of its results."""
+    (shapes only); `frozen` maps a group to the reason why it stays; `outputs` are the shapes of its results.
+
+    A maxout unit is one group with all its neurons. In the graph `fine`, for pruning within units, each neuron and each
+    unit is a group of its own; `coarse` gives for each group there the one here. Layers with units are in `units`.
+    """
 
     model: nn.Module
     graph: fx.Graph
@@ -118,6 +133,17 @@ class ChannelGraph:
     frozen: dict[int, str]
     outputs: list[torch.Size] = field(default_factory=list)
     folds: list = field(default_factory=list)  # of `folding.Fold`: constants that a cut has to leave behind
+    units: dict[str, Units] = field(default_factory=dict)
+    coarse: Tensor = field(default_factory=lambda: torch.arange(0))
+    opened: "ChannelGraph | None" = None  # `fine`, where there are units
+
+    @property
+    def fine(self) -> "ChannelGraph":
+        return self.opened or self
+
+    def in_fine(self, gone: Tensor) -> Tensor:
+        """A mask over the groups here as one over those of `fine`. (group_count,)"""
+        return gone[self.coarse] if self.opened else gone
 
     def layer(self, name: str) -> Layer:
         """The trimmable layer of that name. Raises NotTrimmable, naming layer and reason."""
@@ -137,7 +163,13 @@ class ChannelGraph:
 
     @cached_property
     def _counted(self) -> set[int]:
-        return counted_groups(self.sites)
+        return self.counted()
+
+    def counted(self) -> set[int]:
+        """The groups that reach an activation, or the maximum of a unit."""
+        members = [part.groups["in"] for part in self.parts.values() if part.kind == "maxout"]
+        groups = [*(site.groups for site in self.sites), *members]
+        return set(torch.cat(groups).tolist()) if groups else set()
 
     def together(self, layer: str, neurons: Iterable[int]) -> list[int]:
         """These neurons of a layer and those that can only go with them, ascending."""
@@ -153,10 +185,6 @@ class ChannelGraph:
         reasons = [layer.reason for layer in self.layers.values()]
         most = max(reasons, key=reasons.count, default="it has no convolution or linear layer")
         return f"no layer of this {type(self.model).__name__} can be trimmed: {most}"
-
-
-def counted_groups(sites: list[Site]) -> set[int]:
-    return set(torch.cat([site.groups for site in sites]).tolist()) if sites else set()
 
 
 def connected(count: int, ties: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -179,8 +207,16 @@ def connected(count: int, ties: list[tuple[Tensor, Tensor]]) -> Tensor:
             root = root[root]
 
 
-def layers_of(parts: dict[str, Part], sites: list[Site], frozen: dict[int, str]) -> dict[str, Layer]:
-    counted = counted_groups(sites)
+def by_group(root: Tensor, parts: dict[str, Part], sites: list[Site]) -> tuple[dict[str, Part], list[Site]]:
+    """Parts and sites with the groups `root` (atoms,) in place of their atoms."""
+    grouped = {
+        name: replace(part, groups={role: root[atoms] for role, atoms in part.groups.items()})
+        for name, part in parts.items()
+    }
+    return grouped, [replace(site, groups=root[site.groups]) for site in sites]
+
+
+def layers_of(parts: dict[str, Part], counted: set[int], frozen: dict[int, str]) -> dict[str, Layer]:
     owner: dict[int, str] = {}  # group -> the first layer that has it
     layers: dict[str, Layer] = {}
     for part in parts.values():

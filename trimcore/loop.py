@@ -5,37 +5,34 @@ can be taken (the event's payload) and given back as `resume`; it then goes on a
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
-from trimcore import criteria, models, smooth
-from trimcore.apoz import Profile, passes, profiling
+from trimcore import grouping, magnitude, models, smooth
+from trimcore.apoz import Profile
 from trimcore.batches import Batches
 from trimcore.checkpoint import Checkpoint
-from trimcore.checks import check_scores, check_steps, data_for
-from trimcore.costs import cost_of, nonzero_parameters
+from trimcore.checks import check_conversion, check_scores, check_steps, data_for
+from trimcore.choosing import choose_neurons, choose_weights, described
+from trimcore.costs import cost_of
 from trimcore.data import Data
 from trimcore.device import describe, has_fast_bf16, resolve
 from trimcore.events import Event
 from trimcore.latency import AgainstBase
+from trimcore.maxima import UnitRelevance
+from trimcore.measuring import Measuring
 from trimcore.momentum import carry_over
-from trimcore.planning import Plan, make_rule, plan
+from trimcore.pairs import load_pairs
+from trimcore.planning import Plan
 from trimcore.seeds import derive_seed
-from trimcore.sparing import sparing_the_last
 from trimcore.spec import Spec, Step, Training
 from trimcore.state import first_state, restore
-from trimcore.surgery import cut, kept_neurons
+from trimcore.surgery import cut, kept_neurons, removed_groups, units_left
 from trimcore.tracing import trace
-from trimcore.train import (
-    EVALUATION_BATCH,
-    Batch,
-    evaluate,
-    make_optimizer,
-    prepare,
-    train_epoch,
-)  # fmt: skip
+from trimcore.train import EVALUATION_BATCH, Batch, Measure, evaluate, make_optimizer, prepare, train_epoch
+from trimcore.verification import embedder
 
 
 def trim(
@@ -64,9 +61,17 @@ class Loop:
         if not self.state.base:
             base = cost_of(self.graph)
             self.state.base = {"parameters": base.parameters, "macs": base.macs}
-        check_steps(spec, self.graph, self.state.origins, self.state.arguments)
+        converts = self.state.convert_epochs and not self.state.units
+        grouped = check_conversion(spec, self.graph) if converts else list(self.state.units)
+        check_steps(spec, self.graph, self.state.origins, self.state.arguments, grouped)
+        self.state.units = {**{name: units.k for name, units in self.graph.units.items()}, **self.state.units}
         self.seen: Profile | None = None  # the profile of the network as it is
-        self.timed = AgainstBase(self._base_architecture, self.example)
+        self.units: dict[str, UnitRelevance] = {}  # ... and the relevance in its maxout units
+        pairs = load_pairs(spec.verify.pairs, self.data) if spec.verify.pairs else None
+        if pairs:
+            embedder(self.graph)  # a network without an embedding is refused before it is trained
+        timed = AgainstBase(self._base_architecture, self.example)
+        self.measuring = Measuring(spec, self.data, pairs, self.device, timed, self._measured_so_far)
 
     def run(self) -> Iterator[Event]:
         yield self._started()
@@ -92,16 +97,40 @@ class Loop:
         yield from self._close_iteration()
 
     def _begin_conversion(self) -> Event:
-        state = self.state
-        kinds = " and ".join(dict.fromkeys(smooth.smooth_modules(state.network).values()))
-        measured, epochs = self._measure("test"), state.convert_epochs
+        state, measured, epochs = self.state, self._measure("test"), self.state.convert_epochs
         state.phase, state.spent, state.epoch, state.optimizer = "convert", state.spent + state.epoch, 0, None
         over = f"{epochs} epoch{'s' if epochs > 1 else ''}"
-        text = f"test accuracy {measured.accuracy:.2%} with {kinds}; converting to ReLU over {over}"
+        if self.spec.convert.to == "maxout":
+            grouped = ", ".join(self._group())
+            after = self._measure("test")
+            text = (
+                f"test accuracy {measured.accuracy:.2%} with ReLU, {after.accuracy:.2%} with the neurons of {grouped} "
+                f"grouped into maxout units of {self.spec.convert.k}; training on over {over}"
+            )
+        else:
+            kinds = " and ".join(dict.fromkeys(smooth.smooth_modules(state.network).values()))
+            text = f"test accuracy {measured.accuracy:.2%} with {kinds}; converting to ReLU over {over}"
         return Event("note", {"text": text}, payload=self._snapshot)
 
+    def _group(self) -> list[str]:
+        """Group neurons into maxout units (see `grouping`); the layers that now have some."""
+        state, settings = self.state, self.spec.convert
+        batches = Batches(
+            self.data.train, self.data, EVALUATION_BATCH, self.device, channels_last=has_fast_bf16(self.device)
+        )
+        orders = grouping.group(self.graph, batches, settings.layers, settings.k)
+        state.origins |= {name: [state.origins[name][i] for i in order] for name, order in orders.items()}
+        state.units |= dict.fromkeys(orders, settings.k)
+        self.graph = trace(state.network, self.example)
+        return list(orders)
+
     def _convert(self) -> Iterator[Event]:
-        """Train on while the activations turn into ReLUs, then exchange them: from here on zeros are true zeros."""
+        """Train on as a maxout network; or while the activations turn into ReLUs, which are then exchanged: from here
+        on zeros are true zeros."""
+        if self.spec.convert.to == "maxout":
+            yield from self._train(self.spec.convert, self.state.convert_epochs, "convert")
+            yield from self._close_iteration()
+            return
         network, settings = smooth.sharpen(self.state.network, 1.0), self.spec.convert
         yield from self._train(
             settings, self.state.convert_epochs, "convert",
@@ -113,44 +142,68 @@ class Loop:
         yield from self._close_iteration()
 
     def _cut(self) -> Iterator[Event]:
-        """Choose and remove neurons, then measure. Steps whose rule finds nothing are passed over."""
+        """Remove neurons, or hold weights at zero, then measure. Steps that find nothing are passed over."""
         state = self.state
         if self.seen is None:
             yield from self._profile()  # after a resume
         while state.step < len(self.spec.step):
-            step = self.spec.step[state.step]
+            step, started = self.spec.step[state.step], time.perf_counter()
+            done = self._prune_weights(step) if step.weights else self._prune_neurons(step)
+            if done:
+                break
             if state.done < step.iterations:
-                chosen = self._choose(step)
-                if chosen.total:
-                    break
                 text = f"step {state.step + 1}: nothing more to remove after iteration {state.iteration}"
                 yield Event("note", {"text": text})
             state.step, state.done = state.step + 1, 0
         else:
             self._finish("all steps are done" if self.spec.step else "the base network is trained and profiled")
             return
-        started = time.perf_counter()
-        kept = kept_neurons(self.graph, chosen)
-        details = self._describe(step, chosen)
-        smaller = cut(self.graph, chosen)
-        state.optimizer = self._carried_optimizer(chosen, smaller.model)
-        state.network, self.graph = smaller.model, smaller
-        state.origins = {name: [state.origins[name][i] for i in kept[name]] for name in kept}
-        state.iteration, state.done = state.iteration + 1, state.done + 1
-        state.phase, state.epoch = "retrain", 0
-        cost = cost_of(self.graph)
-        number = {"iteration": state.iteration}
-        yield Event("pruned", {
-            **number, "step": state.step, "layers": details, "widths": cost.widths,
-            "parameters": cost.parameters, "macs": cost.macs,
-        })  # fmt: skip
+        yield done
         test, validation = self._measure("test"), self._measure("validation")
         state.row = {
-            "layers_trimmed": [name for name, neurons in chosen.items() if neurons],
+            "layers_trimmed": [name for name, layer in done.data["layers"].items() if layer.get("newly", layer["cut"])],
             "accuracy_initial": test.accuracy, "seconds": time.perf_counter() - started,
         }  # fmt: skip
         measured = {"accuracy": test.accuracy, "validation_accuracy": validation.accuracy, "loss": test.loss}
-        yield Event("initial", {**number, **measured}, payload=self._snapshot)
+        yield Event("initial", {"iteration": state.iteration, **measured}, payload=self._snapshot)
+
+    def _prune_neurons(self, step: Step) -> Event | None:
+        state = self.state
+        if state.done == step.iterations:
+            return None
+        seed = derive_seed(self.spec.seed, "random", state.iteration) % 2**32
+        chosen = choose_neurons(step, self.graph, self.seen, self.units, state.origins, seed)
+        if not chosen.total:
+            return None
+        layers, gone = described(step, chosen, state.origins), removed_groups(self.graph, chosen)
+        kept, smaller = kept_neurons(self.graph, chosen), cut(self.graph, chosen)
+        state.optimizer = self._carried_optimizer(chosen, smaller.model)
+        state.units |= units_left(self.graph, gone)
+        state.network, self.graph = smaller.model, smaller
+        state.origins = {name: [state.origins[name][i] for i in kept[name]] for name in kept}
+        return self._begin_iteration("pruned", layers)
+
+    def _prune_weights(self, step: Step) -> Event | None:
+        """A round that finds nothing, since the layers are as sparse already, is passed over."""
+        state = self.state
+        while state.done < step.iterations:
+            masks, found = choose_weights(step, state.network, state.done + 1)
+            if any(layer.newly for layer in found.values()):
+                magnitude.hold(state.network, masks)
+                state.sparse = list(dict.fromkeys([*state.sparse, *masks]))
+                layers = {name: {**vars(layer), "criterion": "magnitude", "cut": []} for name, layer in found.items()}
+                return self._begin_iteration("weights", layers)
+            state.done += 1
+        return None
+
+    def _begin_iteration(self, kind: str, layers: dict[str, dict]) -> Event:
+        state, cost = self.state, cost_of(self.graph)
+        state.iteration, state.done = state.iteration + 1, state.done + 1
+        state.phase, state.epoch = "retrain", 0
+        return Event(kind, {
+            "iteration": state.iteration, "step": state.step, "layers": layers, "widths": cost.widths,
+            "k": dict(state.units), "parameters": cost.parameters, "macs": cost.macs,
+        })  # fmt: skip
 
     def _carried_optimizer(self, chosen: Plan, small: torch.nn.Module) -> dict | None:
         """Where the spec wants it, the momentum of the training before, for the weights that are kept."""
@@ -165,12 +218,14 @@ class Loop:
         yield from self._close_iteration()
 
     def _control(self) -> Iterator[Event]:
-        """New weights at the final widths, with as many epochs as the trimmed network has had."""
+        """New weights at the final widths, and at the same places if weights are held at zero, with as many epochs as
+        the trimmed network has had."""
         state = self.state
         if state.epoch == 0:
-            state.optimizer = None
+            state.optimizer, masks = None, magnitude.masks_of(state.network, state.sparse)
             torch.manual_seed(derive_seed(self.spec.seed, "control"))
             models.renew(self.spec.model, state.network, **state.arguments)
+            magnitude.hold(state.network, masks)
         epochs, seconds = state.inherited + state.spent, time.perf_counter()
         yield from self._train(self.spec.base, epochs, "control")
         test, validation = self._measure("test"), self._measure("validation")
@@ -191,11 +246,12 @@ class Loop:
         if state.optimizer is not None:
             optimizer.load_state_dict(state.optimizer)
         seed, rate = derive_seed(self.spec.seed, phase, state.iteration), 0.0
+        hold = magnitude.hold(state.network, magnitude.masks_of(state.network, state.sparse)) if state.sparse else None
         for epoch in range(state.epoch, epochs):
             number = {"phase": phase, "iteration": state.iteration, "epoch": epoch + 1, "epochs": epochs}
             begin, training = time.perf_counter(), train_epoch(
                 state.network, optimizer, self.data, settings, self.device, epoch=epoch, epochs=epochs, seed=seed,
-                before_step=before_step,
+                before_step=before_step, after_step=hold,
             )  # fmt: skip
             for result in training:
                 if isinstance(result, Batch):
@@ -215,25 +271,16 @@ class Loop:
         state, begin = self.state, time.perf_counter()
         test, validation = self._measure("test"), self._measure("validation")
         yield from self._profile()
-        cost = cost_of(self.graph)
-        timed = self.timed.columns(state.network, self.spec.retrain.batch_size)
+        verified = yield from self.measuring.verified(state, self.graph)
+        made = state.checkpoint(self.spec.model)
         row = {
             "iteration": state.iteration,
             "layers_trimmed": state.row.get("layers_trimmed", []),
-            "widths": cost.widths,
-            "parameters": cost.parameters,
-            "compression": state.base["parameters"] / cost.parameters,
-            "macs": cost.macs,
-            "macs_ratio": state.base["macs"] / cost.macs,
-            "nonzero_parameters": nonzero_parameters(state.network),
             "accuracy_initial": state.row.get("accuracy_initial"),
-            "accuracy_final": test.accuracy,
-            "loss_final": test.loss,
+            **self.measuring.row(state, self.graph, made, test, validation),
+            **verified,
             "seconds": state.row.get("seconds", 0.0) + time.perf_counter() - begin,
-            "validation_accuracy": validation.accuracy,
-            **timed,
         }
-        made = state.checkpoint(self.spec.model)
         before, state.spent, state.row = state.spent, state.spent + state.epoch, {}
         state.phase, state.epoch = "cut", 0
         state.optimizer = state.optimizer if self.spec.retrain.keep_momentum else None
@@ -255,70 +302,14 @@ class Loop:
         self.state.ended, self.state.phase, self.state.epoch = reason, "control" if control else "done", 0
 
     def _profile(self) -> Iterator[Event]:
-        split = self.data.validation.subset(self.spec.profile.examples)
-        wanted, tolerance = {step.criterion for step in self.spec.step}, self.spec.profile.tolerance
-        # Taylor needs gradients, and so the memory of training.
-        batch_size = min(EVALUATION_BATCH, self.spec.retrain.batch_size) if "taylor" in wanted else EVALUATION_BATCH
-        loader = Batches(split, self.data, batch_size, self.device, channels_last=has_fast_bf16(self.device))
-        counting = profiling(
-            self.state.network, loader, tolerance, graph=self.graph,
-            mean_activation="mean-activation" in wanted, taylor="taylor" in wanted,
-        )  # fmt: skip
-        self.seen = yield from self._counted(counting, len(split) * passes(self.graph, tolerance))
-        costs = cost_of(self.graph).layers
-        layers = {
-            name: {
-                "kind": layer.kind, "width": layer.width,
-                "parameters": costs[name].parameters, "macs": costs[name].macs,
-                "tolerance": layer.tolerance, "limits": list(layer.limits),
-                "apoz": [round(value, 6) for value in layer.apoz.tolist()], "original": self.state.origins[name],
-                **layer.going_together(),
-            }
-            for name, layer in self.seen.layers.items()
-        }  # fmt: skip
-        seen = {"examples": self.seen.examples, "seconds": self.seen.seconds}
-        yield Event("profiled", {"iteration": self.state.iteration, **seen, "layers": layers})
+        self.seen, self.units = yield from self.measuring.profile(self.state, self.graph)
 
-    def _counted(self, counting: Generator[int, None, Profile], total: int) -> Generator[Event, None, Profile]:
-        """Turn the running count of a profile into progress events; returns the profile."""
-        while True:
-            try:
-                seen = next(counting)
-            except StopIteration as end:
-                return end.value
-            number = {"phase": "profile", "iteration": self.state.iteration, "epoch": None, "epochs": None}
-            yield self._progress({**number, "step": seen, "steps": total}, self.state.epoch, None)
+    def _measure(self, split: str) -> Measure:
+        return self.measuring.accuracy(self.state, split)
 
-    def _choose(self, step: Step) -> Plan:
-        seed = derive_seed(self.spec.seed, "random", self.state.iteration) % 2**32
-        ranking = criteria.scores(step.criterion, self.seen, self.graph, seed)
-        names = self._names(step)
-        rules = {name: make_rule(step.rule_for(name).rule, step.rule_for(name).value) for name in names}
-        chosen = plan(self.seen, rules, names, ranking)
-        for name in names:
-            now = {original: index for index, original in enumerate(self.state.origins[name])}
-            also, never = (
-                self.graph.together(name, [now[i] for i in listed.get(name, []) if i in now])
-                for listed in (step.also_cut, step.never_cut)
-            )
-            chosen = chosen.adding(name, also).sparing(name, never)
-        return chosen.only(sparing_the_last(self.graph, chosen, lambda name, i: float(ranking[name][i])))
-
-    def _names(self, step: Step) -> list[str]:
-        return self.graph.trimmable() if step.layers == ["all"] else step.layers
-
-    def _describe(self, step: Step, chosen: Plan) -> dict[str, dict]:
-        return {
-            name: {
-                "rule": layer.rule, "value": step.rule_for(name).value, "criterion": step.criterion,
-                "threshold": layer.threshold, "cut": list(layer.cut),
-                "original": [self.state.origins[name][i] for i in layer.cut],
-            }
-            for name, layer in chosen.layers.items()
-        }  # fmt: skip
-
-    def _measure(self, split: str):
-        return evaluate(self.state.network, getattr(self.data, split), self.data, self.device)
+    def _measured_so_far(self, phase: str, seen: int, total: int) -> Event:
+        number = {"phase": phase, "iteration": self.state.iteration, "epoch": None, "epochs": None}
+        return self._progress({**number, "step": seen, "steps": total}, self.state.epoch, None)
 
     # --- beginnings ---
 

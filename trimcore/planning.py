@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trimcore.apoz import Profile
 from trimcore.errors import SpecError
+from trimcore.maxima import UnitRelevance
 
 # --- rules: score (higher = more redundant) -> how many of the ranked neurons go ---
 
@@ -66,10 +67,19 @@ class Keep:
         return width - int(self.value)
 
 
-Rule = MeanPlusStd | Absolute | Fraction | Count | Keep
+@dataclass(frozen=True)
+class LeastRelevant:
+    """Of every maxout unit the `value` neurons of least relevance (Rueda et al. 2017 take one); one always stays."""
+
+    value: int = 1
+
+
+Rule = MeanPlusStd | Absolute | Fraction | Count | Keep | LeastRelevant
 RULES: dict[str, type[Rule]] = {
     "mean+std": MeanPlusStd, "absolute": Absolute, "fraction": Fraction, "count": Count, "keep": Keep,
+    "maxout": LeastRelevant,
 }  # fmt: skip
+COUNTED = {"count": 0, "keep": 1, "maxout": 1}  # rules whose value is a whole number, and the least that it can be
 
 
 def make_rule(name: str, value: float) -> Rule:
@@ -84,10 +94,9 @@ def make_rule(name: str, value: float) -> Rule:
         raise SpecError(f"the value of rule {name!r} must be a number, not {value}")
     if name in ("absolute", "fraction") and not 0 <= value <= 1:
         raise SpecError(f"rule {name!r} takes a value from 0 to 1, not {value}")
-    if name in ("count", "keep") and (value != int(value) or value < (1 if name == "keep" else 0)):
-        least = 1 if name == "keep" else 0
-        raise SpecError(f"rule {name!r} takes a whole number of at least {least}, not {value}")
-    return RULES[name](int(value) if name in ("count", "keep") else float(value))
+    if name in COUNTED and (value != int(value) or value < COUNTED[name]):
+        raise SpecError(f"rule {name!r} takes a whole number of at least {COUNTED[name]}, not {value}")
+    return RULES[name](int(value) if name in COUNTED else float(value))
 
 
 def rule_name(rule: Rule) -> str:
@@ -102,8 +111,11 @@ def choose(
     scores (width,). Of equal scores the lower index goes first. Neurons outside `candidates` stay. Neurons with the
     same number in `groups` (width,) only go together: they have the mean of their scores, and a rule that counts never
     takes more than it says, but rather fewer. At least one neuron (or group) stays: should all have to go, the one with
-    the lowest score (of these the highest index) is spared.
+    the lowest score (of these the highest index) is spared. Raises SpecError for the rule `maxout`, which looks at one
+    unit at a time: see `choose_in_units`.
     """
+    if isinstance(rule, LeastRelevant):
+        raise SpecError("rule 'maxout' chooses within maxout units, not among all neurons of a layer")
     width = len(scores)
     allowed = set(range(width)) if candidates is None else set(candidates)
     members: dict[int, list[int]] = {}
@@ -127,6 +139,15 @@ def choose(
     if len(going) == len(members):
         going.pop()
     return sorted(itertools.chain(*going)), threshold
+
+
+def choose_in_units(scores: Tensor, k: int, count: int = 1) -> list[int]:
+    """Of every maxout unit the `count` neurons with the highest scores, ascending; one stays.
+
+    scores (units * k,), neurons u * k to u * k + k - 1 being those of unit u. Of equal scores the lower index goes.
+    """
+    ranked = scores.view(-1, k).argsort(dim=1, descending=True, stable=True)[:, : min(count, k - 1)]
+    return (ranked + torch.arange(0, len(scores), k)[:, None]).flatten().sort().values.tolist()
 
 
 # --- plans ---
@@ -155,6 +176,15 @@ class Plan(Mapping[str, tuple[int, ...]]):
 
     def __len__(self) -> int:
         return len(self.layers)
+
+    @property
+    def within(self) -> frozenset[str]:
+        """The layers whose neurons go from within their maxout units."""
+        return frozenset(name for name, layer in self.layers.items() if layer.rule == "maxout")
+
+    def __or__(self, other: "Plan") -> "Plan":
+        """Both plans in one; of a layer that both have, the second's."""
+        return Plan({**self.layers, **other.layers})
 
     @property
     def total(self) -> int:
@@ -199,4 +229,25 @@ def plan(
         ranking = profile[name].apoz if scores is None else scores[name]
         cut, threshold = choose(torch.as_tensor(ranking), own, profile[name].candidates, profile[name].groups)
         chosen[name] = LayerPlan(tuple(cut), rule_name(own), threshold)
+    return Plan(chosen)
+
+
+def plan_within_units(
+    units: Mapping[str, UnitRelevance],
+    count: int = 1,
+    layers: Iterable[str] | str = "all",
+    scores: Mapping[str, Tensor] | None = None,
+) -> Plan:
+    """The least relevant `count` neurons of every maxout unit of the layers (Rueda et al. 2017, section 3).
+
+    `scores` (width,) by layer ranks by something else, higher scores going first. Raises SpecError for a layer without
+    units.
+    """
+    names = list(units) if layers == "all" else [layers] if isinstance(layers, str) else list(layers)
+    chosen = {}
+    for name in names:
+        if name not in units:
+            raise SpecError(f"layer {name!r} has no maxout units with a maximum; {', '.join(units) or 'no layer'} has")
+        ranking = -units[name].relevance.flatten() if scores is None else scores[name]
+        chosen[name] = LayerPlan(tuple(choose_in_units(ranking, units[name].k, count)), "maxout")
     return Plan(chosen)

@@ -3,18 +3,23 @@
 An estimate where the rule depends on APoZ, which retraining changes; exact for `fraction`, `count` and `keep`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from trimcore import models
+from trimcore.choosing import layers_of
 from trimcore.costs import Cost, cost_without
 from trimcore.errors import SpecError
-from trimcore.graph import ChannelGraph
-from trimcore.planning import choose, make_rule
+from trimcore.graph import WITHOUT_NEURONS, ChannelGraph, cut_shape
+from trimcore.magnitude import scheduled
+from trimcore.planning import choose, choose_in_units, make_rule
 from trimcore.sparing import sparing_the_last
 from trimcore.spec import Step
+from trimcore.surgery import units_left
 from trimcore.tracing import trace
 
 
@@ -28,16 +33,22 @@ class Seen:
 
 @dataclass(frozen=True)
 class Stage:
-    """The network after one iteration of the plan; `cut` counts the neurons that this iteration removes."""
+    """The network after one iteration of the plan; `cut` counts the neurons that this iteration removes.
+
+    `k` has the neurons of each maxout unit, by layer, 1 where there is no maximum any more. `zeros` counts the weights
+    held at zero; None where they depend on the weights (rule `quality`).
+    """
 
     step: int
     cut: dict[str, int]
     cost: Cost
+    k: dict[str, int] = field(default_factory=dict)
+    zeros: int | None = 0
 
 
-def blank(model: str, num_classes: int, channels: int, image_size: int) -> ChannelGraph:
+def blank(model: str, num_classes: int, channels: int, image_size: int, **options: int) -> ChannelGraph:
     """The graph of a registered architecture, without memory for its weights."""
-    arguments = {"num_classes": num_classes, "in_channels": channels, "image_size": image_size}
+    arguments = {"num_classes": num_classes, "in_channels": channels, "image_size": image_size, **options}
     return trace(models.empty(model, **arguments), models.example_input(arguments))
 
 
@@ -47,40 +58,90 @@ def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]
     `graph` is of the base model, `seen` the profile of the network to begin from (which may have been cut already).
     Raises SpecError for a layer that was not profiled.
     """
-    gone = torch.zeros(graph.group_count, dtype=torch.bool)
+    gone = torch.zeros(graph.group_count, dtype=torch.bool)  # of graph.fine
     scores = {name: dict(zip(layer.original, layer.apoz, strict=True)) for name, layer in seen.items()}
     for name in seen:
-        layer = graph.layer(name)
-        gone[layer.neurons[[i for i in range(layer.width) if i not in scores[name]]]] = True
-    stages = [Stage(-1, {}, cost_without(graph, gone))]
+        graph.layer(name)
+        _remove(graph, gone, name, [i for i in range(graph.layers[name].width) if i not in scores[name]])
+    stages, zeros = [Stage(-1, {}, cost_without(graph, gone), units_left(graph, gone))], 0
     for number, step in enumerate(steps):
-        for _ in range(step.iterations):
-            cut = _iteration(graph, gone, scores, step)
-            if not any(cut.values()):
-                break
-            stages.append(Stage(number, cut, cost_without(graph, gone)))
+        for round in range(1, step.iterations + 1):
+            if step.weights:
+                cut, zeros = {}, _zeros(graph, gone, step, round, zeros)
+            else:
+                cut = _iteration(graph, gone, scores, step)
+                if not any(cut.values()):
+                    break
+            stages.append(Stage(number, cut, cost_without(graph, gone), units_left(graph, gone), zeros))
     return stages
 
 
-def _iteration(graph: ChannelGraph, gone: torch.Tensor, scores: dict, step: Step) -> dict[str, int]:
+def _remove(graph: ChannelGraph, gone: Tensor, name: str, neurons: list[int]) -> None:
+    """Marks neurons in `gone`: each with all that can only go with it, except that a maxout unit stays with the others
+    of its neurons."""
+    if name in graph.units:
+        part = graph.fine.parts[graph.units[name].maxout]
+        gone[graph.fine.layers[name].neurons[neurons]] = True
+        gone[part.outputs[gone[part.inputs].view(len(part.outputs), -1).all(1)]] = True
+    else:
+        mask = torch.zeros_like(gone)
+        mask[graph.layers[name].neurons[neurons]] = True
+        gone |= graph.in_fine(mask)
+
+
+def _iteration(graph: ChannelGraph, gone: Tensor, scores: dict, step: Step) -> dict[str, int]:
     """Marks in `gone` what one iteration removes; returns how many of each layer."""
     going: dict[str, list[int]] = {}
-    for name in graph.trimmable() if step.layers == ["all"] else step.layers:
+    inside: dict[str, list[int]] = {}
+    for name in layers_of(step, graph):
         if name not in scores:
             raise SpecError(f"layer {name!r} was not profiled; there are {', '.join(scores)}")
-        neurons = graph.layers[name].neurons
-        left = (~gone[neurons]).nonzero().flatten().tolist()
-        allowed = set(graph.candidates(name))
-        rule = make_rule(step.rule_for(name).rule, step.rule_for(name).value)
+        left = (~gone[graph.fine.layers[name].neurons]).nonzero().flatten().tolist()
+        own = step.rule_for(name)
+        if own.rule == "maxout":  # which of a unit's neurons go makes no difference here
+            k = units_left(graph, gone)[name]
+            inside[name] = [left[i] for i in choose_in_units(torch.zeros(len(left)), k, int(own.value))]
+            continue
+        allowed, neurons = set(graph.candidates(name)), graph.layers[name].neurons
         ranking = torch.tensor([scores[name].get(i, 0.0) for i in left], dtype=torch.float64)
-        chosen, _ = choose(ranking, rule, [k for k, i in enumerate(left) if i in allowed], neurons[left])
+        candidates = [k for k, i in enumerate(left) if i in allowed]
+        chosen, _ = choose(ranking, make_rule(own.rule, own.value), candidates, neurons[left])
         wanted = {left[k] for k in chosen} | set(graph.together(name, step.also_cut.get(name, ())))
         wanted -= set(graph.together(name, step.never_cut.get(name, ())))
         going[name] = [i for i in left if i in wanted]
-    going = sparing_the_last(graph, going, lambda name, i: scores[name].get(i, 0.0), gone)
-    for name, neurons in going.items():
-        gone[graph.layers[name].neurons[neurons]] = True
-    return {name: len(neurons) for name, neurons in going.items()}
+    whole = _whole(graph, gone)
+    going = sparing_the_last(graph, going, lambda name, i: scores[name].get(i, 0.0), whole)
+    for name, neurons in (going | inside).items():
+        _remove(graph, gone, name, neurons)
+    return {name: len(neurons) for name, neurons in (going | inside).items()}
+
+
+def _whole(graph: ChannelGraph, gone: Tensor) -> Tensor:
+    """The mask over the groups of `graph` that are away as a whole."""
+    if graph.opened is None:
+        return gone
+    left = torch.zeros_like(gone)
+    fine = torch.cat([groups for part in graph.fine.parts.values() for groups in part.groups.values()]).unique()
+    left[graph.coarse[fine[~gone[fine]]]] = True
+    return ~left
+
+
+def _zeros(graph: ChannelGraph, gone: Tensor, step: Step, round: int, before: int | None) -> int | None:
+    """How many weights are held at zero after a round of a step, at least `before`."""
+    if before is None:
+        return None
+    weights = {}
+    for name, part in graph.fine.parts.items():
+        if part.kind not in WITHOUT_NEURONS and (step.layers == ["all"] or name in step.layers):
+            sizes = {role: len(kept) for role, kept in part.kept(gone).items()}
+            weights[name] = cut_shape(part.module.weight.shape, part.axes["weight"], sizes).numel()
+    rules = {name: step.rule_for(name) for name in weights}
+    if any(own.rule == "quality" for own in rules.values()):
+        return None
+    if step.rule == "sparsity-overall":
+        return max(before, math.floor(scheduled(step.rule, step.value, round, step.iterations) * sum(weights.values())))
+    asked = {name: scheduled(own.rule, own.value, round, step.iterations) for name, own in rules.items()}
+    return max(before, sum(math.floor(asked[name] * count) for name, count in weights.items()))
 
 
 def beyond(

@@ -16,8 +16,13 @@ from trimcore.zeros import DEFAULT_TOLERANCE
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
 Positive = Annotated[int, Field(ge=1, le=10_000_000)]
-RuleName = Literal["mean+std", "absolute", "fraction", "count", "keep"]
-CriterionName = Literal["apoz", "l1", "l2", "mean-activation", "taylor", "random"]
+NEURON_RULES = ("mean+std", "absolute", "fraction", "count", "keep", "maxout")
+WEIGHT_RULES = ("quality", "sparsity", "sparsity-overall")
+RuleName = Literal[
+    "mean+std", "absolute", "fraction", "count", "keep", "maxout", "quality", "sparsity", "sparsity-overall"
+]
+CriterionName = Literal["apoz", "l1", "l2", "mean-activation", "taylor", "random", "relevance", "magnitude"]
+IN_UNITS = ("relevance", "l1", "l2", "random")  # criteria that rank the neurons of a maxout unit
 Neurons = dict[str, list[Annotated[int, Field(ge=0)]]]
 
 
@@ -56,36 +61,46 @@ class Retrain(Training):
 
 class Convert(Training):
     """Between the base and its first profile: `to` "relu" trains on while GELU, SiLU and Hardswish modules turn into
-    ReLUs (see `smooth`); empty, or 0 epochs, leaves the activations as they are."""
+    ReLUs (see `smooth`); "maxout" groups the neurons of hidden linear layers into units of `k` (see `grouping`) and
+    trains on; empty, or 0 epochs, leaves the activations as they are. `layers` are the linear layers that become maxout
+    layers; empty: all that can."""
 
     lr: Annotated[float, Field(gt=0, le=10)] = 0.01
-    to: Literal["", "relu"] = ""
+    to: Literal["", "relu", "maxout"] = ""
+    k: Annotated[int, Field(ge=2, le=16)] = 4
+    layers: list[str] = []
 
 
 class ProfileSettings(Section):
     """`examples` of the validation split are profiled; 0 means all. `tolerance`: activations without true zeros count
-    as zero up to this share of their root mean square (see `apoz.profile`)."""
+    as zero up to this share of their root mean square (see `apoz.profile`). `relevance_examples` of the training split
+    show how often each neuron of a maxout unit is its maximum; 0 means all."""
 
     examples: Count = 0
+    relevance_examples: Count = 0
     tolerance: Annotated[float, Field(ge=0, le=1)] = DEFAULT_TOLERANCE
 
 
 class LayerRule(Section):
     rule: RuleName = "mean+std"
     value: float = 1.0
+    criterion: CriterionName | None = None  # that of the step, or what the rule goes by
 
     @model_validator(mode="after")
     def _in_range(self):
+        from trimcore.magnitude import check_value
         from trimcore.planning import make_rule
 
-        make_rule(self.rule, self.value)
+        (check_value if self.rule in WEIGHT_RULES else make_rule)(self.rule, self.value)
         return self
 
 
 class Step(LayerRule):
     """Some iterations on some layers with one rule. `layer` gives single layers a rule of their own.
 
-    `also_cut` and `never_cut` name neurons by their index in the base model.
+    `also_cut` and `never_cut` name neurons by their index in the base model. Without a criterion the rule `maxout` goes
+    by relevance, the rules of WEIGHT_RULES, which hold weights at zero instead of cutting neurons, by magnitude, all
+    others by APoZ.
     """
 
     layers: Annotated[list[str], Field(min_length=1)]
@@ -95,21 +110,61 @@ class Step(LayerRule):
     also_cut: Neurons = {}
     never_cut: Neurons = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named_criterion(cls, values):
+        if isinstance(values, dict) and "criterion" not in values:
+            return {**values, "criterion": own_criterion(values.get("rule"))}
+        return values
+
     @model_validator(mode="after")
     def _consistent(self):
-        rules = [(name, own.rule) for name, own in self.layer.items()] + [("the step", self.rule)]
-        absolute = next((name for name, rule in rules if rule == "absolute"), None)
-        if self.criterion != "apoz" and absolute:
-            raise SpecError(
-                f"rule 'absolute' ({absolute}) is for APoZ; criterion {self.criterion!r} needs another rule"
-            )
+        for name, own in [*self.layer.items(), ("the step", self)]:
+            self._check_criterion(name, own)
+            if (own.rule in WEIGHT_RULES) != self.weights:
+                raise SpecError(f"a step cuts neurons or prunes weights: rule {own.rule!r} ({name}) needs another step")
+            if "sparsity-overall" in (own.rule, self.rule) and own.rule != self.rule:
+                raise SpecError(f"rule 'sparsity-overall' is for all layers of a step: {name} has rule {own.rule!r}")
+        for key, names in (("also_cut", self.also_cut), ("never_cut", self.never_cut)):
+            if other := [name for name in names if self.rule_for(name).rule in ("maxout", *WEIGHT_RULES)]:
+                rule = self.rule_for(other[0]).rule
+                raise SpecError(f"{key} names neurons of {other[0]!r}; rule {rule!r} leaves no such choice")
         for key, names in (("layer", self.layer), ("also_cut", self.also_cut), ("never_cut", self.never_cut)):
             if self.layers != ["all"] and (extra := [n for n in names if n not in self.layers]):
                 raise SpecError(f"step.{key} names layer {extra[0]!r}, which the step does not have")
         return self
 
+    @property
+    def weights(self) -> bool:
+        """Whether the step prunes weights rather than neurons."""
+        return self.rule in WEIGHT_RULES
+
     def rule_for(self, layer: str) -> LayerRule:
         return self.layer.get(layer, self)
+
+    def criterion_for(self, layer: str) -> CriterionName:
+        """What the neurons of a layer are ranked by: its own criterion, or the step's where it goes with its rule."""
+        own = self.rule_for(layer)
+        if own.criterion:
+            return own.criterion
+        fits = self.criterion in IN_UNITS if own.rule == "maxout" else self.criterion != "relevance"
+        return self.criterion if fits else own_criterion(own.rule)
+
+    def _check_criterion(self, name: str, own: LayerRule) -> None:
+        criterion = own.criterion or self.criterion_for(name)
+        if own.rule == "absolute" and criterion != "apoz":
+            raise SpecError(f"rule 'absolute' ({name}) is for APoZ; criterion {criterion!r} needs another rule")
+        if own.rule == "maxout" and criterion not in IN_UNITS:
+            raise SpecError(f"rule 'maxout' ({name}) ranks by {', '.join(IN_UNITS)}, not by {criterion!r}")
+        if own.rule != "maxout" and criterion == "relevance":
+            raise SpecError(f"criterion 'relevance' ({name}) ranks the neurons of maxout units: it needs rule 'maxout'")
+        if (own.rule in WEIGHT_RULES) != (criterion == "magnitude"):
+            raise SpecError(f"rule {own.rule!r} ({name}) does not go by {criterion!r}")
+
+
+def own_criterion(rule: str | None) -> CriterionName:
+    """What a rule goes by where nothing else is said."""
+    return "relevance" if rule == "maxout" else "magnitude" if rule in WEIGHT_RULES else "apoz"
 
 
 class Stop(Section):
@@ -123,6 +178,14 @@ class Control(Section):
     """`scratch`: also train the final widths from new weights, with all the epochs that the trimmed network had."""
 
     scratch: bool = False
+
+
+class Verify(Section):
+    """A verification that every iteration reports: are two images of the same person, or class? `pairs`: empty, none;
+    "test", pairs of images of the test split; "lfw:PATH", those of Labeled Faces in the Wild (see `pairs`)."""
+
+    pairs: Annotated[str, AfterValidator(lambda name: _known_pairs(name))] = ""
+    distance: Literal["cosine", "euclidean"] = "cosine"
 
 
 class Parent(Section):
@@ -147,6 +210,13 @@ def _known_data(name: str) -> str:
     return name
 
 
+def _known_pairs(name: str) -> str:
+    kind, _, path = name.partition(":")
+    if name not in ("", "test") and (kind != "lfw" or not path):
+        raise SpecError(f"unknown pairs {name!r}; there are 'test' and 'lfw:PATH'")
+    return name
+
+
 def _device_name(name: str) -> str:
     kind, _, index = name.partition(":")
     if kind in ("auto", "cpu", "cuda", "mps") and (not index or (kind == "cuda" and index.isdigit())):
@@ -162,14 +232,23 @@ class Spec(Section):
     device: Annotated[str, AfterValidator(_device_name)] = "auto"
     image_size: Annotated[int, Field(ge=0, le=4096)] = 0  # 0: what the model or the data has
     channels: Literal[0, 1, 3] = 0  # 0: what the model or the data has
+    options: dict[str, int] = {}  # of the model, where it has some: k and width of maxout networks
     parent: Parent | None = None
     base: Base = Base()
     convert: Convert = Convert()
     profile: ProfileSettings = ProfileSettings()
     retrain: Retrain = Retrain()
     step: list[Step] = []
+    verify: Verify = Verify()
     stop: Stop = Stop()
     control: Control = Control()
+
+    @model_validator(mode="after")
+    def _known_options(self):
+        from trimcore.models import check_options
+
+        check_options(self.model, self.options)
+        return self
 
     @property
     def base_epochs(self) -> int:
@@ -238,5 +317,5 @@ def _one_line(error: ValidationError) -> str:
 def _section(section, part) -> type[Section] | None:
     """The section class below `section` under a key (list positions and layer names lead to what they hold)."""
     known = {"base": Base, "convert": Convert, "profile": ProfileSettings, "retrain": Retrain, "step": Step,
-             "stop": Stop, "control": Control, "parent": Parent, "layer": LayerRule}  # fmt: skip
+             "verify": Verify, "stop": Stop, "control": Control, "parent": Parent, "layer": LayerRule}  # fmt: skip
     return known.get(part)

@@ -132,3 +132,32 @@ def sort_out(items: Iterable[tuple[int, Tensor | None]]) -> tuple[Tensor, list[i
     good = [i for i, image in images.items() if image is not None]
     pixels = torch.stack([images[i] for i in good]) if good else torch.empty(0, dtype=torch.uint8)
     return pixels, good, [i for i, image in images.items() if image is None]
+
+
+def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
+    """A random order (N,) of which every stretch from the start holds the classes in proportion.
+
+    It comes from numpy's RandomState, whose stream is frozen: the splits are the same on every machine and version.
+    """
+    labels = labels.numpy()
+    order = np.random.RandomState(seed % 2**32).permutation(len(labels))
+    order = order[labels[order].argsort(kind="stable")]  # by class, random within each
+    counts = np.bincount(labels)
+    rank = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
+    place = (rank + 0.5) / counts[labels[order]]  # each class evenly spaced between 0 and 1
+    return torch.from_numpy(order[place.argsort(kind="stable")])
+
+
+def in_parts(split: Split, *sizes: int) -> list[Split]:
+    """Disjoint stratified parts of the given sizes, then the rest."""
+    order = stratified_order(split.labels)
+    return [split.take(which) for which in order.split([*sizes, len(split) - sum(sizes)])]
+
+
+def in_memory(split: Split, name: str) -> Resident:
+    """The readable images of a split, decoded and fitted. Raises DataError, with the data's name, if there are none."""
+    blocks = list(split.blocks(len(split)))
+    if not blocks:
+        raise DataError(f"data {name!r}: none of the {len(split)} images of a split can be read")
+    pixels, labels = map(torch.cat, zip(*blocks, strict=True))
+    return Resident(pixels, labels, split.image_size, split.channels)

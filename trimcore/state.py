@@ -39,6 +39,8 @@ class State:
     good: dict | None = None  # the result's checkpoint, where the control will want its widths
     activations: str = ""  # "relu" once they are converted
     convert_epochs: int = 0  # of this run: none when its weights were converted already
+    units: dict[str, int] = field(default_factory=dict)  # layers with maxout units -> k, 1 where the maximum is gone
+    sparse: list[str] = field(default_factory=list)  # layers whose weights that are zero stay zero
 
     def checkpoint(self, model: str) -> Checkpoint:
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
@@ -46,8 +48,9 @@ class State:
         epochs = self.inherited + self.spent + (self.epoch if self.phase != "control" else 0)
         origins = {name: list(kept) for name, kept in self.origins.items()}
         return Checkpoint(
-            model, self.arguments, widths, state, origins, dict(self.base), self.iteration, epochs, self.activations
-        )
+            model, self.arguments, widths, state, origins, dict(self.base), self.iteration, epochs, self.activations,
+            dict(self.units), list(self.sparse),
+        )  # fmt: skip
 
     def snapshot(self, model: str) -> dict:
         """All of it as plain values and tensors, for `restore`. Training on does not change it."""
@@ -69,7 +72,8 @@ def first_state(spec: Spec, data: Data, runs: Path | None) -> State:
 
     Raises SpecError or CheckpointError when it cannot be had or does not fit the data.
     """
-    arguments = {"num_classes": data.num_classes, "in_channels": data.channels, "image_size": data.image_size}
+    shape = {"num_classes": data.num_classes, "in_channels": data.channels, "image_size": data.image_size}
+    arguments = {**shape, **models.options_for(spec.model, spec.options)}
     if spec.parent:
         if runs is None:
             raise SpecError("a spec with a parent needs the runs folder in which to find it")
@@ -91,15 +95,17 @@ def first_state(spec: Spec, data: Data, runs: Path | None) -> State:
     origins = {**identity(network), **found.origins}
     return State(
         network, arguments, origins, dict(found.base), inherited=found.epochs, activations=found.activations,
-        convert_epochs=_to_convert(spec, network, found.activations),
+        convert_epochs=0 if found.units else _to_convert(spec, network, found.activations), units=dict(found.units),
+        sparse=list(found.sparse),
     )  # fmt: skip
 
 
 def _to_convert(spec: Spec, network: nn.Module, activations: str) -> int:
-    """The epochs of conversion. Raises SpecError when it is asked for and the network has nothing to convert."""
+    """The epochs of conversion. Raises SpecError when ReLU is asked for and the network has nothing to convert."""
     if not spec.convert_epochs or activations:
         return 0
-    smooth.check(network, spec.model)
+    if spec.convert.to == "relu":
+        smooth.check(network, spec.model)
     return spec.convert_epochs
 
 

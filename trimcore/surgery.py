@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trimcore.errors import NotTrimmable
 from trimcore.folding import shift_of, take_up
 from trimcore.graph import ChannelGraph
+from trimcore.maxout import set_units
 from trimcore.rules.layers import goes_in_blocks
 from trimcore.tracing import trace
 from trimcore.verify import verified
@@ -19,10 +20,15 @@ from trimcore.verify import verified
 Cut = Mapping[str, Iterable[int]]  # layer -> the neurons that go
 
 
-def prune(model: nn.Module, plan: Cut, example_input=None, *, graph: ChannelGraph | None = None) -> nn.Module:
+def prune(
+    model: nn.Module, plan: Cut, example_input=None, *, graph: ChannelGraph | None = None, within: Iterable[str] = ()
+) -> nn.Module:
     """A smaller copy of `model` without the planned neurons; `model` itself is left as it was.
 
-    `plan` is a `Plan` or a mapping layer -> neurons that go. Give `example_input` (a batch, for its shape) or the
+    `plan` is a `Plan` or a mapping layer -> neurons that go. A neuron of a maxout unit takes its whole unit with it,
+    but not in the layers `within` (those of a `Plan` with the rule `maxout`): there it is taken out of its unit, which
+    from then on has its maximum among the others. All units of a layer must lose as many; with one neuron left in each
+    the maximum disappears. Give `example_input` (a batch, for its shape) or the
     `graph` that `trace` made of this very model. Weights, buffers, modes, `requires_grad`, dtype, device and memory
     format are kept, and hooks, of which nobody knows what they do: one that changes what a layer gives is not seen.
     Gradients are not kept. Raises NotTrimmable for a layer that cannot be cut, an index out of range, or a
@@ -39,16 +45,16 @@ def prune(model: nn.Module, plan: Cut, example_input=None, *, graph: ChannelGrap
         graph = trace(model, example_input)
     elif graph.model is not model:
         raise NotTrimmable("the graph was traced from another network than the one to prune")
-    return cut(graph, plan).model
+    return cut(graph, plan, within).model
 
 
-def cut(graph: ChannelGraph, plan: Cut) -> ChannelGraph:
+def cut(graph: ChannelGraph, plan: Cut, within: Iterable[str] = ()) -> ChannelGraph:
     """As `prune`, from a traced network to the graph of the smaller one.
 
     The smaller network is traced and compared with the whole one before it is given out (see `verify`), so that a
     forward function that looks at widths is refused with NotTrimmable.
     """
-    gone = removed_groups(graph, plan)
+    gone = removed_groups(graph, plan, within)
     return verified(graph, gone, _smaller(graph, gone))
 
 
@@ -65,46 +71,70 @@ def _smaller(graph: ChannelGraph, gone: Tensor) -> nn.Module:
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     small = copy.deepcopy(graph.model, memo)
-    modules = dict(small.named_modules())
-    for part in graph.parts.values():
+    modules, parts = dict(small.named_modules()), graph.fine.parts
+    for part in parts.values():
         kept = part.kept(gone)
         shorter = any(len(kept[role]) < len(groups) for role, groups in part.groups.items())
         if shorter and part.name in modules:  # a stored tensor has no numbers beside it
             set_widths(modules[part.name], {role: len(positions) for role, positions in kept.items()})
     for fold in graph.folds:
-        shift = shift_of(fold, graph.parts, gone)
+        shift = shift_of(fold, parts, gone)
         if shift is not None:
-            take_up(modules[fold.into], graph.parts[fold.consumer].kept(gone)["out"], shift)
-    return small
+            take_up(modules[fold.into], parts[fold.consumer].kept(gone)["out"], shift)
+    return set_units(small, {graph.units[layer].maxout: k for layer, k in units_left(graph, gone).items()})
 
 
-def removed_groups(graph: ChannelGraph, plan: Cut) -> Tensor:
-    """Mask over channel groups: True for those that the plan removes. (group_count,)
+def removed_groups(graph: ChannelGraph, plan: Cut, within: Iterable[str] = ()) -> Tensor:
+    """Mask over the channel groups of `graph.fine`: True for those that the plan removes. (group_count,)
 
     Raises NotTrimmable as `prune` does.
     """
-    gone = torch.zeros(graph.group_count, dtype=torch.bool)
+    whole, single = torch.zeros(graph.group_count, dtype=torch.bool), torch.zeros(graph.group_count, dtype=torch.bool)
+    within = {*within, *getattr(plan, "within", ())}
     for name, neurons in plan.items():
-        layer = graph.layer(name)
-        allowed = set(graph.candidates(name))
+        if name in within and name not in graph.units:
+            raise NotTrimmable(f"layer {name!r} has no maxout units; {', '.join(graph.units) or 'no layer'} has")
+        own, gone = (graph.fine, single) if name in within else (graph, whole)
+        layer = own.layer(name)
+        allowed = set(own.candidates(name))
         for neuron in neurons:
             if not 0 <= neuron < layer.width:
                 raise NotTrimmable(f"layer {name!r} has neurons 0 to {layer.width - 1}, there is no {neuron}")
             group = int(layer.neurons[neuron])
             if neuron not in allowed:
-                why = graph.frozen.get(group, "it reaches no activation")
+                why = own.frozen.get(group, "it reaches no activation")
                 raise NotTrimmable(f"neuron {neuron} of layer {name!r} cannot be removed: {why}")
             gone[group] = True
-    for layer in graph.layers.values():
+    gone = single | graph.in_fine(whole)
+    for layer in graph.fine.layers.values():
         if layer.width and bool(gone[layer.neurons].all()):
             raise NotTrimmable(f"the plan would remove every neuron of layer {layer.name!r}; at least one has to stay")
+    units_left(graph, gone)
     return gone
+
+
+def units_left(graph: ChannelGraph, gone: Tensor) -> dict[str, int]:
+    """By layer with maxout units, the neurons that each of its units has when the groups of the mask `gone` are away.
+
+    Raises NotTrimmable when units would not have as many.
+    """
+    left = {}
+    for name, units in graph.units.items():
+        part = graph.fine.parts[units.maxout]
+        counts = (~gone[part.inputs]).view(-1, units.k).sum(1)[~gone[part.outputs]]
+        if not (counts == counts[0]).all() or not counts[0]:
+            least, most = (int(count) for count in counts.aminmax())
+            raise NotTrimmable(
+                f"units of layer {name!r} would keep {least} to {most} neurons; all must keep as many, and at least one"
+            )
+        left[name] = int(counts[0])
+    return left
 
 
 def cut_tensors(graph: ChannelGraph, gone: Tensor) -> Iterable[tuple[Tensor, tuple[Tensor | None, ...]]]:
     """Every tensor that becomes smaller when the groups of the mask `gone` go, with the positions that stay along its
     first axes (None: all of them)."""
-    for part in graph.parts.values():
+    for part in graph.fine.parts.values():
         kept = part.kept(gone)
         shorter = {role: kept[role] for role, groups in part.groups.items() if len(kept[role]) < len(groups)}
         for _, tensor, roles in part.tensors():
@@ -115,7 +145,7 @@ def cut_tensors(graph: ChannelGraph, gone: Tensor) -> Iterable[tuple[Tensor, tup
 def kept_neurons(graph: ChannelGraph, plan: Cut) -> dict[str, list[int]]:
     """For each layer, tied ones included, the indices of the neurons that stay."""
     gone = removed_groups(graph, plan)
-    return {name: (~gone[layer.neurons]).nonzero().flatten().tolist() for name, layer in graph.layers.items()}
+    return {name: (~gone[layer.neurons]).nonzero().flatten().tolist() for name, layer in graph.fine.layers.items()}
 
 
 def set_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:

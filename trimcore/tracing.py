@@ -11,7 +11,7 @@ from trimcore.capture import Captured, capture
 from trimcore.channels import Channels, along, canonical, channel_axis, narrowed, spread, varying_axes, with_zero
 from trimcore.errors import NotTrimmable, first_line
 from trimcore.folding import Fold, can_absorb, has_fixed_shift
-from trimcore.graph import ChannelGraph, Part, Site, connected, layers_of
+from trimcore.graph import ChannelGraph, Part, Site, Units, by_group, connected, layers_of
 from trimcore.in_place import check_in_place, is_in_place, names_of
 from trimcore.numbers import Numbers, same_proportions
 from trimcore.on_meta import execute, mapped, work_on_meta
@@ -45,6 +45,8 @@ class Tracer:
         self.parts: dict[str, Part] = {}
         self.sites: list[Site] = []
         self.ties: list[tuple[Tensor, Tensor]] = []
+        self.unit_ties: list[tuple[Tensor, Tensor]] = []  # of neurons with their maxout unit
+        self.maxouts: list[fx.Node] = []
         self.freezes: list[tuple[Tensor, str]] = []
         self.env: dict[fx.Node, object] = {}
         self.numbers = Numbers()
@@ -177,6 +179,12 @@ class Tracer:
         """Tie all that differ along one axis only."""
         first = atoms.narrow(axis, 0, 1)
         self.tie(atoms, first.expand_as(atoms))
+
+    def unite(self, node: fx.Node, members: Tensor, units: Tensor) -> None:
+        """The neurons `members` (units, k) are those of the maxout units `units` (units,)."""
+        self.unit_ties.append((members.flatten(), units.repeat_interleave(members.shape[1])))
+        if not self.training_only:
+            self.maxouts.append(node)
 
     def entering(self, node: fx.Node, vector: Tensor | None, expected: int) -> Tensor:
         """The atoms of the channels (ids `vector`) that enter a layer; frozen ones where they cannot be followed."""
@@ -340,25 +348,41 @@ class Tracer:
                     self.freeze_atoms(atoms, f"{part.name} shares its weights with {others[0]}")
 
     def _resolve(self) -> ChannelGraph:
-        root = connected(self.atoms, self.ties)
+        root = connected(self.atoms, self.ties + self.unit_ties)
+        graph = self._grouped(root)
+        if self.unit_ties:
+            graph.opened, graph.coarse = self._grouped(connected(self.atoms, self.ties)), root
+            graph.units = self._units(graph.opened)
+        return graph
+
+    def _grouped(self, root: Tensor) -> ChannelGraph:
+        freezes = list(self.freezes)
         for name, atoms, others in self.agreements:
             if not same_proportions(root[atoms], root[others]):
                 both = torch.cat([atoms, others])
-                self.freeze_atoms(both, f"{name} gives it a shape by the number of other channels")
+                freezes.append((both, f"{name} gives it a shape by the number of other channels"))
         frozen: dict[int, str] = {}
-        for atoms, reason in self.freezes:
+        for atoms, reason in freezes:
             for group in root[atoms].unique().tolist():
                 frozen.setdefault(group, reason)
-        for part in self.parts.values():
-            part.groups = {role: root[atoms] for role, atoms in part.groups.items()}
-        for site in self.sites:
-            site.groups = root[site.groups]
-        layers = layers_of(self.parts, self.sites, frozen)
-        graph = self.graphs[0]
-        return ChannelGraph(
-            self.model, graph, self.held, self.inputs, self.parts, self.sites, layers, self.atoms, frozen, self.outputs,
+        parts, sites = by_group(root, self.parts, self.sites)
+        graph = ChannelGraph(
+            self.model, self.graphs[0], self.held, self.inputs, parts, sites, {}, self.atoms, frozen, self.outputs,
             self.folds,
         )  # fmt: skip
+        graph.layers = layers_of(parts, graph.counted(), frozen)
+        return graph
+
+    def _units(self, fine: ChannelGraph) -> dict[str, Units]:
+        """The layers whose neurons are, in their order, those of the units of one maximum that is taken once."""
+        by_neurons = {tuple(layer.neurons.tolist()): layer.name for layer in reversed(fine.layers.values())}
+        fed = [by_neurons.get(tuple(fine.parts[node.target].inputs.tolist())) for node in self.maxouts]
+        calls, found = [node.target for node in self.maxouts], {}
+        for node, layer in zip(self.maxouts, fed, strict=True):
+            module = self.module(node)
+            if layer and calls.count(node.target) == fed.count(layer) == 1 and module.k > 1:
+                found[layer] = Units(node.target, node.all_input_nodes[0].name, module.k, module.dim)
+        return found
 
 
 def _shapes_of(value):

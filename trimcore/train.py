@@ -92,11 +92,12 @@ def train_epoch(
     epochs: int,
     seed: int,
     before_step: Callable[[int, int], None] | None = None,
+    after_step: Callable[[], None] | None = None,
 ) -> Iterator[Batch | EpochResult]:
     """Train epoch number `epoch` (from 0) of `epochs`: yields a Batch after each step, and the EpochResult last.
 
-    `before_step(step, steps)` is called before each step, both counted over all `epochs`. Raises TrimError when the
-    loss is no longer a number.
+    `before_step(step, steps)` is called before each step, both counted over all `epochs`; `after_step()` after the
+    weights have changed. Raises TrimError when the loss is no longer a number.
     """
     start = time.perf_counter()
     torch.manual_seed(derive_seed(seed, epoch, "dropout"))
@@ -124,6 +125,8 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        if after_step:
+            after_step()
         loss_sum += loss.detach() * len(y)
         correct += (output.detach().argmax(1) == y).sum()
         seen += len(y)

@@ -16,8 +16,10 @@ DEPENDS = "the forward function depends on a width"
 
 
 def verified(whole: ChannelGraph, gone: Tensor, small: nn.Module) -> ChannelGraph:
-    """The graph of `small`, which is `whole` without the groups of the mask `gone`. Raises NotTrimmable, naming the
-    operation that depends on a width."""
+    """The graph of `small`, which is `whole` without the groups of the mask `gone` (see `surgery.removed_groups`).
+
+    Raises NotTrimmable, naming the operation that depends on a width.
+    """
     try:
         found = trace(small, whole.inputs)
     except NotTrimmable as error:
@@ -52,12 +54,14 @@ def _same_constant(node: fx.Node, own: set[int], whole: ChannelGraph, found: Cha
 
 def _check_channels(whole: ChannelGraph, gone: Tensor, found: ChannelGraph) -> None:
     before, after = [], []
-    for name, part in whole.parts.items():
+    for name, part in whole.fine.parts.items():
+        if part.kind == "maxout":
+            continue  # it may have disappeared; what it ties together shows in the layers on both of its sides
         other = found.parts.get(name)
         for role, kept in part.kept(gone).items():
             if other is None or role not in other.groups or len(other.groups[role]) != len(kept):
                 raise NotTrimmable(f"{DEPENDS}: {name} is used differently after the cut")
-            before.append(part.groups[role][kept])
+            before.append(whole.parts[name].groups[role][kept])  # with its whole unit
             after.append(other.groups[role])
     if not before:
         return

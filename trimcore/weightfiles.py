@@ -2,7 +2,8 @@
 
 Two kinds are read, told apart by their first bytes: what `torch.save` writes, with tensors and plain values only, and
 safetensors (https://huggingface.co/docs/safetensors). The second holds tensors and a table of strings; what this tool
-knows of a network goes into the table, each entry as JSON.
+knows of a network goes into the table, each entry as JSON. Tensors with many zeros may be stored as `sparsefile` does
+it; they are read like others.
 """
 
 import json
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trimcore.errors import CheckpointError, first_line
+from trimcore.sparsefile import SHAPES, contents, packed, unpacked
 
 # What torch's reader says when it meets a class or a function, or the opcodes that newer pickles name them with.
 PYTHON_OBJECTS = re.compile(r"GLOBAL (?P<name>[\w.]{1,80})|GLOBAL|Can only (create|build)|operand (147|149)\b")
@@ -63,23 +65,33 @@ def _read_safetensors(path: str | Path) -> dict:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{str(path)!r} is not a safetensors file: {first_line(error)}") from None
-    if not {"format", "model", "widths"} <= set(metadata):
-        return state
+    ours = {"format", "model", "widths"} <= set(metadata)
+    known = [key for key in metadata if ours or key == SHAPES]
     try:
-        return {**{key: json.loads(text) for key, text in metadata.items()}, "state": state}
+        entries = {key: json.loads(metadata[key]) for key in known}
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"the metadata of {str(path)!r} are not JSON: {first_line(error)}") from None
+    if SHAPES in entries:
+        try:
+            state = unpacked(state, entries.pop(SHAPES))
+        except CheckpointError as error:
+            raise CheckpointError(f"{str(path)!r} is damaged: {error}") from None
+    return {**entries, "state": state} if ours else state
 
 
 def write_safetensors(entries: Mapping, state: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors with `entries`, plain values, as metadata. Raises OSError."""
-    metadata = {key: json.dumps(value, separators=(",", ":")) for key, value in entries.items()}
-    # Copies: the format knows neither strides nor tensors that share their memory.
-    tensors = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in state.items()}
+    tensors, metadata = contents(entries, state)
     try:
         save_file(tensors, path, metadata)
     except SafetensorError as error:
         raise OSError(first_line(error)) from None
+
+
+def write_sparse(entries: Mapping, state: Mapping[str, Tensor], path: Path) -> None:
+    """`write_safetensors`, with tensors of many zeros as values and gaps where that is smaller. Raises OSError."""
+    tensors, shapes = packed(state)
+    write_safetensors({**entries, SHAPES: shapes} if shapes else entries, tensors, path)
 
 
 def are_plain(state) -> bool:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trimcore.maxout import Maxout
+
 
 class Net(nn.Module):
     """A network from its forward function, which takes the network and the input, and its modules by name."""
@@ -157,11 +159,26 @@ def partly_frozen() -> Net:
     return Net(steps, conv1=conv(3, 2), conv2=conv(3, 4), conv3=conv(3, 6), relu=nn.ReLU(), last=conv(6, 2))
 
 
+def maxouts(k: int = 3, units: int = 4) -> Net:
+    """Maxout units behind a convolution with BatchNorm, and behind a linear layer with dropout."""
+
+    def steps(m: Net, x: Tensor) -> Tensor:
+        x = m.over_channels(m.relu(m.norm(m.conv1(x))))  # (N, 5, 8, 8)
+        x = torch.flatten(m.pool(m.conv2(x).relu()), 1)  # (N, 3 * 16)
+        return m.fc2(m.maxout(m.drop(m.relu(m.fc1(x)))))
+
+    return Net(
+        steps, conv1=conv(3, 10, bias=False), norm=nn.BatchNorm2d(10), relu=nn.ReLU(), over_channels=Maxout(2),
+        conv2=conv(5, 3), pool=nn.MaxPool2d(2), fc1=nn.Linear(48, units * k), drop=nn.Dropout(0.5), maxout=Maxout(k),
+        fc2=nn.Linear(units, 5),
+    )  # fmt: skip
+
+
 NETS = {
     make.__name__: make
     for make in (
         conv_norm_relu, functional, residual, dense, branches, squeeze_excitation, depthwise, used_twice,
-        over_positions, partly_frozen,
+        over_positions, partly_frozen, maxouts,
     )
 }  # fmt: skip
 

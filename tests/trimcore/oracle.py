@@ -39,12 +39,12 @@ def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def masked(graph: ChannelGraph, plan) -> fx.GraphModule:
+def masked(graph: ChannelGraph, plan, within: tuple[str, ...] = ()) -> fx.GraphModule:
     """The traced network with a multiplication behind each counting site: 0 for what the plan removes, else 1."""
-    gone = removed_groups(graph, plan)
+    gone = removed_groups(graph, plan, within)
     traced = copy.deepcopy(graph.graph)
     nodes = {node.name: node for node in traced.nodes}
-    for site in graph.sites:
+    for site in graph.fine.sites:
         node = nodes[site.node]
         mask = (~gone[site.groups]).double()
         with traced.inserting_after(node):
@@ -84,12 +84,14 @@ def gap(a: Tensor, b: Tensor) -> float:
     return difference if difference == difference else float("inf")
 
 
-def check(model: nn.Module, plan, x: Tensor, graph: ChannelGraph | None = None) -> nn.Module:
+def check(
+    model: nn.Module, plan, x: Tensor, graph: ChannelGraph | None = None, within: tuple[str, ...] = ()
+) -> nn.Module:
     """The pruned network, after comparing it with the masked one; the plan must matter, or the test could not fail."""
     graph = graph or trace(model, x)
-    small = prune(model, plan, graph=graph)
+    small = prune(model, plan, graph=graph, within=within)
     with torch.no_grad():
-        full, held, cut = model(x), masked(graph, plan)(x), small(x)
+        full, held, cut = model(x), masked(graph, plan, within)(x), small(x)
     assert gap(cut, held) < ROUNDING
     assert gap(held, full) > 100 * ROUNDING, "the plan removes only neurons that do not matter"
     return small

@@ -13,9 +13,10 @@ import torch
 import torchvision
 from PIL import Image
 
+from tests.trimcore.faces import SIZE, make_lfw
 from trimcore import data
 from trimcore.errors import DataError
-from trimcore.splits import Folder, Resident, fit
+from trimcore.splits import Folder, Resident, fit, stratified_order
 
 
 def images_of(*splits) -> list[bytes]:
@@ -39,7 +40,7 @@ def test_every_listed_name_is_accepted(name):
     data.check_name(name)
 
 
-@pytest.mark.parametrize("name", ["", "mnist5k", "imagefolder:", "imagefolder", "lfw"])
+@pytest.mark.parametrize("name", ["", "mnist5k", "mnist:x", "imagefolder:", "imagefolder", "lfw", "lfw:"])
 def test_a_wrong_name_is_refused_with_the_value_and_what_would_be_right(name):
     with pytest.raises(DataError, match="imagefolder:PATH") as error:
         data.check_name(name)
@@ -49,11 +50,12 @@ def test_a_wrong_name_is_refused_with_the_value_and_what_would_be_right(name):
         data.load(name)
 
 
+@pytest.mark.parametrize("kind", ["imagefolder", "lfw"])
 @pytest.mark.parametrize("path", ["/no/such/folder", "~nosuchuser/x", "/" + "x" * 300])
-def test_a_folder_that_is_not_there_is_one_line(path):
-    data.check_name(f"imagefolder:{path}")  # a run's spec can be read when its folder has moved
-    with pytest.raises(DataError, match="imagefolder") as error:
-        data.load(f"imagefolder:{path}")
+def test_a_folder_that_is_not_there_is_one_line(path, kind):
+    data.check_name(f"{kind}:{path}")  # a run's spec can be read when its folder has moved
+    with pytest.raises(DataError, match=kind) as error:
+        data.load(f"{kind}:{path}")
     assert path in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -106,7 +108,7 @@ def test_a_subset_is_the_stratified_beginning(mnist_5k, part):
 
 def test_each_beginning_of_an_order_is_stratified_also_for_rare_classes():
     labels = torch.tensor([0] * 90 + [1] * 5 + [2] * 5)
-    order = data._stratified_order(labels)
+    order = stratified_order(labels)
     assert sorted(order.tolist()) == list(range(100))
     for n in range(100):
         found = torch.bincount(labels[order[:n]], minlength=3)
@@ -330,3 +332,30 @@ def test_damaged_files_are_skipped_and_named(tmp_path, limit):
         file.write_bytes(b"")
     with pytest.raises(DataError, match="can be read"):
         data.load(f"imagefolder:{tmp_path}", memory_limit=limit)
+
+
+# ---- Labeled Faces in the Wild
+
+
+def test_the_people_with_ten_images_are_the_classes(tmp_path):
+    loaded = data.load(f"lfw:{make_lfw(tmp_path)}", image_size=SIZE)
+    assert loaded.classes == ("Ann_Often", "Bea_Often")  # not those of whom there are fewer, and none of the unseen
+    assert (counts(loaded.train), counts(loaded.validation), counts(loaded.test)) == ([8, 10], [1, 1], [1, 1])
+    folder = tmp_path / "lfw-py" / "lfw-deepfunneled"
+    for label, name in enumerate(loaded.classes):
+        splits = (loaded.train, loaded.validation, loaded.test)
+        shown = sorted(s.image(i).numpy().tobytes() for s in splits for i in range(len(s)) if s.labels[i] == label)
+        files = (folder / name).iterdir()
+        assert shown == sorted(np.array(Image.open(file)).transpose(2, 0, 1).tobytes() for file in files)
+    again = data.load(f"lfw:{tmp_path / 'lfw-py'}", image_size=SIZE, seed=4)
+    assert torch.equal(again.test.pixels, loaded.test.pixels)
+    assert data.load(f"lfw:{tmp_path}").example_shape == (3, 64, 64)
+
+
+def test_faces_of_too_few_people_or_a_damaged_folder_are_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no Labeled Faces in the Wild"):
+        data.load(f"lfw:{tmp_path}")
+    make_lfw(tmp_path)
+    (tmp_path / "lfw-py" / "peopleDevTrain.txt").write_text("2\nAnn_Often\t10\nCas_Nearly\t9\n")
+    with pytest.raises(DataError, match="two or more people with 10 or more images.* not 1; at most 10"):
+        data.load(f"lfw:{tmp_path}")

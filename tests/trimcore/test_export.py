@@ -29,7 +29,7 @@ def trimmed(name: str = "lenet5", size: int = 28) -> Checkpoint:
 
 def read(path, format: str):
     """The file as its users read it."""
-    if format in ("state_dict", "safetensors"):
+    if format in ("state_dict", "safetensors", "sparse"):
         return load(path).build().eval()
     if format == "pt2":
         return torch.export.load(path).module()
@@ -57,7 +57,7 @@ def test_the_file_computes_what_the_network_computes(tmp_path, format, name):
 
 
 def test_unknown_formats_are_refused(tmp_path):
-    with pytest.raises(TrimError, match="unknown format 'zip'; there are state_dict, safetensors, pt2, onnx"):
+    with pytest.raises(TrimError, match="unknown format 'zip'; there are state_dict, safetensors, sparse, pt2, onnx"):
         export(trimmed(), "zip", tmp_path / "a")
     assert os.listdir(tmp_path) == []
 
@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_stays(tmp_path, fo
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("format", ["state_dict", "safetensors", "pt2"])
+@pytest.mark.parametrize("format", ["state_dict", "safetensors", "sparse", "pt2"])
 def test_a_folder_in_place_of_the_file_is_left_as_it_is(tmp_path, format):
     (tmp_path / "a.pt2" / "mine").mkdir(parents=True)
     with pytest.raises(TrimError, match="cannot write"):

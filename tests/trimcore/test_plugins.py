@@ -47,7 +47,7 @@ def site(tmp_path, monkeypatch) -> Path:
 
 def test_they_are_listed_after_ours_without_being_loaded(site, monkeypatch, capsys):
     found = models.listed()
-    assert list(found)[:3] == ["lenet5", "vgg16", "vgg16-small"]
+    assert list(found)[:2] == ["lenet5", "lenet5-maxout"]
     assert list(found)[len(models.REGISTRY) :] == ["broken", "four", "gone", "nice", "twice"]
     assert found["nice"] == "from the installed package nice-nets"
     monkeypatch.setattr(sys, "argv", ["trimcore", "models"])

@@ -30,6 +30,8 @@ weight_decay = 0.001
 augment = "shift+flip"
 [convert]
 to = "relu"
+k = 2
+layers = ["classifier.fc6"]
 epochs = 6
 batch_size = 64
 lr = 0.5
@@ -38,7 +40,11 @@ weight_decay = 0.001
 augment = "shift+flip"
 [profile]
 examples = 300
+relevance_examples = 200
 tolerance = 0.25
+[verify]
+pairs = "lfw:faces"
+distance = "euclidean"
 [retrain]
 epochs = 5
 batch_size = 32
@@ -56,6 +62,7 @@ criterion = "l1"
 [step.layer.fc1]
 rule = "keep"
 value = 4
+criterion = "l2"
 [step.also_cut]
 conv2 = [1, 5]
 [step.never_cut]
@@ -100,11 +107,13 @@ def test_every_key_arrives():
         "channels": 3,
         "parent": {"run": "20260101-093000-lenet5-1a2b", "iteration": 2},
         "base": {"weights": "w.pt", "epochs": 11, **training},
-        "convert": {"to": "relu", "epochs": 6, **training},
-        "profile": {"examples": 300, "tolerance": 0.25}, "retrain": retraining,
+        "options": {},
+        "convert": {"to": "relu", "k": 2, "layers": ["classifier.fc6"], "epochs": 6, **training},
+        "profile": {"examples": 300, "relevance_examples": 200, "tolerance": 0.25}, "retrain": retraining,
+        "verify": {"pairs": "lfw:faces", "distance": "euclidean"},
         "step": [
             {"layers": ["conv2", "fc1"], "rule": "fraction", "value": 0.5, "iterations": 3, "criterion": "l1",
-             "layer": {"fc1": {"rule": "keep", "value": 4.0}}, "also_cut": {"conv2": [1, 5]},
+             "layer": {"fc1": {"rule": "keep", "value": 4.0, "criterion": "l2"}}, "also_cut": {"conv2": [1, 5]},
              "never_cut": {"fc1": [0]}},
             {"layers": ["all"], "rule": "absolute", "value": 0.9, "iterations": 1, "criterion": "apoz", "layer": {},
              "also_cut": {}, "never_cut": {}},

@@ -11,10 +11,10 @@ from trimcore import tables
 DESIGNED = {
     "iterations.csv": "iteration,layers_trimmed,widths,parameters,compression,macs,macs_ratio,nonzero_parameters,"
     "accuracy_initial,accuracy_final,loss_final,latency_ms,seconds,validation_accuracy,latency_ratio,latency_1_ms,"
-    "latency_1_ratio",
+    "latency_1_ratio,k,bytes_dense,bytes_sparse,verification,verification_error",
     "layers.csv": "iteration,layer,kind,width,parameters,macs,apoz_mean,apoz_std,apoz_min,apoz_max,rule,threshold,"
-    "pruned,tolerance",
-    "neurons.csv": "iteration,layer,neuron,original_neuron,apoz,kept",
+    "pruned,tolerance,k,weights,zero_weights",
+    "neurons.csv": "iteration,layer,neuron,original_neuron,apoz,kept,unit,relevance",
 }
 
 
@@ -78,8 +78,8 @@ def test_iterations_csv_to_the_letter():
     """The row of iteration 0 is as runs wrote it before latency was compared with the base."""
     assert tables.csv_texts(EVENTS)["iterations.csv"] == "\n".join([
         DESIGNED["iterations.csv"],
-        "0,,conv1=4;fc1=2,100,1.0,1000,1.0,99,,0.5,1.25,0.5,2.0,0.625,,,",
-        f"1,conv1,conv1=2;fc1=2,60,{100 / 60!r},550,{1000 / 550!r},60,0.25,0.75,1.25,0.5,2.0,0.625,1.5,0.25,1.25",
+        "0,,conv1=4;fc1=2,100,1.0,1000,1.0,99,,0.5,1.25,0.5,2.0,0.625,,,,,,,,",
+        f"1,conv1,conv1=2;fc1=2,60,{100 / 60!r},550,{1000 / 550!r},60,0.25,0.75,1.25,0.5,2.0,0.625,1.5,0.25,1.25,,,,,",
         "",
     ])  # fmt: skip
 
@@ -94,10 +94,10 @@ def test_layers_csv_to_the_letter():
     """0, .5, 1, .5 has mean .5 and, over the population, variance (.25 + 0 + .25 + 0) / 4 = 1/8."""
     assert tables.csv_texts(EVENTS)["layers.csv"] == "\n".join([
         DESIGNED["layers.csv"],
-        f"0,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,,,0,0.0",
-        "0,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,,,0,0.0",
-        f"1,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,mean+std,0.49,2,0.0",
-        "1,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,count,,0,0.0",
+        f"0,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,,,0,0.0,,,",
+        "0,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,,,0,0.0,,,",
+        f"1,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,mean+std,0.49,2,0.0,,,",
+        "1,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,count,,0,0.0,,,",
         "",
     ])  # fmt: skip
 
@@ -106,13 +106,13 @@ def test_a_cut_is_told_of_when_its_iteration_is_finished():
     """As in iterations.csv, so that the three files always speak of the same iterations."""
     lines = tables.csv_texts([*EVENTS, row(2)])["layers.csv"].split("\n")
     assert lines[-3:] == [
-        "2,conv1,conv,2,20,400,0.25,0.125,0.125,0.375,count,,1,0.1",
-        "2,fc1,linear,2,40,150,0.5,0.25,0.25,0.75,,,0,0.0", "",
+        "2,conv1,conv,2,20,400,0.25,0.125,0.125,0.375,count,,1,0.1,,,",
+        "2,fc1,linear,2,40,150,0.5,0.25,0.25,0.75,,,0,0.0,,,", "",
     ]  # fmt: skip
 
 
 def test_neurons_csv_says_who_stayed_by_number_in_the_base():
-    found = [tuple(r.values()) for r in parsed("neurons.csv", [*EVENTS, row(2)]) if r["layer"] == "conv1"]
+    found = [tuple(r.values())[:6] for r in parsed("neurons.csv", [*EVENTS, row(2)]) if r["layer"] == "conv1"]
     assert found == [
         *[("0", "conv1", str(i), str(i), str(apoz), "1") for i, apoz in enumerate([0.0, 0.5, 1.0, 0.5])],
         ("1", "conv1", "0", "0", "0.0", "1"), ("1", "conv1", "1", "1", "0.5", "0"),
@@ -210,3 +210,140 @@ def test_profiles_say_which_neurons_only_go_together():
     table = tables.profiles([{"kind": "profiled", "iteration": 0, "layers": grouped}])
     assert list(table.group[table.layer == "conv1"]) == [0, 0, 1, 1]
     assert list(table.group[table.layer == "fc1"]) == [0, 1], "each goes alone"
+
+
+# --- maxout units, weights held at zero, verification ---
+
+MAXOUT = {"fc1": {"maxout": "max", "k": 3, "examples": 5, "positions": 2, "shares": 6,
+                  "counts": [[60, 0, 0], [10, 30, 20]]}}  # fmt: skip
+HALVED = {"fc1": {**MAXOUT["fc1"], "k": 2, "shares": 2, "counts": [[15, 5], [20, 0]]}}
+
+
+def units_of_six(kept: list[int], parameters: int) -> dict:
+    return {"fc1": layer("linear", [i / 8 for i in kept], kept, parameters, 7)}
+
+
+def verified(iteration: int, accuracy: float) -> dict:
+    return {"kind": "verified", "iteration": iteration, "pairs": "test", "distance": "cosine", "layer": "fc2",
+            "count": 40, "accuracy": accuracy, "standard_error": 0.0125, "folds": [[accuracy, 0.5]] * 10, "auc": 0.875,
+            "roc": [[0, 0], [0.25, 1.0], [1, 1]], "seconds": 1.0}  # fmt: skip
+
+
+SIX = {"fc1": 6, "fc2": 3}
+FOUR = {"fc1": 4, "fc2": 3}
+ZEROS = {"fc1": {"rule": "sparsity", "value": 0.7, "criterion": "magnitude", "threshold": 0.25, "weights": 90,
+                 "zeros": 63, "newly": 60},
+         "fc2": {"rule": "sparsity", "value": 0.7, "criterion": "magnitude", "threshold": 0.5, "weights": 10,
+                 "zeros": 8, "newly": 8}}  # fmt: skip
+RUEDA = [
+    {"kind": "profiled", "iteration": 0, "layers": units_of_six([0, 1, 2, 3, 4, 5], 60), "units": MAXOUT},
+    verified(0, 0.75),
+    row(0, widths=SIX, k={"fc1": 3}, parameters=120, nonzero_parameters=120, bytes_dense=900, bytes_sparse=900,
+        verification=0.75, verification_error=0.0125),
+    {"kind": "pruned", "iteration": 1, "step": 0, "widths": FOUR, "k": {"fc1": 2}, "layers": {
+        "fc1": {"rule": "maxout", "value": 1, "criterion": "relevance", "threshold": None, "cut": [2, 3],
+                "original": [2, 3]}}},
+    {"kind": "profiled", "iteration": 1, "layers": units_of_six([0, 1, 4, 5], 40), "units": HALVED},
+    row(1, widths=FOUR, k={"fc1": 2}, parameters=100, compression=1.2, nonzero_parameters=100, bytes_dense=800,
+        bytes_sparse=800),
+    {"kind": "weights", "iteration": 2, "step": 1, "widths": FOUR, "k": {"fc1": 2}, "layers": ZEROS},
+    {"kind": "initial", "iteration": 2, "accuracy": 0.5, "validation_accuracy": 0.5},
+    {"kind": "profiled", "iteration": 2, "layers": units_of_six([0, 1, 4, 5], 40), "units": HALVED},
+    verified(2, 0.8),
+    row(2, widths=FOUR, k={"fc1": 2}, parameters=100, compression=1.2, nonzero_parameters=29, bytes_dense=800,
+        bytes_sparse=300, verification=0.8, verification_error=0.0125),
+]  # fmt: skip
+
+
+def test_relevance_is_the_share_of_maxima_and_adds_up_in_each_unit():
+    """Of 5 examples at 2 positions, in sixths: 60 sixths are all the maxima of a unit."""
+    table = tables.units(RUEDA)
+    assert list(table.columns) == tables.UNITS
+    first = table[table.iteration == 0]
+    assert list(zip(first.unit, first.member, first.neuron, strict=True)) == [
+        (0, 0, 0), (0, 1, 1), (0, 2, 2), (1, 0, 3), (1, 1, 4), (1, 2, 5),
+    ]  # fmt: skip
+    assert first.relevance.tolist() == pytest.approx([1, 0, 0, 1 / 6, 1 / 2, 1 / 3])
+    assert table.groupby(["iteration", "layer", "unit"]).relevance.sum().tolist() == pytest.approx([1.0] * 6)
+    second = table[table.iteration == 1]
+    assert list(second.original_neuron) == [0, 1, 4, 5]
+    assert list(second.relevance) == [0.75, 0.25, 1.0, 0.0]
+
+
+def test_runs_without_units_have_none():
+    assert tables.units(EVENTS).empty
+    assert tables.sparsity(EVENTS).empty
+    assert tables.verifications(EVENTS).empty
+    assert tables.rocs(EVENTS).empty
+    assert not tables.has_zero_weights(EVENTS), "a dead neuron's zero is no weight pruning"
+
+
+def test_neurons_csv_has_unit_and_relevance():
+    found = [(r["iteration"], r["neuron"], r["kept"], r["unit"], r["relevance"]) for r in parsed("neurons.csv", RUEDA)]
+    assert found[6:16] == [
+        ("1", "0", "1", "0", "1.0"), ("1", "1", "1", "0", "0.0"), ("1", "2", "0", "0", "0.0"),
+        ("1", "3", "0", "1", "0.166667"), ("1", "4", "1", "1", "0.5"), ("1", "5", "1", "1", "0.333333"),
+        ("2", "0", "1", "0", "0.75"), ("2", "1", "1", "0", "0.25"), ("2", "2", "1", "1", "1.0"),
+        ("2", "3", "1", "1", "0.0"),
+    ]  # fmt: skip
+
+
+def test_layers_csv_of_a_weight_step_has_the_layers_that_are_not_profiled():
+    lines = tables.csv_texts(RUEDA)["layers.csv"].split("\n")
+    deviation = round(math.sqrt((6.25 + 2.25 + 2.25 + 6.25) / 4) / 8, 6)  # of 0, 1, 4, 5 eighths, whose mean is 2.5
+    assert lines[2:] == [
+        "1,fc1,linear,6,60,7,0.3125,0.213478,0.0,0.625,maxout,,2,0.0,3,,",
+        f"2,fc1,linear,4,40,7,0.3125,{deviation},0.0,0.625,sparsity,0.25,0,0.0,2,90,63",
+        "2,fc2,,3,,,,,,,sparsity,0.5,0,,,10,8", "",
+    ]  # fmt: skip
+
+
+def test_iterations_csv_has_k_bytes_and_verification():
+    last = parsed("iterations.csv", RUEDA)[2]
+    assert [last[c] for c in tables.ITERATIONS[-5:]] == ["fc1=2", "800", "300", "0.8", "0.0125"]
+    assert [parsed("iterations.csv", RUEDA)[1][c] for c in tables.ITERATIONS[-2:]] == ["", ""]
+
+
+def test_cuts_of_units_and_of_weights_have_labels():
+    assert list(tables.cuts(RUEDA).label) == ["fc1 −2 (k 3→2)", "weights: 71 % zero"]
+    assert tables.zeros_text({"a": 1}, {"a": 3, "b": 9}) == "weights: 33.3 % zero"
+    unfinished = [*RUEDA[:2], RUEDA[3]]
+    assert list(tables.cuts(unfinished).label) == ["fc1 −2 (k 3→2)"], "the profile knows it before the row does"
+
+
+def test_a_crash_between_a_cut_and_its_row_leaves_it_out_of_the_files():
+    assert {r["iteration"] for r in parsed("layers.csv", RUEDA[:-1])} == {"0", "1"}
+
+
+def test_sparsity_after_each_weight_step():
+    table = tables.sparsity(RUEDA)
+    assert [tuple(row) for row in table.itertuples(index=False)] == [
+        (2, "fc1", 90, 63, 0.7, 0.25), (2, "fc2", 10, 8, 0.8, 0.5),
+    ]  # fmt: skip
+
+
+def test_verifications_and_their_curves():
+    table, curves = tables.verifications(RUEDA), tables.rocs(RUEDA)
+    assert list(zip(table.iteration, table.accuracy, table.auc, strict=True)) == [(0, 0.75, 0.875), (2, 0.8, 0.875)]
+    assert list(curves[curves.iteration == 2].false_positive) == [0, 0.25, 1]
+    assert list(curves[curves.iteration == 2].true_positive) == [0, 1, 1]
+
+
+def test_the_table_of_the_paper_tells_zeros_bytes_and_verification():
+    table = tables.paper_table(RUEDA)
+    assert list(table.configuration) == ["fc1 6 (2 × 3) · fc2 3", "fc1 4 (2 × 2) · fc2 3", "fc1 4 (2 × 2) · fc2 3"]
+    assert list(table["non-zero parameters"]) == [120, 100, 29]
+    assert list(table["compression, non-zero"]) == [1.0, 1.2, round(120 / 29, 2)]
+    assert list(table["bytes dense"]) == [900, 800, 800]
+    assert list(table["bytes sparse"]) == [900, 800, 300]
+    assert list(table["verification %"].fillna("")) == ["75.00 ± 1.25", "", "80.00 ± 1.25"]
+    assert "bytes dense" not in tables.paper_table(EVENTS)
+    assert "verification %" not in tables.paper_table(EVENTS)
+    assert "bytes dense" not in tables.paper_table(RUEDA[:6]), "before any weight is zero"
+
+
+def test_a_maximum_that_is_gone_is_not_told_of():
+    assert tables.configurations([{"fc1": 4}], units=[{"fc1": 1}]) == ["fc1 4"]
+    deep = MANY | {"l3": 4}
+    told = tables.configurations([MANY, deep], units=[{"l3": 2}, {"l3": 2}])
+    assert told == ["l3 10 (5 × 2) · +11 unchanged", "l3 4 (2 × 2) · +11 unchanged"]

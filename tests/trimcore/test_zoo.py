@@ -30,8 +30,9 @@ def no_network(monkeypatch):
 def test_the_table_has_every_classifier_of_torchvision_with_its_size():
     assert len(NAMES) == 80
     assert sorted(zoo.entries()) == NAMES
-    assert set(REGISTRY) == {*NAMES, "lenet5", "vgg16-small"}
-    assert list(REGISTRY)[:3] == ["lenet5", "vgg16", "vgg16-small"]
+    ours = ["lenet5", "lenet5-maxout", "vgg16", "vgg16-maxout", "vgg16-small", "vgg16-small-maxout"]
+    assert set(REGISTRY) == {*NAMES, *ours}
+    assert list(REGISTRY)[:6] == ours
     for name, entry in zoo.entries().items():
         parameters = get_model_weights(name).DEFAULT.meta["num_params"]
         assert f"; {parameters / 1e6:.1f} million parameters" in entry.description, name

@@ -1,5 +1,7 @@
 """Every registered architecture with weights that come quickly, at a size that a CPU can carry."""
 
+import random
+
 import torch
 from torch import Tensor, nn
 
@@ -51,11 +53,15 @@ def _drawn(tensor: Tensor, block: Tensor) -> Tensor:
 
 
 def differences(graph: ChannelGraph, x: Tensor, ratio: float, seed: int) -> tuple[float, float]:
-    """How far the pruned network is from the masked one, and the masked one from the full, relative to the output."""
-    plan = random_plan(graph, ratio, seed)
+    """How far the pruned network is from the masked one, and the masked one from the full, relative to the output.
+    Layers with maxout units lose neurons from within them."""
+    plan, choice = random_plan(graph, ratio, seed), random.Random(seed)
+    for name, units in graph.units.items():
+        rows = range(0, graph.layers[name].width, units.k)
+        plan[name] = sorted(i for row in rows for i in choice.sample(range(row, row + units.k), units.k // 2))
     with torch.inference_mode():
-        held = masked(graph, plan)(x)
-        cut = prune(graph.model, plan, graph=graph)(x)
+        held = masked(graph, plan, tuple(graph.units))(x)
+        cut = prune(graph.model, plan, graph=graph, within=graph.units)(x)
         return gap(cut, held), gap(held, graph.model(x))
 
 

@@ -1,12 +1,12 @@
 """The architectures that can be built by name: ours, torchvision's, those of installed packages, and the user's own.
 
-Every builder takes `num_classes`, `in_channels` and `image_size`, so that one architecture serves several data sets.
-A new one joins with one `@register` line.
+Every builder takes `num_classes`, `in_channels` and `image_size`, so that one architecture serves several data sets,
+and the options that its entry names. A new one joins with one `@register` line.
 """
 
 import contextlib
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from trimcore.errors import SpecError
 from trimcore.models import allocation, own, plugins, zoo
-from trimcore.models.architecture import Architecture
-from trimcore.models.lenet import LENET5
+from trimcore.models.architecture import Architecture, Option
+from trimcore.models.lenet import LENET5, LENET5_MAXOUT
 from trimcore.models.own import forbid_imports
-from trimcore.models.vgg import VGG16_SMALL
+from trimcore.models.vgg import VGG16_MAXOUT, VGG16_SMALL, VGG16_SMALL_MAXOUT
 
 __all__ = [
-    "REGISTRY", "Architecture", "architecture", "build", "check_name", "empty", "example_input", "forbid_imports",
-    "listed", "refused", "register", "renew",
+    "REGISTRY", "Architecture", "Option", "architecture", "build", "check_name", "check_options", "empty",
+    "example_input", "forbid_imports", "listed", "options_for", "refused", "register", "renew",
 ]  # fmt: skip
 
 
@@ -30,7 +30,8 @@ def _built_in() -> dict[str, Architecture]:
     others = zoo.entries()
     line = "torchvision's VGG-16, 138 million parameters, for 224-pixel colour images; ImageNet weights to be had"
     vgg16 = replace(others["vgg16"], description=line, image_size=224)
-    return {"lenet5": LENET5, "vgg16": vgg16, "vgg16-small": VGG16_SMALL} | {**others, "vgg16": vgg16}
+    ours = (LENET5, LENET5_MAXOUT, vgg16, VGG16_MAXOUT, VGG16_SMALL, VGG16_SMALL_MAXOUT)
+    return {entry.name: entry for entry in ours} | {**others, "vgg16": vgg16}
 
 
 REGISTRY: dict[str, Architecture] = _built_in()
@@ -88,6 +89,20 @@ def check_name(name: str) -> None:
         )
 
 
+def check_options(name: str, options: Mapping[str, int]) -> None:
+    """Refuse options that a registered architecture does not have, or that are out of range. Raises SpecError.
+
+    Nothing is imported: those of a `package.module:function` or an entry point are checked when it is built.
+    """
+    if name in REGISTRY:
+        REGISTRY[name].options_for(options)
+
+
+def options_for(name: str, asked: Mapping[str, int]) -> dict[str, int]:
+    """All options of an architecture: as asked, or their defaults. Raises SpecError like `architecture` and `build`."""
+    return architecture(name).options_for(asked)
+
+
 def architecture(name: str) -> Architecture:
     """The entry of that name, loaded if it is somebody's. Raises SpecError for an unknown name or a broken module."""
     check_name(name)
@@ -96,18 +111,20 @@ def architecture(name: str) -> Architecture:
     return (own if own.is_own(name) else plugins).architecture(name)
 
 
-def build(name: str, num_classes: int = 10, in_channels: int | None = None, image_size: int | None = None) -> nn.Module:
-    """A fresh network with new weights, in training mode.
+def build(
+    name: str, num_classes: int = 10, in_channels: int | None = None, image_size: int | None = None, **options: int
+) -> nn.Module:
+    """A fresh network with new weights, in training mode. `options` are those that the architecture has.
 
     >>> sum(p.numel() for p in build("lenet5").parameters())
     431080
 
-    Raises SpecError for an unknown name and for images that the architecture does not take.
+    Raises SpecError for an unknown name, and for images and options that the architecture does not take.
     """
     entry = architecture(name)
     in_channels = entry.channels_for(1) if in_channels is None else in_channels
     image_size = entry.size_for(28) if image_size is None else image_size
-    return entry.build(num_classes, in_channels, image_size)
+    return entry.build(num_classes, in_channels, image_size, **options)
 
 
 def empty(name: str, **arguments) -> nn.Module:

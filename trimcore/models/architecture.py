@@ -1,7 +1,7 @@
-"""An entry of the registry: how a network is built, and what it wants of its input."""
+"""An entry of the registry: how a network is built, what it wants of its input, and what can be chosen."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -9,8 +9,19 @@ from trimcore.errors import SpecError
 
 
 @dataclass(frozen=True)
+class Option:
+    """A number that can be chosen for an architecture, from `least` to `most`; `description` is a line for people."""
+
+    default: int
+    least: int
+    most: int
+    description: str
+
+
+@dataclass(frozen=True)
 class Architecture:
-    """`builder` takes num_classes, in_channels and image_size by keyword and returns a network with new weights.
+    """`builder` takes num_classes, in_channels and image_size by keyword, and each of `options` too; it returns a
+    network with new weights.
 
     `channels` and `image_size` are what the network wants of its input, or None where it takes what the data has.
     `min_size` is the smallest image in pixels that its forward pass works for; sizes are multiples of `multiple`.
@@ -27,6 +38,7 @@ class Architecture:
     normalize: tuple[list[float], list[float]] | None = None
     pretrained: Callable[[], dict[str, Tensor]] | None = None
     multiple: int = 1
+    options: Mapping[str, Option] = field(default_factory=dict)
 
     def channels_for(self, own: int, asked: int = 0) -> int:
         """The channels that data with `own` channels are given to this network with: asked, wanted, or their own.
@@ -41,8 +53,19 @@ class Architecture:
         """The pixels that images of `own` pixels are resized to for this network: asked, natural, or large enough."""
         return asked or self.image_size or -(-max(own, self.min_size) // self.multiple) * self.multiple
 
-    def build(self, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-        """A network in training mode. Raises SpecError for an input that it does not take."""
+    def options_for(self, asked: Mapping[str, int]) -> dict[str, int]:
+        """All options: as asked, or their defaults. Raises SpecError for one that there is not, or out of range."""
+        for key, value in asked.items():
+            if key not in self.options:
+                there_is = f"there is {', '.join(self.options)}" if self.options else "it has none"
+                raise SpecError(f"{self.name} has no option {key!r}; {there_is}")
+            least, most = self.options[key].least, self.options[key].most
+            if type(value) is not int or not least <= value <= most:
+                raise SpecError(f"{self.name} takes a whole number from {least} to {most} for {key}, not {value!r}")
+        return {key: asked.get(key, option.default) for key, option in self.options.items()}
+
+    def build(self, num_classes: int, in_channels: int, image_size: int, **options: int) -> nn.Module:
+        """A network in training mode. Raises SpecError for an input or options that it does not take."""
         if image_size < self.min_size:
             raise SpecError(f"{self.name} needs images of at least {self.min_size} pixels, not {image_size}")
         if image_size % self.multiple:
@@ -51,4 +74,5 @@ class Architecture:
             wanted = f"a multiple of {self.multiple} pixels, such as {near}"
             raise SpecError(f"{self.name} needs images of {wanted}, not {image_size}")
         self.channels_for(in_channels, in_channels)
-        return self.builder(num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+        chosen = self.options_for(options)
+        return self.builder(num_classes=num_classes, in_channels=in_channels, image_size=image_size, **chosen)

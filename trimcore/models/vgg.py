@@ -1,8 +1,12 @@
-"""VGG-16 for small images."""
+"""VGG-16 for small images, and VGG-16 with maxout units (Rueda et al. 2017, arXiv 1707.06838) for small and large."""
+
+from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from trimcore.models import units
 from trimcore.models.architecture import Architecture
+from trimcore.models.zoo import IMAGENET
 
 VGG16_WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
 
@@ -10,32 +14,34 @@ VGG16_WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 51
 class VGG16Small(nn.Module):
     """VGG-16's thirteen convolutions, each with BatchNorm, and a 512-512 classifier, for images of 28 to 64 pixels.
 
-    Layers are called conv1_1 .. conv5_3, fc6, fc7, fc8, as in the VGG paper. Input (N, in_channels, S, S).
+    Layers are called conv1_1 .. conv5_3, fc6, fc7, fc8, as in the VGG paper. Input (N, in_channels, S, S). With `k` the
+    `width` neurons of fc6 and of fc7 each feed maxout units of so many, behind ReLU and dropout.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, image_size: int):
+    def __init__(self, num_classes: int, in_channels: int, image_size: int, k: int = 0, width: int = 512):
         super().__init__()
         self.features = nn.Sequential()
         block, index, channels = 1, 1, in_channels
-        for width in VGG16_WIDTHS:
-            if width == "pool":
+        for outputs in VGG16_WIDTHS:
+            if outputs == "pool":
                 self.features.add_module(f"pool{block}", nn.MaxPool2d(2, ceil_mode=True))
                 block, index = block + 1, 1
                 continue
-            self.features.add_module(f"conv{block}_{index}", nn.Conv2d(channels, width, 3, padding=1, bias=False))
-            self.features.add_module(f"norm{block}_{index}", nn.BatchNorm2d(width))
+            self.features.add_module(f"conv{block}_{index}", nn.Conv2d(channels, outputs, 3, padding=1, bias=False))
+            self.features.add_module(f"norm{block}_{index}", nn.BatchNorm2d(outputs))
             self.features.add_module(f"relu{block}_{index}", nn.ReLU(inplace=True))
-            channels, index = width, index + 1
+            channels, index = outputs, index + 1
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.classifier = nn.Sequential()
-        self.classifier.add_module("fc6", nn.Linear(channels, 512))
-        self.classifier.add_module("relu6", nn.ReLU(inplace=True))
-        self.classifier.add_module("drop6", nn.Dropout(0.5))
-        self.classifier.add_module("fc7", nn.Linear(512, 512))
-        self.classifier.add_module("relu7", nn.ReLU(inplace=True))
-        self.classifier.add_module("drop7", nn.Dropout(0.5))
-        self.classifier.add_module("fc8", nn.Linear(512, num_classes))
+        for number in (6, 7):
+            self.classifier.add_module(f"fc{number}", nn.Linear(channels, width))
+            self.classifier.add_module(f"relu{number}", nn.ReLU(inplace=True))
+            self.classifier.add_module(f"drop{number}", nn.Dropout(0.5))
+            if k:
+                self.classifier.add_module(f"maxout{number}", units.maximum(k))
+            channels = units.count(width, k)
+        self.classifier.add_module("fc8", nn.Linear(channels, num_classes))
         for module in self.features:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -44,9 +50,50 @@ class VGG16Small(nn.Module):
         return self.classifier(self.flatten(self.pool(self.features(x))))
 
 
+def vgg16_maxout(num_classes: int, in_channels: int, image_size: int, k: int, width: int) -> nn.Module:
+    """torchvision's VGG-16 whose two hidden linear layers have `width` neurons each, in maxout units of `k`.
+
+    The maximum is taken behind the dropout, in its place, so that weights keep the names that torchvision gave them.
+    """
+    from torchvision.models import get_model
+
+    left = units.count(width, k)
+    network = get_model("vgg16", num_classes=num_classes)
+    linear = network.classifier
+    linear[0], linear[3], linear[6] = _linear(512 * 7 * 7, width), _linear(left, width), _linear(left, num_classes)
+    for place in (2, 5):
+        linear[place] = nn.Sequential(OrderedDict(drop=linear[place], maxout=units.maximum(k)))
+    return network
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    """With torchvision's initial weights for VGG."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.normal_(layer.weight, 0, 0.01)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 VGG16_SMALL = Architecture(
     "vgg16-small",
     "VGG-16's thirteen convolutions with BatchNorm and a 512-512 classifier, for images of 28 to 64 pixels",
     VGG16Small,
     min_size=28,
+)
+VGG16_SMALL_MAXOUT = Architecture(
+    "vgg16-small-maxout",
+    "VGG-16's thirteen convolutions with BatchNorm and a 512-512 classifier of maxout units; images of 28 to 64 pixels",
+    VGG16Small,
+    min_size=28,
+    options=units.options(512, "fc6 and of fc7"),
+)
+VGG16_MAXOUT = Architecture(
+    "vgg16-maxout",
+    "torchvision's VGG-16 with maxout units behind its two hidden linear layers, for 224-pixel colour images",
+    vgg16_maxout,
+    channels=3,
+    image_size=224,
+    min_size=32,
+    normalize=IMAGENET,
+    options=units.options(4096, "classifier.0 and of classifier.3"),
 )

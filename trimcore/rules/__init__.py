@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from trimcore.channels import Channels
+from trimcore.maxout import Maxout
 from trimcore.rules.elementwise import activation, add, divide, hardtanh, multiply, power, same, shifted
-from trimcore.rules.layers import batch_norm, conv, group_norm, layer_norm, linear, prelu
+from trimcore.rules.layers import batch_norm, conv, group_norm, layer_norm, linear, maxout, prelu
 from trimcore.rules.shape import (
     PADS,
     POOL_FUNCTIONS,
@@ -77,7 +78,7 @@ def dim(tracer, node, x: Channels):
 # Rules that look themselves at numbers taken from shapes: where a value gets a shape of its own channels.
 SHAPED = (reshape, expand)
 # Rules that are given the module whose call they describe.
-WITH_MODULE = (conv, linear, batch_norm, group_norm, prelu, hardtanh)
+WITH_MODULE = (conv, linear, batch_norm, group_norm, prelu, hardtanh, maxout)
 
 _CONVS = [getattr(nn, f"Conv{kind}{d}d") for kind in ("", "Transpose") for d in (1, 2, 3)]
 _NORMS = [getattr(nn, f"{kind}Norm{d}d") for kind in ("Batch", "Instance") for d in (1, 2, 3)]
@@ -90,6 +91,7 @@ MODULES = {
     **dict.fromkeys((nn.LayerNorm, nn.RMSNorm), layer_norm),
     **dict.fromkeys(ACTIVATION_MODULES, activation),
     nn.PReLU: prelu,
+    Maxout: maxout,
     nn.Hardtanh: hardtanh,
     **dict.fromkeys(SHIFTED_MODULES, shifted),
     **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d), same),

@@ -7,6 +7,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from trimcore.channels import Channels, along, channel_axis, spread, with_zero
 from trimcore.errors import NotTrimmable
 from trimcore.folding import Constant, has_fixed_shift
+from trimcore.maxout import Maxout
 from trimcore.rules.elementwise import activation
 from trimcore.rules.shape import has_batch
 
@@ -107,6 +108,18 @@ def layer_norm(tracer, node, x: Channels, *args, **kwargs):
     if axis is None or axis >= x.ids.dim() - len(shape):
         tracer.freeze(x, f"{node.name} normalises over all channels together")
     return with_zero(x.ids, lambda bit: 0)
+
+
+def maxout(tracer, node, x: Channels, module: Maxout):
+    """The maximum of k adjacent channels: they go with their unit, or, within the unit, all but one by themselves."""
+    shape, dim, vector = tracer.shape_of(node, x), module.dim % len(x.shape), along(x.ids, module.dim)
+    if vector is None or channel_axis(x.ids) != dim:
+        return tracer.unknown(node, (x,), {})
+    members, zero = vector.view(-1, module.k) // 2, (vector % 2).view(-1, module.k).amin(1)
+    roles = {"out": tracer.outputs_of(node, len(members)), "in": members.flatten()}
+    part = tracer.part(node, module, "maxout", roles, {})
+    tracer.unite(node, members, part.outputs)
+    return Channels(spread(part.outputs * 2 + zero, shape, dim))
 
 
 def prelu(tracer, node, x: Channels, module: nn.PReLU):

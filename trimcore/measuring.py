@@ -1,0 +1,122 @@
+"""What a run measures of its network between two trainings: accuracy, zeros, relevance, verification, cost and time."""
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import asdict
+
+from trimcore import maxima, verification
+from trimcore.apoz import Profile, passes, profiling
+from trimcore.batches import Batches
+from trimcore.checkpoint import FORMAT, Checkpoint
+from trimcore.costs import cost_of, nonzero_parameters
+from trimcore.data import Data
+from trimcore.device import has_fast_bf16
+from trimcore.events import Event
+from trimcore.graph import ChannelGraph
+from trimcore.latency import AgainstBase
+from trimcore.maxima import UnitRelevance
+from trimcore.pairs import PairSet
+from trimcore.sparsefile import sizes
+from trimcore.spec import Spec
+from trimcore.splits import Split
+from trimcore.state import State
+from trimcore.train import EVALUATION_BATCH, Measure, evaluate
+
+Progress = Callable[[str, int, int], Event]  # of a phase: so many of how many examples are done
+Events = Generator[Event, None, None]
+
+
+class Measuring:
+    """The data and the device that everything is measured on."""
+
+    def __init__(self, spec: Spec, data: Data, pairs: PairSet | None, device, timed: AgainstBase, progress: Progress):
+        self.spec, self.data, self.pairs, self.device, self.timed = spec, data, pairs, device, timed
+        self.progress = progress
+
+    def accuracy(self, state: State, split: str) -> Measure:
+        return evaluate(state.network, getattr(self.data, split), self.data, self.device)
+
+    def profile(self, state: State, graph: ChannelGraph) -> Generator[Event, None, tuple[Profile, dict]]:
+        """Counts zeros on the validation split, and maxima of maxout units on the train split; returns both."""
+        split, tolerance = self.data.validation.subset(self.spec.profile.examples), self.spec.profile.tolerance
+        wanted = {step.criterion_for(name) for step in self.spec.step for name in (*step.layers, *step.layer)}
+        # Taylor needs gradients, and so the memory of training.
+        batch_size = min(EVALUATION_BATCH, self.spec.retrain.batch_size) if "taylor" in wanted else EVALUATION_BATCH
+        counting = profiling(
+            state.network, self._batches(split, batch_size), tolerance, graph=graph,
+            mean_activation="mean-activation" in wanted, taylor="taylor" in wanted,
+        )  # fmt: skip
+        seen = yield from self._counted("profile", counting, len(split) * passes(graph, tolerance))
+        units = {}
+        if graph.units:
+            split = self.data.train.subset(self.spec.profile.relevance_examples)
+            counting = maxima.measured(state.network, self._batches(split, EVALUATION_BATCH), graph=graph)
+            units = yield from self._counted("relevance", counting, len(split))
+        costs = cost_of(graph).layers
+        layers = {
+            name: {
+                "kind": layer.kind, "width": layer.width,
+                "parameters": costs[name].parameters, "macs": costs[name].macs,
+                "tolerance": layer.tolerance, "limits": list(layer.limits),
+                "apoz": [round(value, 6) for value in layer.apoz.tolist()], "original": state.origins[name],
+                **layer.going_together(),
+            }
+            for name, layer in seen.layers.items()
+        }  # fmt: skip
+        yield Event("profiled", {
+            "iteration": state.iteration, "examples": seen.examples, "seconds": seen.seconds, "layers": layers,
+            "units": {name: _shown(found, state.origins[name]) for name, found in units.items()},
+        })  # fmt: skip
+        return seen, units
+
+    def verified(self, state: State, graph: ChannelGraph) -> Generator[Event, None, dict[str, float]]:
+        """The verification that the spec asks for; returns its columns of the iteration's row."""
+        if self.pairs is None:
+            return {}
+        begin, distance = time.perf_counter(), self.spec.verify.distance
+        counting = verification.verifying(graph, self.pairs, self.data, self.device, distance)
+        found = yield from self._counted("verify", counting, len(self.pairs.images))
+        yield Event("verified", {
+            "iteration": state.iteration, **asdict(found), "pairs": self.pairs.name, "count": found.pairs,
+            "layer": verification.embedder(graph)[1], "seconds": time.perf_counter() - begin,
+        })  # fmt: skip
+        return {"verification": found.accuracy, "verification_error": found.standard_error}
+
+    def row(self, state: State, graph: ChannelGraph, made: Checkpoint, test: Measure, validation: Measure) -> dict:
+        """The iteration's row of iterations.csv, as far as it is measured here. `made` is what will be saved of it."""
+        cost, base = cost_of(graph), state.base
+        dense, sparse = sizes(made.state, {"format": FORMAT, **made.entries})
+        return {
+            "widths": cost.widths,
+            "parameters": cost.parameters,
+            "compression": base["parameters"] / cost.parameters,
+            "macs": cost.macs,
+            "macs_ratio": base["macs"] / cost.macs,
+            "nonzero_parameters": nonzero_parameters(state.network),
+            "accuracy_final": test.accuracy,
+            "loss_final": test.loss,
+            "validation_accuracy": validation.accuracy,
+            **self.timed.columns(state.network, self.spec.retrain.batch_size),
+            "k": dict(state.units),
+            "bytes_dense": dense,
+            "bytes_sparse": sparse,
+        }
+
+    def _batches(self, split: Split, batch_size: int) -> Batches:
+        return Batches(split, self.data, batch_size, self.device, channels_last=has_fast_bf16(self.device))
+
+    def _counted(self, phase: str, counting: Generator, total: int) -> Generator[Event, None, object]:
+        """Turn a running count of examples into progress events; returns what the count ends with."""
+        while True:
+            try:
+                seen = next(counting)
+            except StopIteration as end:
+                return end.value
+            yield self.progress(phase, seen, total)
+
+
+def _shown(found: UnitRelevance, origins: list[int]) -> dict:
+    return {
+        "k": found.k, "examples": found.examples, "positions": found.positions, "shares": found.shares,
+        "counts": found.counts.tolist(), "original": origins,
+    }  # fmt: skip
