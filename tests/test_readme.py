@@ -20,13 +20,16 @@ def test_the_library_example_does_what_it_says():
     assert names["model"].conv2.out_channels == 50
     assert set(names["plan"]) == {"conv2", "fc1"}
     assert names["profile"].examples == 500
+    exec(block("python continued"), names)
+    assert names["relevance"]["fc1"].counts.shape == (125, 4)
+    assert (names["small"].fc1.out_features, names["small"].fc2.in_features) == (496, 124)
 
 
 def test_the_spec_passes_and_shows_every_section():
     text = block("toml")
     parsed = spec.loads(text)
     assert parsed.step[0].rule_for("fc1").value == 252
-    assert set(tomllib.loads(text)) >= {"base", "convert", "profile", "retrain", "step", "stop", "control"}
+    assert set(tomllib.loads(text)) >= {"base", "convert", "profile", "retrain", "step", "verify", "stop", "control"}
 
 
 def test_the_columns_are_those_of_the_files():

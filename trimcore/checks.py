@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from trimcore import grouping, models
-from trimcore.checkpoint import widths_of
 from trimcore.data import Data
 from trimcore.data import load as load_data
 from trimcore.errors import NotTrimmable, SpecError, first_line
 from trimcore.graph import ChannelGraph
 from trimcore.magnitude import prunable
 from trimcore.modes import in_mode
+from trimcore.rebuilding import widths_of
 from trimcore.spec import Spec, Step
 
 

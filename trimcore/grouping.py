@@ -147,12 +147,27 @@ def _group(network: nn.Module, name: str, place: Place, batches: Iterable, k: in
     moments = _sum(_products(a, k) for a in _entering(network, reader, batches))
     bias = None if reader.bias is None else reader.bias.to(moments)
     weight, bias = refit(reader.weight.to(moments), bias, moments)
-    reader.weight = nn.Parameter(weight.to(reader.weight), reader.weight.requires_grad)
-    reader.in_features = weight.shape[1]
     if bias is not None:
         reader.bias.copy_(bias)
-    insert(network, {place.maxout: k})
+    _put(network, place, k, weight.to(reader.weight))
     return order.tolist()
+
+
+def group_blank(graph: ChannelGraph, layers: Iterable[str], k: int) -> nn.Module:
+    """The graph's network, which is on the meta device, with the shapes that `group` would give it. Raises SpecError as
+    `group` does."""
+    for place in check(graph, layers, k).values():
+        weight = graph.model.get_submodule(place.reader).weight
+        _put(graph.model, place, k, weight.detach()[:, : weight.shape[1] // k])
+    return graph.model
+
+
+def _put(network: nn.Module, place: Place, k: int, weight: Tensor) -> None:
+    """The maximum, and the weights that read it. (m, n / k)"""
+    reader = network.get_submodule(place.reader)
+    reader.weight = nn.Parameter(weight, reader.weight.requires_grad)
+    reader.in_features = weight.shape[1]
+    insert(network, {place.maxout: k})
 
 
 def _entering(network: nn.Module, reader: nn.Module, batches: Iterable) -> Iterator[Tensor]:

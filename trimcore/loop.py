@@ -290,7 +290,9 @@ class Loop:
             self._finish(f"validation accuracy fell to {fell}, below min_accuracy {self.spec.stop.min_accuracy:.2%}")
             state.spent = before
             if state.good is not None:
-                state.network = prepare(Checkpoint(**state.good).build(), self.device)
+                good = Checkpoint(**state.good)
+                state.network, state.origins = prepare(good.build(), self.device), dict(good.origins)
+                state.units, state.sparse = dict(good.units), list(good.sparse)
         else:
             state.result = state.iteration
             state.good = vars(made) if self.spec.control.scratch and self.spec.stop.min_accuracy else None

@@ -15,10 +15,11 @@ from trimcore.choosing import layers_of
 from trimcore.costs import Cost, cost_without
 from trimcore.errors import SpecError
 from trimcore.graph import WITHOUT_NEURONS, ChannelGraph, cut_shape
+from trimcore.grouping import group_blank
 from trimcore.magnitude import scheduled
 from trimcore.planning import choose, choose_in_units, make_rule
 from trimcore.sparing import sparing_the_last
-from trimcore.spec import Step
+from trimcore.spec import Convert, Step
 from trimcore.surgery import units_left
 from trimcore.tracing import trace
 
@@ -46,10 +47,17 @@ class Stage:
     zeros: int | None = 0
 
 
-def blank(model: str, num_classes: int, channels: int, image_size: int, **options: int) -> ChannelGraph:
-    """The graph of a registered architecture, without memory for its weights."""
+def blank(
+    model: str, num_classes: int, channels: int, image_size: int, convert: Convert | None = None, **options: int
+) -> ChannelGraph:
+    """The graph of a registered architecture, without memory for its weights; as a maxout network, if `convert` says so
+    (then SpecError is raised for what cannot become one)."""
     arguments = {"num_classes": num_classes, "in_channels": channels, "image_size": image_size, **options}
-    return trace(models.empty(model, **arguments), models.example_input(arguments))
+    example = models.example_input(arguments)
+    graph = trace(models.empty(model, **arguments), example)
+    if convert is None or convert.to != "maxout" or not convert.epochs:
+        return graph
+    return trace(group_blank(graph, convert.layers, convert.k), example)
 
 
 def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]) -> list[Stage]:

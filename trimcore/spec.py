@@ -120,9 +120,9 @@ class Step(LayerRule):
     @model_validator(mode="after")
     def _consistent(self):
         for name, own in [*self.layer.items(), ("the step", self)]:
-            self._check_criterion(name, own)
             if (own.rule in WEIGHT_RULES) != self.weights:
                 raise SpecError(f"a step cuts neurons or prunes weights: rule {own.rule!r} ({name}) needs another step")
+            self._check_criterion(name, own)
             if "sparsity-overall" in (own.rule, self.rule) and own.rule != self.rule:
                 raise SpecError(f"rule 'sparsity-overall' is for all layers of a step: {name} has rule {own.rule!r}")
         for key, names in (("also_cut", self.also_cut), ("never_cut", self.never_cut)):

@@ -11,6 +11,7 @@ from trimcore import checkpoint, models, smooth
 from trimcore.checkpoint import Checkpoint
 from trimcore.data import Data
 from trimcore.errors import CheckpointError, SpecError, TrimError, first_line
+from trimcore.rebuilding import widths_of
 from trimcore.runs import checkpoint_path
 from trimcore.seeds import derive_seed
 from trimcore.spec import Spec
@@ -44,7 +45,7 @@ class State:
 
     def checkpoint(self, model: str) -> Checkpoint:
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
-        widths = checkpoint.widths_of(self.network)
+        widths = widths_of(self.network)
         epochs = self.inherited + self.spent + (self.epoch if self.phase != "control" else 0)
         origins = {name: list(kept) for name, kept in self.origins.items()}
         return Checkpoint(
@@ -134,10 +135,10 @@ def _with_own_classes(model: str, arguments: dict[str, int], state: dict[str, Te
 
 def identity(network: nn.Module) -> dict[str, list[int]]:
     """Each neuron's index, for a network that nothing was cut from yet."""
-    return {name: list(range(width)) for name, width in checkpoint.widths_of(network).items()}
+    return {name: list(range(width)) for name, width in widths_of(network).items()}
 
 
 def widths_of_state(model: str, arguments: dict[str, int], state: dict) -> dict[str, int]:
     """The widths that the weights have, without building the network."""
-    layers = checkpoint.widths_of(models.empty(model, **arguments))
+    layers = widths_of(models.empty(model, **arguments))
     return {name: len(state[f"{name}.weight"]) for name in layers if f"{name}.weight" in state}

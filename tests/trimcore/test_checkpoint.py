@@ -130,6 +130,28 @@ def test_plain_weights_bring_their_widths(tmp_path, name, arguments, ending):
     assert_same(found.build(), small, arguments)
 
 
+@pytest.mark.parametrize("k", [3, 2, 1])
+@pytest.mark.parametrize("name", ["lenet5-maxout", "vgg16-small-maxout"])
+def test_maxout_networks_bring_their_units(tmp_path, name, k):
+    """In a file of this tool they are told; of a plain state dict the shapes before and behind the maximum tell them."""
+    arguments = {**LENET, "k": 4, "width": 24}
+    torch.manual_seed(0)
+    model = randomised(models.build(name, **arguments)).float()
+    graph = trace(model, models.example_input(arguments))
+    going = [u * 4 + i for u in range(6) for i in range(4 - k)]
+    small = prune(model, dict.fromkeys(graph.units, going), graph=graph, within=graph.units)
+    small = prune(small, {next(iter(graph.units)): range(k)}, models.example_input(arguments))  # and a whole unit
+    made = Checkpoint(name, arguments, widths_of(small), small.state_dict(), units=dict.fromkeys(graph.units, k))
+    save(made, tmp_path / "a.pt")
+    save_safetensors(made, tmp_path / "a.safetensors")
+    torch.save(small.state_dict(), tmp_path / "plain.pt")
+    assert_same(load(tmp_path / "a.safetensors").build(), small, arguments)
+    for file in ("a.pt", "plain.pt"):
+        found = load_weights(tmp_path / file, name, arguments)
+        assert found.units == made.units
+        assert_same(found.build(), small, arguments)
+
+
 def test_vgg16_is_rebuilt_at_its_widths(tmp_path):
     arguments = {"num_classes": 5, "in_channels": 3, "image_size": 224}
     full = models.empty("vgg16", **arguments)
@@ -241,6 +263,11 @@ WRONG_ENTRIES = {
     "arguments of any size": ({**LENET, "image_size": 10**9}, "the arguments"),
     "state": ("weights", "'state'"),
     "surplus": (1, "lacks or adds an entry"),
+    "units": ({"fc1": 0}, "maxout units {'fc1': 0}"),
+    "units that are none": ("4", "'units'"),
+    "units of a layer": ({"conv1": 2}, "'conv1' is no maxout layer"),
+    "sparse": ({}, "'sparse'"),
+    "sparse layers": ([1], "sparse layers [1]"),
 }
 
 

@@ -7,8 +7,9 @@ from torch import nn
 from tests.trimcore.nets import NETS, Net, between
 from tests.trimcore.oracle import images, randomised
 from trimcore.apoz import profile
-from trimcore.criteria import CRITERIA, scores
+from trimcore.criteria import CRITERIA, scores, scores_in_units
 from trimcore.errors import SpecError
+from trimcore.maxima import relevance
 from trimcore.tracing import trace
 
 
@@ -132,3 +133,24 @@ def test_unknown_criteria_and_missing_measurements_are_refused(measured):
     for criterion, missing in {"mean-activation": "mean_activation", "taylor": "taylor"}.items():
         with pytest.raises(SpecError, match=f"the criterion {criterion} needs a profile made with {missing}=True"):
             scores(criterion, plain, graph)
+
+
+# --- within maxout units ---
+
+
+def test_within_units_every_neuron_has_a_score_of_its_own():
+    torch.manual_seed(0)
+    model, x = randomised(NETS["maxouts"]()), images(6, 3, 8, 8)
+    graph, units = trace(model, x), relevance(model, [x])
+    for name, layer in (("conv1", model.conv1), ("fc1", model.fc1)):
+        assert torch.equal(scores_in_units("relevance", units, graph)[name], -units[name].relevance.flatten())
+        weights = layer.weight.detach().flatten(1)
+        assert scores_in_units("l1", units, graph)[name].tolist() == pytest.approx((-weights.abs().sum(1)).tolist())
+        assert scores_in_units("l2", units, graph)[name].tolist() == pytest.approx((-weights.norm(dim=1)).tolist())
+        drawn = scores_in_units("random", units, graph, 1)[name]
+        assert len(drawn.unique()) == len(layer.weight)
+        assert not torch.equal(drawn, scores_in_units("random", units, graph, 2)[name])
+    with pytest.raises(SpecError, match="'taylor' does not rank within maxout units; relevance, l1, l2, random do"):
+        scores_in_units("taylor", units, graph)
+    with pytest.raises(SpecError, match="unknown criterion 'relevance'"):
+        scores("relevance", None, graph)

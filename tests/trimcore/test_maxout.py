@@ -12,10 +12,10 @@ from tests.trimcore.nets import Net, conv, maxouts
 from tests.trimcore.oracle import ROUNDING, check, gap, images, randomised
 from trimcore.costs import cost_of
 from trimcore.errors import NotTrimmable, SpecError
+from trimcore.maxima import relevance
 from trimcore.maxout import Maxout, units_of
 from trimcore.momentum import carry_over
 from trimcore.planning import LayerPlan, Plan, plan_within_units
-from trimcore.maxima import relevance
 from trimcore.surgery import cut, prune
 from trimcore.tracing import trace
 

@@ -1,4 +1,4 @@
-"""Runs of the second paper: maxout units to single neurons, weights to zero, verification, and going on after a stop."""
+"""Runs of the second paper: maxout units to single neurons, weights to zero, verification; and going on after a stop."""
 
 import pytest
 import torch
@@ -172,6 +172,21 @@ def test_resumed_from_any_snapshot_it_ends_the_same_to_the_bit(asked, story):
             assert (checkpoint.units, checkpoint.sparse) == (made[iteration].units, made[iteration].sparse)
 
 
+def test_below_the_limit_the_units_before_are_the_result_and_the_control_has_them(make_spec):
+    asked = make_spec(**{
+        **WHOLE_STORY, "step": WHOLE_STORY["step"][:1], "stop": {"min_accuracy": 0.999}, "control": {"scratch": True},
+        "retrain": {"epochs": 0},
+    })  # fmt: skip
+    events, snapshots, made = carry_out(asked)
+    assert [row["k"]["fc1"] for row in of_kind(events, "iteration")] == [3, 2]
+    assert events[-1]["result"] == 0
+    assert of_kind(events, "control")[0]["parameters"] == of_kind(events, "iteration")[0]["parameters"]
+    assert snapshots[-1][1]["units"] == snapshots[-1][1]["checkpoint"]["units"] == {"fc1": 3}
+    assert snapshots[-1][1]["origins"] == made[0].origins
+    for seen, snapshot in snapshots[-3:]:
+        assert timeless_csvs(events[:seen] + carry_out(asked, resume=snapshot)[0]) == timeless_csvs(events)
+
+
 # --- from a ReLU network ---
 
 CONVERTED = {
@@ -222,8 +237,12 @@ def test_a_relu_network_is_grouped_trained_on_and_pruned_to_a_plain_one(make_spe
 )  # fmt: skip
 def test_what_cannot_be_is_said_before_anything_is_trained(make_spec, changes, line):
     with pytest.raises(SpecError, match=line):
-        for event in trim(make_spec(**changes)):
-            assert event.kind == "started", "it was trained"
+        _begin(make_spec(**changes))
+
+
+def _begin(asked: spec.Spec) -> None:
+    for event in trim(asked):
+        assert event.kind == "started", "it was trained"
 
 
 def test_masks_follow_the_weights_and_nothing_else(story):

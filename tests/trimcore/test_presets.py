@@ -6,9 +6,11 @@ from trimcore.errors import SpecError
 from trimcore.models import REGISTRY
 from trimcore.preview import blank
 
-GRAPHS = {"lenet5": (10, 1, 28), "lenet5-maxout": (10, 1, 28), "vgg16": (1000, 3, 224), "vgg16-small": (10, 1, 28)} | dict.fromkeys(
-    ("resnet18", "mobilenet_v2", "convnext_tiny"), (10, 3, 32)
-)
+GRAPHS = {
+    **dict.fromkeys(("lenet5", "lenet5-maxout", "vgg16-small", "vgg16-small-maxout"), (10, 1, 28)),
+    **dict.fromkeys(("resnet18", "mobilenet_v2", "convnext_tiny"), (10, 3, 32)),
+    "vgg16": (1000, 3, 224),
+}
 
 
 @pytest.mark.parametrize("name", presets.names())

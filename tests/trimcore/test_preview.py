@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimcore import models
-from trimcore.costs import cost
+from trimcore.costs import cost, cost_of
 from trimcore.errors import SpecError
 from trimcore.planning import choose, make_rule
 from trimcore.preview import Seen, beyond, blank, preview
-from trimcore.spec import parse
-from trimcore.surgery import prune
+from trimcore.spec import Convert, parse
+from trimcore.surgery import cut, prune
+from trimcore.tracing import trace
 
 EXAMPLE = torch.zeros(1, 1, 28, 28)
 WIDTHS = {"conv1": 20, "conv2": 50, "fc1": 500}
@@ -99,3 +100,80 @@ def test_an_unknown_layer_is_refused_by_name():
 def test_beyond_gives_neurons_and_threshold():
     assert beyond([0.1, 0.95, 0.5], "absolute", 0.9) == ([1], 0.9)
     assert beyond([0.1, 0.95, 0.5], "count", 2) == ([1, 2], None)
+
+
+# --- maxout units and weights ---
+
+MAXOUT = {"k": 4, "width": 40}
+
+
+def units_pruned(network, sizes: list[int]):
+    """A network with its maxout units brought down to so many neurons, one after the other: the costs on the way."""
+    graph = trace(network, EXAMPLE)
+    costs = [cost_of(graph)]
+    for k in sizes:
+        now = graph.units["fc1"].k
+        going = [u * now + i for u in range(10) for i in range(now - k)]
+        graph = cut(graph, {"fc1": going}, ["fc1"])
+        costs.append(cost_of(graph))
+    return graph, costs
+
+
+def test_units_are_pruned_as_in_a_real_network():
+    seen = {"conv1": Seen([0.5] * 20, range(20)), "conv2": Seen([0.5] * 50, range(50)), "fc1": Seen([0.5] * 40, range(40))}
+    plan = steps({"layers": ["fc1"], "rule": "maxout", "iterations": 5}, {"layers": ["fc1"], "rule": "count", "value": 3})
+    stages = preview(blank("lenet5-maxout", 10, 1, 28, **MAXOUT), seen, plan)
+    graph, costs = units_pruned(models.build("lenet5-maxout", **MAXOUT), [3, 2, 1])
+    costs.append(cost_of(cut(graph, {"fc1": [0, 1, 2]})))
+    assert [stage.cost for stage in stages] == costs
+    assert [stage.k for stage in stages] == [{"fc1": k} for k in (4, 3, 2, 1, 1)]
+    assert [stage.cut.get("fc1", 0) for stage in stages] == [0, 10, 10, 10, 3]
+
+
+def test_a_plan_goes_on_from_units_that_were_pruned_before():
+    left = [u * 4 + i for u in range(1, 10) for i in (0, 2)]  # of nine units, two neurons each
+    seen = {"conv2": Seen([0.5] * 50, range(50)), "fc1": Seen([0.5] * 18, left)}
+    stages = preview(blank("lenet5-maxout", 10, 1, 28, **MAXOUT), seen, steps({"layers": ["fc1"], "rule": "maxout"}))
+    assert [stage.k["fc1"] for stage in stages] == [2, 1]
+    assert [stage.cost.layers["fc1"].width for stage in stages] == [18, 9]
+    assert [stage.cost.layers["fc2"].parameters for stage in stages] == [9 * 10 + 10] * 2
+
+
+def test_whole_units_by_apoz_beside_single_neurons_of_another_layer():
+    graph = blank("vgg16-small-maxout", 10, 1, 28, k=2, width=8)
+    apoz = [0.9, 0.9, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3]
+    seen = {"classifier.fc6": Seen(apoz, range(8)), "classifier.fc7": Seen([0.5] * 8, range(8))}
+    plan = steps({"layers": list(seen), "rule": "count", "value": 2, "layer": {"classifier.fc7": {"rule": "maxout"}}})
+    after = preview(graph, seen, plan)[1]
+    assert {name: after.cost.layers[name].width for name in seen} == {"classifier.fc6": 6, "classifier.fc7": 4}
+    assert after.cost.layers["classifier.fc7"].parameters == 4 * 3 + 4
+    assert after.cost.layers["classifier.fc8"].parameters == 4 * 10 + 10
+    assert after.k == {"classifier.fc6": 2, "classifier.fc7": 1}
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("sparsity", [0, 26_250, 30_000, 30_000]),
+                                                ("sparsity-overall", [0, 26_250, 30_000, 30_000])])  # fmt: skip
+def test_weights_held_at_zero(rule, expected):
+    """fc1 has 40 * 800 = 32,000 weights; 0.9375 of them in two rounds, and then no fewer."""
+    plan = steps(
+        {"layers": ["fc1"], "rule": rule, "value": 0.9375, "iterations": 2}, {"layers": ["fc1"], "rule": rule, "value": 0.5}
+    )
+    seen = {"fc1": Seen([0.5] * 40, range(40))}
+    stages = preview(blank("lenet5-maxout", 10, 1, 28, **MAXOUT), seen, plan)
+    assert [stage.zeros for stage in stages] == expected
+    assert {stage.cost.parameters for stage in stages} == {stages[0].cost.parameters}
+
+
+def test_zeros_that_depend_on_the_weights_are_not_guessed():
+    plan = steps({"layers": ["all"], "rule": "quality", "value": 1.0})
+    assert [s.zeros for s in preview(blank("lenet5", 10, 1, 28), seen_of(0), plan)] == [0, None]
+
+
+def test_a_network_that_will_be_grouped_is_previewed_as_a_maxout_network():
+    convert = Convert(to="maxout", k=5)
+    graph = blank("lenet5", 10, 1, 28, convert)
+    assert graph.units["fc1"].k == 5
+    stages = preview(graph, seen_of(0), steps({"layers": ["fc1"], "rule": "maxout", "iterations": 4}))
+    assert [stage.cost.layers["fc1"].width for stage in stages] == [500, 400, 300, 200, 100]
+    assert {stage.cost.layers["fc2"].parameters for stage in stages} == {100 * 10 + 10}
+    assert not blank("lenet5", 10, 1, 28, Convert(to="maxout", epochs=0)).units

@@ -122,6 +122,20 @@ def test_every_key_arrives():
     }  # fmt: skip
 
 
+def test_what_a_rule_goes_by_where_nothing_is_said():
+    plain, units, weights, mixed = spec.loads(
+        STEP + STEP + "rule = 'maxout'\n" + STEP + "rule = 'quality'\n"
+        + STEP + "criterion = 'taylor'\n[step.layer.fc1]\nrule = 'maxout'\n"
+    ).step  # fmt: skip
+    assert [step.criterion for step in (plain, units, weights)] == ["apoz", "relevance", "magnitude"]
+    assert [weights.weights, units.weights] == [True, False]
+    assert (mixed.criterion_for("conv1"), mixed.criterion_for("fc1")) == ("taylor", "relevance")
+    own = STEP + "rule = 'maxout'\n[step.layer.conv1]\nrule = 'mean+std'\n[step.layer.fc1]\nrule = 'maxout'\ncriterion = 'l2'"
+    step = spec.loads(own).step[0]
+    assert (step.criterion_for("conv1"), step.criterion_for("fc1")) == ("apoz", "l2")
+    assert spec.loads(spec.dumps(spec.loads(own))).step[0] == step
+
+
 def test_iterations_and_the_rule_of_each_layer():
     found = spec.loads(EVERYTHING)
     assert found.iterations == 3 + 1
@@ -201,6 +215,23 @@ def test_an_unknown_key_is_named_with_the_known_ones(text, key, known):
         ("[[step]]\nlayers = 'conv1'", "step.0.layers", "'conv1'"),
         (STEP + "rule = 'median'", "step.0.rule", "'median'"),
         (STEP + "criterion = 'l3'", "step.0.criterion", "'l3'"),
+        (STEP + "rule = 'maxout'\nvalue = 1.5", "step.0", "whole number of at least 1, not 1.5"),
+        (STEP + "rule = 'maxout'\ncriterion = 'taylor'", "step.0", "not by 'taylor'"),
+        (STEP + "rule = 'maxout'\nalso_cut = {fc1 = [1]}", "step.0", "also_cut names neurons of 'fc1'"),
+        (STEP + "criterion = 'relevance'", "step.0", "it needs rule 'maxout'"),
+        (STEP + "rule = 'sparsity'\nvalue = 1.0", "step.0", "between 0 and 1, not 1.0"),
+        (STEP + "rule = 'quality'\nvalue = 0.0", "step.0", "above 0, not 0.0"),
+        (STEP + "rule = 'sparsity'\nvalue = 0.5\ncriterion = 'l1'", "step.0", "does not go by 'l1'"),
+        (STEP + "criterion = 'magnitude'", "step.0", "does not go by 'magnitude'"),
+        (STEP + "[step.layer.fc1]\nrule = 'sparsity'\nvalue = 0.5", "step.0", "needs another step"),
+        (STEP + "rule = 'sparsity-overall'\nvalue = 0.5\n[step.layer.fc1]\nrule = 'sparsity'\nvalue = 0.5", "step.0",
+         "for all layers of a step"),
+        (STEP + "rule = 'sparsity'\nvalue = 0.5\n[step.never_cut]\nfc1 = [0]", "step.0", "never_cut names neurons"),
+        ("[verify]\npairs = 'faces'", "verify.pairs", "there are 'test' and 'lfw:PATH'"),
+        ("[verify]\npairs = 'lfw:'", "verify.pairs", "unknown pairs 'lfw:'"),
+        ("[options]\nk = 2", "spec", "lenet5 has no option 'k'"),
+        ("model = 'lenet5-maxout'\n[options]\nk = 99", "spec", "from 1 to 16 for k, not 99"),
+        ("[convert]\nto = 'maxout'\nk = 1", "convert.k", "1"),
         (STEP + "iterations = 0", "step.0.iterations", "0"),
         (STEP + "value = nan", "step.0.value", "nan"),
         (STEP + "rule = 'fraction'\nvalue = 1.5", "step.0", "1.5"),
