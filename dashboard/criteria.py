@@ -4,15 +4,16 @@ from collections.abc import Iterable
 
 import streamlit as st
 
-from trimcore.spec import Spec
+from trimcore.spec import IN_UNITS, WEIGHT_RULES, Spec
 
 NAMES = {
     "apoz": "APoZ", "l1": "L1", "l2": "L2", "mean-activation": "mean activation", "taylor": "Taylor",
-    "random": "random",
+    "random": "random", "relevance": "relevance", "magnitude": "magnitude",
 }  # fmt: skip
 LABELS = {
     "apoz": "APoZ (the paper's)", "l1": "L1 norm of incoming weights", "l2": "L2 norm of incoming weights",
     "mean-activation": "mean activation", "taylor": "Taylor: loss without it", "random": "random (the control)",
+    "relevance": "relevance: how often it is its unit's maximum", "magnitude": "magnitude of the weights",
 }  # fmt: skip
 HELP = """
 - **APoZ**: the neurons that are most often zero go (Hu et al. 2016)
@@ -21,7 +22,21 @@ HELP = """
 - **Taylor**: those without which the loss would change least, to first order (Molchanov et al. 2017)
 - **random**: any; what another criterion must beat
 """
+HELP_IN_UNITS = """
+- **relevance**: in each unit those that are least often its maximum go (Rueda et al. 2017)
+- **L1, L2 norm**: in each unit those with the smallest incoming weights
+- **random**: any of each unit; what another criterion must beat
+"""
 LONGEST_NAME = 80  # of a run
+
+
+def fitting(rule: str) -> list[str]:
+    """The criteria that a rule can go by, its own first."""
+    if rule in WEIGHT_RULES:
+        return ["magnitude"]
+    if rule == "maxout":
+        return list(IN_UNITS)
+    return [name for name in NAMES if name not in ("relevance", "magnitude")]
 
 
 def ranking(asked: Spec) -> str:
@@ -31,8 +46,10 @@ def ranking(asked: Spec) -> str:
 
 def choose_others(draft: dict, begin: tuple[str, int] | None) -> list[str]:
     """A choice of criteria to run the plan of the draft with too, each as a run of its own."""
+    options = [name for name in NAMES if _ranked(draft["step"], name) != draft["step"]]
+    if not options:
+        return []
     own = sorted({step["criterion"] for step in draft["step"]})
-    options = [name for name in NAMES if own != [name]]
     absolute = any("absolute" in (step["rule"], *(rule["rule"] for rule in step["layer"].values()))
                    for step in draft["step"])  # fmt: skip
     picked = st.multiselect(
@@ -52,14 +69,18 @@ def choose_others(draft: dict, begin: tuple[str, int] | None) -> list[str]:
 
 
 def ranked_by(values: dict, names: Iterable[str]) -> list[dict]:
-    """The same spec once for each criterion, named after it: every step ranks by it, all else is as it was."""
+    """The same spec once for each criterion, named after it: every step that can ranks by it, all else is as it was."""
     return [
         {
             **values, "name": _named(values["name"] or values["model"], f" by {NAMES[name]}"),
-            "step": [{**step, "criterion": name} for step in values["step"]],
+            "step": _ranked(values["step"], name),
         }
         for name in names
     ]  # fmt: skip
+
+
+def _ranked(steps: list[dict], name: str) -> list[dict]:
+    return [{**step, "criterion": name} if name in fitting(step["rule"]) else step for step in steps]
 
 
 def _named(name: str, ending: str) -> str:

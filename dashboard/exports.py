@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 900  # seconds
 LABELS = {
     "state_dict": "PyTorch state dict (.pt)", "safetensors": "safetensors",
+    "sparse": "sparse safetensors (values + gaps)",
     "pt2": "torch.export program (.pt2)", "onnx": "ONNX",
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """What every page shares: the side bar, notices, and charts with their alt text."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -12,6 +13,7 @@ from trimcore.errors import RunError, TrimError
 
 IMAGES = Path(__file__).parent / "images"  # files: an icon by name would be fetched from another server
 LONG = 60  # characters of a configuration
+FEW = 6  # columns that stand beside it
 CHART_OPTIONS = {"displaylogo": False, "modeBarButtons": [["toImage"]]}
 
 
@@ -123,9 +125,10 @@ def metrics(*cells: tuple[str, str] | tuple[str, str, str]) -> None:
 
 
 def paper_table(events: list[dict]) -> None:
-    """The table of the paper, for a run; a long configuration stands last, so that the numbers are in sight."""
+    """The table of the paper, for a run; a long configuration stands last, as does one beside many columns, so that the
+    numbers are in sight."""
     table = tables.paper_table(events)
-    if table.configuration.str.len().max() > LONG:
+    if table.configuration.str.len().max() > LONG or len(table.columns) > FEW:
         table = table[[*table.columns.drop("configuration"), "configuration"]]
     st.dataframe(
         table, hide_index=True, placeholder="—",
@@ -134,8 +137,16 @@ def paper_table(events: list[dict]) -> None:
             "configuration": st.column_config.TextColumn(width="large"),
             "parameters": st.column_config.NumberColumn(format="localized"),
             "compression": st.column_config.NumberColumn(format="%.2f×"),
+            "compression, non-zero": st.column_config.NumberColumn(format="%.2f×"),
+            **{name: st.column_config.NumberColumn(format="localized")
+               for name in ("non-zero parameters", "bytes dense", "bytes sparse")},
         },
     )  # fmt: skip
+
+
+def units_text(k: Mapping[str, int]) -> str:
+    """How many neurons the units of each maxout layer have: "3", or where layers differ "fc6 3, fc7 4"."""
+    return str(next(iter(k.values()))) if len(set(k.values())) == 1 else ", ".join(f"{n} {i}" for n, i in k.items())
 
 
 def fewer(ratio: float) -> str:

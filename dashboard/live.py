@@ -19,7 +19,8 @@ def state_line(status: Status) -> str:
     if status.state == "starting" and "phase" not in v:
         return "**starting** — loading PyTorch and the data, a few seconds"
     what = {"base": "training the base network", "retrain": "retraining", "control": "training the control",
-            "profile": "counting zeros"}  # fmt: skip
+            "profile": "counting zeros", "convert": "training while it is converted",
+            "relevance": "counting the maxima of units", "verify": "verifying"}  # fmt: skip
     doing = what.get(v.get("phase"), "working")
     place = f"iteration {v.get('iteration', 0)} of {v.get('iterations', '?')}"
     epoch = f", epoch {v['epoch']} of {v['epochs']}" if v.get("epochs") else ""

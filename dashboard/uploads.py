@@ -28,7 +28,7 @@ def keep_upload(uploaded, draft: dict) -> Kept:
     Raises CheckpointError if it does not fit, RunError if it cannot be stored. The name that the browser gave is not
     used, but for its ending and in messages. What was said of a file is remembered until something else is chosen.
     """
-    seen = (uploaded.file_id, draft["model"], draft["data"], draft["image_size"])
+    seen = (uploaded.file_id, *(draft[key] for key in work.NETWORK))
     if st.session_state.get("upload", (None,))[0] != seen:
         try:
             st.session_state.upload = (seen, _keep(uploaded, draft))
@@ -74,7 +74,7 @@ def _keep(uploaded, draft: dict) -> Kept:
 
 def _check(path: Path, name: str, draft: dict) -> tuple[str, ...]:
     """What had to be taken off the weights. Raises CheckpointError, which names the file as its owner does."""
-    wanted = work.arguments_for(draft["model"], draft["data"], draft["image_size"], draft["channels"])
+    wanted = work.arguments_of(draft)
     try:
         return tuple(checkpoint.find_weights(path, draft["model"], wanted)[1])
     except CheckpointError as error:

@@ -4,7 +4,7 @@ The draft is a plain dict with the keys of a spec, so that what a page writes is
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from trimcore import control, data, device, models, presets, spec
 from trimcore.errors import TrimError
 from trimcore.graph import ChannelGraph
 from trimcore.preview import blank
+
+NETWORK = ("model", "data", "image_size", "channels", "options")  # the keys of a spec that make a network
 
 
 def draft() -> dict:
@@ -119,24 +121,44 @@ def data_summary(name: str) -> DataSummary:
     return DataSummary(loaded.classes, loaded.channels, loaded.image_size, splits, samples, loaded.skipped)
 
 
-def arguments_for(model: str, data_name: str, image_size: int = 0, channels: int = 0) -> dict[str, int]:
-    """What a model would be built with for a data set; `image_size` and `channels` as in a spec. Raises TrimError."""
+def arguments_for(
+    model: str, data_name: str, image_size: int = 0, channels: int = 0, options: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """What a model would be built with for a data set; `image_size` and the rest as in a spec. Raises TrimError."""
     entry, found = models.architecture(model), data_summary(data_name)
     return {
         "num_classes": len(found.classes),
         "in_channels": entry.channels_for(found.channels, channels),
         "image_size": entry.size_for(found.image_size, image_size),
+        **entry.options_for(options or {}),
     }
 
 
-def graph_for(model: str, data_name: str, image_size: int = 0, channels: int = 0) -> ChannelGraph:
-    """The channel graph of an architecture as it would be built for a data set. Raises TrimError."""
-    return _graph(model, **arguments_for(model, data_name, image_size, channels))
+def arguments_of(values: dict) -> dict[str, int]:
+    """What the network of a draft or a spec's values would be built with. Raises TrimError."""
+    return arguments_for(*(values[key] for key in NETWORK))
+
+
+def graph_of(values: dict) -> ChannelGraph:
+    """The channel graph of the architecture of a draft, as it would be built for its data. Raises TrimError."""
+    return _graph(values["model"], **arguments_of(values))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _graph(model: str, num_classes: int, in_channels: int, image_size: int) -> ChannelGraph:
-    return blank(model, num_classes, in_channels, image_size)
+def _graph(model: str, num_classes: int, in_channels: int, image_size: int, **options: int) -> ChannelGraph:
+    return blank(model, num_classes, in_channels, image_size, **options)
+
+
+def same_network(values: dict, others: dict) -> bool:
+    """Whether two drafts or specs ask for the same network on the same data."""
+    return _network(values) == _network(others)
+
+
+def _network(values: dict) -> list:
+    """What makes the network. An option that is not named has its default."""
+    entry = models.REGISTRY.get(values["model"])
+    options = entry.options_for(values["options"]) if entry else dict(values["options"])
+    return [*(values[key] for key in NETWORK[:-1]), options]
 
 
 @st.cache_resource(show_spinner=False)
@@ -151,14 +173,14 @@ def devices() -> dict[str, str]:
     return found
 
 
-def epoch_seconds(model: str, data_name: str, image_size: int = 0) -> float | None:
-    """Seconds of an epoch of this model on this data, as the newest run of both took; None without one."""
+def epoch_seconds(values: dict) -> float | None:
+    """Seconds of an epoch of this network on this data, as the newest run of both took; None without one."""
     for run_id in store.run_ids()[:20]:
         try:
             asked = store.spec_of(run_id)
         except TrimError:
             continue
-        if (asked.model, asked.data, asked.image_size) == (model, data_name, image_size):
+        if same_network(asked.model_dump(), values):
             times = [e["seconds"] for e in store.events(run_id) if e["kind"] == "epoch"]
             if times:
                 return sorted(times)[len(times) // 2]

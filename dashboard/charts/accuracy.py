@@ -13,15 +13,16 @@ CUTS = ["iteration", "label", "accuracy_initial", "accuracy_final"]
 MAX_NUMBERS = 12  # of cuts along the top; more would touch each other on a narrow screen
 
 
-def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame) -> go.Figure:
+def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame, into: str = "ReLU") -> go.Figure:
     """How much did each cut cost, and did retraining win it back? Accuracy over all epochs, with a mark at each cut.
 
-    epochs: iteration, epoch, accuracy (validation, 0..1), loss; one row an epoch; and, if there was a conversion to
-    ReLU, phase ("convert" for its epochs), to show where it began. cuts: iteration, label (what went),
-    accuracy_initial and accuracy_final (0..1, NaN while unknown); may be empty; iteration 0 is the base model, no cut.
+    epochs: iteration, epoch, accuracy (validation, 0..1), loss; one row an epoch; and, if there was a conversion, phase
+    ("convert" for its epochs), to show where it began; `into` is what the network became by it. cuts: iteration, label
+    (what went), accuracy_initial and accuracy_final (0..1, NaN while unknown); may be empty; iteration 0 is the base
+    model, no cut.
     The y axis shows the range in which the run works; values beneath it are written along its lower edge.
     """
-    epochs = _timeline(epochs)
+    epochs = _timeline(epochs, into)
     measured = _placed(cuts, epochs)
     floor, ceiling = _working_range(epochs, measured)
     cuts = measured[measured.iteration > 0]
@@ -59,8 +60,8 @@ def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame) -> go.Figure:
                hover="<b>iteration %{customdata[0]}</b><br>final %{customdata[4]:.2f} %"),
         *_beneath(epochs, cuts, floor),
         *[go.Scatter(
-            x=[time], y=[ceiling], mode="text", text="to ReLU", textposition="top right", cliponaxis=False,
-            showlegend=False, hovertemplate="from here on the activations turn into ReLU<extra></extra>",
+            x=[time], y=[ceiling], mode="text", text=f"to {into}", textposition="top right", cliponaxis=False,
+            showlegend=False, hovertemplate=f"from here on the network turns into {into}<extra></extra>",
         ) for time in _conversions(epochs)],
     ]
     if len(cuts):
@@ -72,7 +73,7 @@ def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame) -> go.Figure:
             hovertemplate="<b>cut %{customdata[0]}: %{customdata[1]}</b><extra></extra>",
         ))
     return figure(
-        traces, _accuracy_alt(epochs, cuts), 340, hoverdistance=30,
+        traces, _accuracy_alt(epochs, cuts, into), 340, hoverdistance=30,
         shapes=_cut_lines([*_conversions(epochs), *cuts.start]),
         xaxis=_epoch_axis(epochs), yaxis=percent_axis(range=[floor, ceiling]), margin=dict(t=52),
     )
@@ -101,13 +102,13 @@ def loss_curve(epochs: pd.DataFrame) -> go.Figure:
     )
 
 
-def _timeline(epochs):
+def _timeline(epochs, into="ReLU"):
     """`epochs` in order, with `percent`, `time` (the epoch counted through the whole run), `converting` (the
     activations), and `place`, where in the run it is, in words."""
     epochs = require(epochs, "epochs", EPOCHS)
     epochs = epochs.assign(converting=epochs.phase == "convert" if "phase" in epochs else False)
     epochs = epochs.sort_values(["iteration", "converting", "epoch"], ignore_index=True)
-    place = ("iteration " + epochs.iteration.astype(str)).where(~epochs.converting, "conversion to ReLU")
+    place = ("iteration " + epochs.iteration.astype(str)).where(~epochs.converting, f"conversion to {into}")
     return epochs.assign(time=np.arange(1, len(epochs) + 1), percent=100 * epochs.accuracy, place=place)
 
 
@@ -178,10 +179,10 @@ def _epoch_axis(epochs):
                 zeroline=False)
 
 
-def _accuracy_alt(epochs, cuts):
+def _accuracy_alt(epochs, cuts, into):
     alt = f"Accuracy over {counted(len(epochs), 'epoch')}: last {percent(epochs.accuracy.iloc[-1])}"
     for time in _conversions(epochs):
-        alt += f"; after epoch {time} the activations turn into ReLU"
+        alt += f"; after epoch {time} the network turns into {into}"
     drops = (cuts.before - cuts.initial).dropna()
     if drops.empty:
         return alt + "."

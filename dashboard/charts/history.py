@@ -12,6 +12,7 @@ from trimcore.zeros import measure_name
 
 MAX_LINES = 8  # more layers than this are drawn as a heatmap
 SINGLE = 12  # of many layers, how many have a row of their own
+NEURONS = {"width": "neurons", "pruned": "cut here"}
 
 
 def apoz_history(layers: pd.DataFrame) -> go.Figure:
@@ -26,7 +27,7 @@ def apoz_history(layers: pd.DataFrame) -> go.Figure:
     last = values.dropna(subset="value").groupby("layer", sort=False).value.last()
     alt = f"Mean {name} of each layer through the iterations"
     alt += f": at the end highest in {last.idxmax()} at {percent(last.max() / 100)}." if len(last) else "."
-    return _layer_history(values, f"mean {name}", alt, scale="Cividis", shape="linear")
+    return layer_history(values, f"mean {name}", NEURONS, alt, scale="Cividis", shape="linear")
 
 
 def width_history(layers: pd.DataFrame) -> go.Figure:
@@ -42,14 +43,14 @@ def width_history(layers: pd.DataFrame) -> go.Figure:
         f"Width of each layer as a share of its base width: {last.idxmin()} is the most trimmed, to "
         f"{percent(last.min() / 100)}."
     )
-    return _layer_history(values, "of base width", alt, scale=WIDTH_SCALE, shape="hv")
+    return layer_history(values, "of base width", NEURONS, alt, scale=WIDTH_SCALE, shape="hv")
 
 
-def frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None) -> go.Figure:
+def frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None, size: str = "compression") -> go.Figure:
     """What accuracy is left at which size? One line a run in the plane of compression and accuracy.
 
     points: run, iteration, compression (base parameters / parameters), accuracy_initial and accuracy_final (0..1, NaN
-    while unknown). reference: label, compression, accuracy (0..1), drawn in grey.
+    while unknown). reference: label, compression, accuracy (0..1), drawn in grey. size: what the compression is called.
     """
     points = require(points, "points", ["run", "iteration", "compression", "accuracy_initial", "accuracy_final"])
     runs = in_order(points.run)
@@ -84,14 +85,14 @@ def frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None) -> go.
     traces.sort(key=lambda trace: trace.name == "initial")  # the legend ends with what is hidden
     most = points.loc[points.compression.idxmax()]
     alt = (
-        f"Accuracy over compression of {counted(len(runs), 'run')}: the smallest network, of {most.run}, is compressed "
+        f"Accuracy over {size} of {counted(len(runs), 'run')}: the smallest network, of {most.run}, is compressed "
         f"{most.compression:.1f} times"
     )
     alt += f" with an accuracy of {percent(most.accuracy_final)}." if pd.notna(most.accuracy_final) else "."
     wide = points.compression.max() > 10
     ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
     axis = dict(type="log", tickvals=ticks, ticktext=[f"{tick}×" for tick in ticks]) if wide else dict(ticksuffix="×")
-    return figure(traces, alt, 340, xaxis=axis | dict(title="compression", zeroline=False), yaxis=percent_axis())
+    return figure(traces, alt, 340, xaxis=axis | dict(title=size, zeroline=False), yaxis=percent_axis())
 
 
 def _summed_up(layers):
@@ -111,18 +112,17 @@ def _summed_up(layers):
     return pd.concat([layers[shown], total[layers.columns]], ignore_index=True)
 
 
-def _layer_history(values, unit, alt, scale, shape):
-    """Lines for a few layers, a heatmap for many. values: iteration, layer, value (per cent), width, pruned."""
+def layer_history(values: pd.DataFrame, unit: str, counts: dict[str, str], alt: str, scale, shape: str) -> go.Figure:
+    """Lines for a few layers, a heatmap for many. values: iteration, layer, value (per cent), and the columns that
+    `counts` names, with what they count, in the order in which they are told."""
     names = in_order(values.layer)
-    hover = (
-        "<b>%{customdata[0]}</b>, iteration %{x}<br>%{customdata[1]} " + unit
-        + "<br>%{customdata[2]:,} neurons, %{customdata[3]:,} cut here<extra></extra>"
-    )
+    told = ", ".join(f"%{{customdata[{place}]:,}} {what}" for place, what in enumerate(counts.values(), 2))
+    hover = f"<b>%{{customdata[0]}}</b>, iteration %{{x}}<br>%{{customdata[1]}} {unit}<br>{told}<extra></extra>"
     values = values.assign(text=[f"{value:.1f} %" for value in values.value])
     iterations = sorted(values.iteration.unique())
     axis = dict(title="iteration", tick0=iterations[0], dtick=whole_step(iterations[-1] - iterations[0]),
                 showgrid=False, zeroline=False)
-    columns = ["layer", "text", "width", "pruned"]
+    columns = ["layer", "text", *counts]
     if len(names) <= MAX_LINES:
         traces = [
             go.Scatter(

@@ -29,4 +29,4 @@ INITIAL = Mark(CONTRAST, "triangle-down-open")
 REFERENCE = Mark(GREY, "diamond")
 
 PERCENT_BAR = dict(thickness=10, ticksuffix=" %", tick0=0, dtick=25, outlinewidth=0)
-WIDTH_SCALE = [[0, "rgba(59,125,216,0.06)"], [1, ACCENT]]  # Cividis is for APoZ alone
+WIDTH_SCALE = [[0, "rgba(59,125,216,0.06)"], [1, ACCENT]]  # Cividis is for what profiles measure

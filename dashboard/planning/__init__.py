@@ -1,9 +1,11 @@
 """The parts of the Plan page, one idea a module; the Profile page shares some of them."""
 
 from dashboard.planning.beginning import adopt, choose_beginning, profile_to_plan_with, same_network
-from dashboard.planning.outlook import asked, guessed, is_estimate, seconds_for, stages
-from dashboard.planning.steps import edit_step, order_buttons, plan_with, steps_in_order
+from dashboard.planning.network import planned
+from dashboard.planning.outlook import asked, guessed, is_estimate, nonzero, removed, seconds_for, stages
+from dashboard.planning.steps import edit_step, order_buttons, plan_units, plan_with, steps_in_order
 from dashboard.planning.training import conversion, near_zero, training_settings
+from dashboard.planning.verifying import verification
 
 __all__ = [
     "adopt",
@@ -14,12 +16,17 @@ __all__ = [
     "guessed",
     "is_estimate",
     "near_zero",
+    "nonzero",
     "order_buttons",
+    "plan_units",
     "plan_with",
+    "planned",
     "profile_to_plan_with",
+    "removed",
     "same_network",
     "seconds_for",
     "stages",
     "steps_in_order",
     "training_settings",
+    "verification",
 ]

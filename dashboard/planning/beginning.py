@@ -31,14 +31,15 @@ def same_network(run_id: str, draft: dict) -> bool:
         asked = store.spec_of(run_id)
     except TrimError:
         return False
-    return all(getattr(asked, key) == draft[key] for key in ("model", "data", "image_size", "channels"))
+    return work.same_network(asked.model_dump(), draft)
 
 
 def adopt(run_id: str) -> None:
     """Make the run's network and data the work at hand; for a button's callback."""
     asked = store.spec_of(run_id)
-    kept = asked.model_dump(exclude_none=True, include={"image_size", "channels", "device", "base", "convert",
-                                                          "profile", "retrain", "seed"})  # fmt: skip
+    kept = asked.model_dump(exclude_none=True, include={
+        "image_size", "channels", "options", "device", "base", "convert", "profile", "retrain", "verify", "seed",
+    })  # fmt: skip
     work.replace_draft({**work.draft_for(asked.model, asked.data), **kept})
 
 
@@ -48,8 +49,13 @@ def _base_profile(draft: dict) -> str | None:
     if run_id is None or not same_network(run_id, draft):
         return None
     asked = store.spec_of(run_id)
-    mine = (draft["base"]["weights"], draft["convert"]["to"])
-    return run_id if asked.parent is None and (asked.base.weights, asked.convert.to) == mine else None
+    mine = (draft["base"]["weights"], _conversion(draft["convert"]))
+    same = (asked.base.weights, _conversion(asked.convert.model_dump())) == mine
+    return run_id if asked.parent is None and same else None
+
+
+def _conversion(convert: dict) -> tuple:
+    return (convert["to"], convert["k"], tuple(convert["layers"])) if convert["to"] == "maxout" else (convert["to"],)
 
 
 def profile_to_plan_with(draft: dict, begin: tuple[str, int] | None) -> dict[str, Seen] | None:
@@ -67,7 +73,11 @@ def profile_to_plan_with(draft: dict, begin: tuple[str, int] | None) -> dict[str
 
 
 def is_converted(begin: tuple[str, int] | None) -> bool:
-    """Whether the iteration to begin from has had its activations turned into ReLU."""
-    if begin is None:
-        return False
-    return tables.latest(store.events(begin[0]), "iteration")[begin[1]].get("activations") == "relu"
+    """Whether the iteration to begin from has had its activations turned into ReLU, or has maxout units."""
+    row = row_of(begin)
+    return row.get("activations") == "relu" or bool(row.get("k"))
+
+
+def row_of(begin: tuple[str, int] | None) -> dict:
+    """What the run recorded of the iteration to begin from; nothing for other weights."""
+    return tables.latest(store.events(begin[0]), "iteration")[begin[1]] if begin else {}

@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from dashboard import criteria, work
+from dashboard import criteria, rules, work
 from dashboard.planning.beginning import is_converted
+from trimcore import tables
 from trimcore.graph import ChannelGraph
 from trimcore.preview import Seen, Stage, preview
-from trimcore.spec import Step, parse
+from trimcore.spec import WEIGHT_RULES, Step, parse
 
 
 def guessed(draft: dict) -> list[str]:
@@ -26,7 +27,8 @@ def stages(draft: dict, graph: ChannelGraph, seen: dict[str, Seen] | None) -> li
     if seen is None:  # every neuron alike: rules that count are exact all the same
         seen = {n: Seen([0.0] * graph.layers[n].width, range(graph.layers[n].width)) for n in graph.trimmable()}
     steps = parse({"step": draft["step"]}).step
-    network = (draft["model"], draft["data"], draft["image_size"], draft["channels"])
+    widths = sum(layer.width for layer in graph.layers.values())
+    network = (str([draft[key] for key in work.NETWORK]), tuple(graph.units.items()), widths)
     profile = hash(tuple((name, tuple(layer.apoz), tuple(layer.original)) for name, layer in seen.items()))
     return _stages(network, profile, tuple(step.model_dump_json() for step in steps), graph, seen, steps)
 
@@ -40,6 +42,21 @@ def _stages(
     return preview(_graph, _seen, _steps)
 
 
+def removed(stage: Stage, before: Stage, steps: list[dict]) -> str:
+    """What an iteration of the plan takes, in words."""
+    step = steps[stage.step]
+    if step["rule"] not in WEIGHT_RULES:
+        return tables.cuts_text(stage.cut, before.k, stage.k)
+    if stage.zeros is None:
+        return f"weights: {rules.called(step['rule'])}"
+    return f"weights: {stage.zeros:,} zero"
+
+
+def nonzero(stage: Stage) -> int | None:
+    """The parameters that are not held at zero; None where that depends on the weights."""
+    return None if stage.zeros is None else stage.cost.parameters - stage.zeros
+
+
 def asked(draft: dict, begin: tuple[str, int] | None) -> dict:
     """The spec's values as the page stands."""
     values = {key: value for key, value in draft.items() if key != "parent"}
@@ -50,7 +67,7 @@ def asked(draft: dict, begin: tuple[str, int] | None) -> dict:
 
 def seconds_for(values: dict) -> float | None:
     """About how long the run will take, from epochs that were timed here."""
-    seconds = work.epoch_seconds(values["model"], values["data"], values["image_size"])
+    seconds = work.epoch_seconds(values)
     if seconds is None:
         return None
     wanted = parse(values)

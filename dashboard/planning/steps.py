@@ -1,4 +1,4 @@
-"""The steps of a plan: as cards in order, and the chosen one's widgets."""
+"""The steps of a plan: as cards in order, ready-made orders, and what adds and removes them."""
 
 import itertools
 
@@ -6,13 +6,14 @@ import streamlit as st
 
 from dashboard import criteria, rules, work
 from dashboard.charts.many import MANY
+from dashboard.planning import card
 from dashboard.planning.beginning import adopt, same_network
 from dashboard.sortable import reset_order, sortable
 from trimcore import orders
 from trimcore.costs import cost_of
 from trimcore.graph import ChannelGraph
 from trimcore.preview import Seen
-from trimcore.spec import Step
+from trimcore.spec import WEIGHT_RULES, Step
 
 NAMED = 4  # the most layers whose names stand on a card
 STEPS = 12  # of an order of very many layers
@@ -38,8 +39,28 @@ def plan_with(run_id: str, rule: str, value: float) -> None:
     """Plan the run's network with one rule, and open the plan; for a button's callback."""
     if not same_network(run_id, work.draft()):
         adopt(run_id)
-    steps = work.draft()["step"]
-    set_steps(work.draft(), [{**step, "rule": rule, "value": value, "layer": {}} for step in steps])
+    steps = [_by_rule(step, rule, value) for step in work.draft()["step"]]
+    set_steps(work.draft(), steps)
+    work.go_to("plan")
+
+
+def _by_rule(step: dict, rule: str, value: float) -> dict:
+    """A step that cuts neurons with another rule, but for layers whose units are pruned; one that prunes weights as it
+    is."""
+    if step["rule"] in WEIGHT_RULES:
+        return step
+    known = criteria.fitting(rule)
+    criterion = step["criterion"] if step["criterion"] in known else known[0]
+    inside = {name: own for name, own in step["layer"].items() if own["rule"] == "maxout"}
+    return {**step, "rule": rule, "value": value, "layer": inside, "criterion": criterion}
+
+
+def plan_units(run_id: str, layers: list[str], k: int) -> None:
+    """Plan to remove the least relevant neuron of each unit until no maximum is left, and open the plan; for a button's
+    callback. (Rueda et al. 2017: k - 1 iterations.)"""
+    if not same_network(run_id, work.draft()):
+        adopt(run_id)
+    set_steps(work.draft(), [Step(layers=layers, rule="maxout", value=1, iterations=k - 1).model_dump()])
     work.go_to("plan")
 
 
@@ -96,12 +117,12 @@ def layers_text(layers: list[str]) -> str:
 
 def caption(step: dict) -> str:
     times = f"{step['iterations']} iteration{'s' if step['iterations'] > 1 else ''}"
-    by = "" if step["criterion"] == "apoz" else f" by {criteria.LABELS[step['criterion']]}"
+    by = "" if step["criterion"] == criteria.fitting(step["rule"])[0] else f" by {criteria.LABELS[step['criterion']]}"
     own = f", own rules for {layers_text(list(step['layer']))}" if step["layer"] else ""
-    return f"{step['rule']} {step['value']:g}{by} · {times}{own}"
+    return f"{rules.called(step['rule'])} {step['value']:g}{by} · {times}{own}"
 
 
-def edit_step(draft: dict, layers: list[str]) -> None:
+def edit_step(draft: dict, graph: ChannelGraph) -> None:
     """Widgets for the chosen step; each change is in the draft at once."""
     ids = _ids(draft)
     with st.container(border=True):
@@ -110,64 +131,23 @@ def edit_step(draft: dict, layers: list[str]) -> None:
             picked = st.segmented_control("Edit", ids, default=ids[0], required=True, format_func=names.get,
                                           key=f"edit_{min(ids)}_{len(ids)}")  # fmt: skip
             number = ids.index(picked) if picked in ids else 0
-            _edit(draft["step"][number], ids[number], layers)
+            card.edit(draft["step"][number], ids[number], graph)
         with st.container(horizontal=True):
-            st.button("Add a step", icon=":material/add:", on_click=_add, args=(draft, layers))
+            st.button("Add a step", icon=":material/add:", on_click=_add, args=(draft, graph.trimmable()))
+            st.button(
+                "Add a weight pruning step", icon=":material/grain:", on_click=_add_weights, args=(draft,),
+                help="Holds the smallest weights at zero, best after the steps that cut neurons (Rueda et al. 2017).",
+            )  # fmt: skip
             if ids:
                 st.button("Remove this step", icon=":material/delete:", on_click=_remove, args=(draft, number))
 
 
-def _edit(step: dict, key: str, layers: list[str]) -> None:
-    every = step["layers"] == ["all"]
-    picked = _choose_layers(layers, layers if every else [name for name in step["layers"] if name in layers], key)
-    if picked:
-        step["layers"] = ["all"] if picked == layers else picked
-        step["layer"] = {name: own for name, own in step["layer"].items() if name in picked}
-    else:
-        st.warning("A step needs at least one layer; it keeps the ones it had.")
-    step["rule"], step["value"] = rules.choose_rule(key, step["rule"], step["value"])
-    left, right = st.columns(2)
-    step["iterations"] = left.number_input("Iterations", 1, 100, step["iterations"], key=f"{key}_iterations")
-    step["criterion"] = right.selectbox(
-        "Ranked by", list(criteria.LABELS), list(criteria.LABELS).index(step["criterion"]),
-        format_func=criteria.LABELS.get, key=f"{key}_criterion", help=criteria.HELP,
-    )  # fmt: skip
-    if step["criterion"] != "apoz" and step["rule"] == "absolute":
-        st.warning("The rule 'absolute' compares APoZ: choose another rule for this criterion.")
-    _own_values(step, key, layers if step["layers"] == ["all"] else step["layers"])
-
-
-def _choose_layers(layers: list[str], shown: list[str], key: str) -> list[str]:
-    """A chip for each layer; where they are many, all of them or a list to search."""
-    if len(layers) <= MANY:
-        return st.pills("Layers", layers, selection_mode="multi", default=shown, key=f"{key}_layers") or []
-    if st.toggle(f"All {len(layers)} layers", shown == layers, key=f"{key}_all"):
-        return layers
-    picked = _search("Layers", layers, [] if shown == layers else shown, f"{key}_layers")
-    return sorted(picked, key=layers.index)
-
-
-def _search(label: str, names: list[str], begin: list[str], key: str) -> list[str]:
-    """Some of many names. `begin` is what is chosen when it is first shown, or was forgotten on another page."""
-    st.session_state[key] = [name for name in st.session_state.get(key, begin) if name in names]
-    return st.multiselect(label, names, key=key, placeholder="none; type to search")
-
-
-def _own_values(step: dict, key: str, layers: list[str]) -> None:
-    """A value of its own for single layers of the step, with the rule that it was given for."""
-    with st.expander("Another value for single layers", icon=":material/tune:"):
-        names = _search("Layers with a value of their own", layers, list(step["layer"]), f"{key}_own")
-        before, step["layer"] = step["layer"], {}
-        for name in names:
-            own = before.get(name, {"rule": step["rule"], "value": step["value"]})
-            low, high, unit, _ = rules.RANGES[own["rule"]]
-            kind = st.slider if isinstance(unit, float) else st.number_input
-            value = kind(f"{own['rule']} for {name}", low, high, type(unit)(min(max(own["value"], low), high)), unit,
-                         key=f"{key}_{name}_{own['rule']}")  # fmt: skip
-            step["layer"][name] = {"rule": own["rule"], "value": float(value)}
+def _add_weights(draft: dict) -> None:
+    set_steps(draft, [*draft["step"], Step(layers=["all"], rule="sparsity", value=0.7).model_dump()])
 
 
 def _add(draft: dict, layers: list[str]) -> None:
+    """A step on the last layer that has none."""
     used = {name for step in draft["step"] for name in step["layers"]}
     rest = [name for name in layers if name not in used]
     set_steps(draft, [*draft["step"], _new_step(rest[-1:] or layers[-1:])])

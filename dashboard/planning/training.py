@@ -6,23 +6,51 @@ from dashboard import work
 from dashboard.planning.beginning import is_converted
 from trimcore import smooth
 from trimcore.graph import ChannelGraph
+from trimcore.grouping import groupable
 
 
 def conversion(draft: dict, begin: tuple[str, int] | None, graph: ChannelGraph) -> None:
-    """The switch from smooth activations to ReLU, where the network that the run begins with has any."""
-    found, convert = dict.fromkeys(smooth.smooth_modules(graph.model).values()), draft["convert"]
-    if not found or is_converted(begin):
+    """The switch from smooth activations to ReLU, or from ReLU to maxout units, where the network that the run begins
+    with has anything to convert. `graph` is of the architecture."""
+    smooth_ones = " and ".join(dict.fromkeys(smooth.smooth_modules(graph.model).values()))
+    layers, convert = list(groupable(graph)), draft["convert"]
+    if is_converted(begin) or not (smooth_ones or layers):
         return
-    kinds = " and ".join(found)
+    choices = {"": f"keep {smooth_ones or 'ReLU'}"}
+    choices |= {"relu": "turn into ReLU"} if smooth_ones else {}
+    choices |= {"maxout": "group into maxout units"} if layers else {}
+    if convert["to"] not in choices:
+        convert["to"] = ""  # it was chosen for another network
     left, right = st.columns(2)
-    work.field(left.radio, "Activations", convert, "to", ["", "relu"], group="convert", horizontal=True,
-               format_func={"": f"keep {kinds}", "relu": "turn into ReLU"}.get,
-               help=f"{kinds} gives few exact zeros or none. Trained on while it turns into ReLU, the network has "
-               "true zeros to count.")  # fmt: skip
+    work.field(left.radio, "Activations", convert, "to", list(choices), group="convert", horizontal=True,
+               format_func=choices.get, help=_why(smooth_ones, layers))  # fmt: skip
     if convert["to"]:
-        work.field(right.number_input, "Epochs in which they turn", convert, "epochs", 1, 1000, group="convert")
-        if begin:
-            st.caption("The preview goes by the profile from before the activations are turned.")
+        label = "Epochs in which they turn" if convert["to"] == "relu" else "Epochs to settle in"
+        work.field(right.number_input, label, convert, "epochs", 1, 1000, group="convert")
+    if convert["to"] == "maxout":
+        _units(convert, layers)
+    if convert["to"] and begin:
+        st.caption("The preview goes by the profile from before the activations are turned.")
+
+
+def _why(smooth_ones: str, layers: list[str]) -> str:
+    texts = []
+    if smooth_ones:
+        texts.append(f"{smooth_ones} gives few exact zeros or none. Trained on while it turns into ReLU, the network "
+                     "has true zeros to count.")
+    if layers:
+        texts.append("Maxout units: neurons that can stand for each other are grouped, k to a unit, and only the "
+                     "largest of each goes on. Their least relevant neurons can then be pruned (Rueda et al. 2017).")
+    return "\n\n".join(texts)
+
+
+def _units(convert: dict, layers: list[str]) -> None:
+    left, right = st.columns(2)
+    work.field(left.number_input, "Neurons a unit (k)", convert, "k", 2, 16, group="convert",
+               help="It must divide the number of neurons of each layer that is grouped.")  # fmt: skip
+    chosen = {"layers": [name for name in convert["layers"] if name in layers] or layers}
+    work.field(right.multiselect, "Layers to group", chosen, "layers", layers, group="convert", placeholder="all")
+    convert["layers"] = [] if set(chosen["layers"]) in (set(), set(layers)) else chosen["layers"]
 
 
 def near_zero(draft: dict, graph: ChannelGraph) -> None:
@@ -35,7 +63,7 @@ def near_zero(draft: dict, graph: ChannelGraph) -> None:
                "ReLU always counts exact zeros.")  # fmt: skip
 
 
-def training_settings(draft: dict, begin: tuple[str, int] | None) -> None:
+def training_settings(draft: dict, begin: tuple[str, int] | None, graph: ChannelGraph) -> None:
     with st.expander("Training, stopping, repeating", icon=":material/settings:"):
         retrain, base = draft["retrain"], draft["base"]
         left, right = st.columns(2)
@@ -55,6 +83,9 @@ def training_settings(draft: dict, begin: tuple[str, int] | None) -> None:
         work.field(left.number_input, "Seed", draft, "seed", 0, 2**31 - 1)
         work.field(right.number_input, "Examples to profile", draft["profile"], "examples", 0, 10_000_000,
                    help="Of the validation split; 0 is all.")  # fmt: skip
+        if graph.units:
+            work.field(right.number_input, "Examples to measure relevance on", draft["profile"], "relevance_examples",
+                       0, 10_000_000, help="Of the training split; 0 is all.")  # fmt: skip
         work.field(left.number_input, "Lowest accuracy, 0 to 1", draft["stop"], "min_accuracy", 0.0, 1.0, step=0.005,
                    format="%.3f", help="The run ends when the validation accuracy after retraining falls below it; "
                    "the iteration before is then the result.")  # fmt: skip

@@ -3,11 +3,24 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, frame, store
+from dashboard import charts, frame, pruned, store
 from dashboard.criteria import ranking
 from dashboard.rivals import differ_only_in_criterion, like_the_first, verdict
 from trimcore import published, runs, tables
 from trimcore.errors import TrimError
+
+MORE = ["not zero", pruned.NONZERO, "verification"]  # columns for runs that have them
+PARAMETERS, NONZERO = "parameters", "non-zero parameters"
+
+
+def more(events: list[dict], row: pd.Series) -> dict:
+    """What a run says beyond its size and accuracy, if it does."""
+    said = {"verification": row.verification}
+    if tables.has_zero_weights(events):
+        ratio = pruned.without_zeros(row.to_frame().T).compression.iloc[0]
+        said |= {"not zero": row.nonzero_parameters, pruned.NONZERO: ratio}
+    return said
+
 
 found = []
 for run_id in store.run_ids():
@@ -17,6 +30,7 @@ for run_id in store.run_ids():
         continue
     rows = tables.iterations(store.events(run_id))
     last = rows[rows.iteration == runs.result_in(store.events(run_id))].iloc[0] if len(rows) else None
+    events = store.events(run_id)
     found.append({
         "id": run_id, "run": store.title(run_id), "state": store.status(run_id).state, "model": asked.model,
         "data": asked.data, "criterion": ranking(asked), "compression": None if last is None else last.compression,
@@ -25,6 +39,7 @@ for run_id in store.run_ids():
         "MACs ratio": None if last is None else last.macs_ratio,
         "measured": None if last is None else last.latency_ratio,
         "measured, batch 1": None if last is None else last.latency_1_ratio,
+        **({} if last is None else more(events, last)),
         "iterations": max(len(rows) - 1, 0), "seed": asked.seed,
     })  # fmt: skip
 if not found:
@@ -33,6 +48,7 @@ if not found:
     st.stop()
 
 table = pd.DataFrame(found)
+table = table[[name for name in table if name not in MORE or table[name].notna().any()]]
 st.markdown("##### Choose runs")
 chosen = st.dataframe(
     table.drop(columns="id"), hide_index=True, key="compared", on_select="rerun", selection_mode="multi-row",
@@ -48,6 +64,9 @@ chosen = st.dataframe(
         ),
         "parameters": st.column_config.NumberColumn(format="localized"),
         "test accuracy": st.column_config.NumberColumn(format="percent"),
+        "not zero": st.column_config.NumberColumn(format="localized", help="Parameters that are not held at zero."),
+        pruned.NONZERO: st.column_config.NumberColumn(format="%.2f×"),
+        "verification": st.column_config.NumberColumn(format="percent", help="Mean accuracy over ten folds."),
     },
 )  # fmt: skip
 picked = [table.id[row] for row in chosen.selection.rows if row < len(table)]
@@ -67,7 +86,11 @@ networks = {(store.spec_of(i).model, store.spec_of(i).data) for i in picked}
 rows = published.ON.get(next(iter(networks)), []) if len(networks) == 1 else []
 reference = pd.DataFrame([(n, c, a / 100) for n, _, c, _, a in rows], columns=["label", "compression", "accuracy"])
 st.markdown("##### Compression against test accuracy")
-frame.chart(charts.frontier(points, reference if len(reference) else None), "frontier")
+by = PARAMETERS
+if any(tables.has_zero_weights(store.events(i)) for i in picked):
+    by = st.segmented_control("Size in", [PARAMETERS, NONZERO], default=by, required=True, key="size_in")
+points, size = (pruned.without_zeros(points), pruned.NONZERO) if by == NONZERO else (points, "compression")
+frame.chart(charts.frontier(points, reference if len(reference) else None, size), "frontier")
 if rivals:
     st.markdown(f"These runs differ only in what ranks the neurons. {verdict(points)}")
 if len(networks) > 1:

@@ -5,10 +5,27 @@ import streamlit as st
 from dashboard import charts, frame, work
 from dashboard.architecture import in_words, layer_table, trimmable_neurons, why_frozen
 from dashboard.charts.many import MANY
+from dashboard.planning.steps import layers_text
+from dashboard.rules import called
 from dashboard.uploads import keep_upload, show_refusal
 from trimcore import data, models
 from trimcore.costs import cost_of
 from trimcore.errors import TrimError
+
+FOLDERS = {
+    "imagefolder:PATH": "Folder of images, one folder a class",
+    "lfw:PATH": "Folder of Labeled Faces in the Wild, with lfw-py in it",
+}
+
+
+def choose_options(entry: models.Architecture, asked: dict[str, int]) -> dict[str, int]:
+    """Widgets for the numbers that can be chosen for an architecture; returns those that are not the default."""
+    chosen = entry.options_for({key: value for key, value in asked.items() if key in entry.options})
+    for key, option in entry.options.items():
+        work.field(st.number_input, f"{key}: {option.description}", chosen, key, option.least, option.most,
+                   group="options")  # fmt: skip
+    return {key: value for key, value in chosen.items() if value != entry.options[key].default}
+
 
 draft = work.draft()
 left, right = st.columns([1, 2], gap="large")
@@ -23,12 +40,13 @@ with left:
     for line in models.refused():
         st.caption(frame.plain(line))
     kinds = list(data.datasets())
-    kind = next((k for k in kinds if k == draft["data"]), "imagefolder:PATH")
+    own, _, path = draft["data"].partition(":")
+    kind = next((k for k in kinds if k in (draft["data"], f"{own}:PATH")), "imagefolder:PATH")
     kind = st.selectbox("Data", kinds, kinds.index(kind), help="APoZ is profiled on the validation split.")
     name = kind
-    if kind == "imagefolder:PATH":
-        path = st.text_input("Folder of images, one folder a class", draft["data"].partition(":")[2])
-        name = f"imagefolder:{path}"
+    if kind in FOLDERS:
+        path = st.text_input(FOLDERS[kind], path)
+        name = kind.replace("PATH", path)
     else:
         st.caption(data.datasets()[kind])
     if (chosen, name) != (draft["model"], draft["data"]):
@@ -78,13 +96,14 @@ with left:
             st.caption("The file from before is kept.")
     else:
         draft["base"]["weights"] = "pretrained" if source.startswith("pretrained") else ""
-    own = summary.image_size if summary else 64
-    natural = entry.size_for(own)
+    pixels = summary.image_size if summary else 64
+    natural = entry.size_for(pixels)
     asked = {"image_size": draft["image_size"] or natural}
     size = work.field(st.number_input, "Image size, pixels", asked, "image_size", entry.min_size, 1024,
                       step=entry.multiple if entry.multiple > 1 else 4,
-                      help=f"Images are resized to it; {kind} has {own} pixels. Smaller is faster.")  # fmt: skip
+                      help=f"Images are resized to it; {kind} has {pixels} pixels. Smaller is faster.")  # fmt: skip
     draft["image_size"] = 0 if size == natural else size
+    draft["options"] = choose_options(entry, draft["options"])
     found = work.devices()
     if draft["device"] not in found:
         draft["device"] = "auto"
@@ -92,7 +111,7 @@ with left:
 
 with right:
     try:
-        graph = None if trouble else work.graph_for(chosen, name, draft["image_size"], draft["channels"])
+        graph = None if trouble else work.graph_of(draft)
     except TrimError as error:
         trouble = str(error)
     if trouble:
@@ -114,12 +133,12 @@ with right:
 
 with left:
     quick = {**work.draft_for(chosen, name), "name": f"{chosen} quick start"}
-    quick.update({key: draft[key] for key in ("device", "image_size", "channels", "base")})
-    seconds = work.epoch_seconds(chosen, name, draft["image_size"])
+    quick.update({key: draft[key] for key in ("device", "image_size", "channels", "options", "base")})
+    seconds = work.epoch_seconds(draft)
     epochs = quick["base"]["epochs"] if quick["base"]["weights"] in ("", "pretrained") else 0
     rounds = sum(step["iterations"] for step in quick["step"])
     total = None if seconds is None else seconds * (epochs + rounds * quick["retrain"]["epochs"])
-    trimmed = ", then ".join(" and ".join(step["layers"]) for step in quick["step"])
+    trimmed = ", then ".join(f"{called(step['rule'])} on {layers_text(step['layers'])}" for step in quick["step"])
     if st.button(
         "Profile this network", type="primary", icon=":material/blur_on:", width="stretch",
         help=f"Trains the base for {epochs} epochs, then counts zeros on the validation split." if epochs
@@ -128,7 +147,7 @@ with left:
         work.start(work.base_only(draft), "profile")
     if st.button(
         "Trim it now with the defaults", icon=":material/content_cut:", width="stretch",
-        help=f"{rounds} iterations of the paper's rule on {trimmed}. Plan has settings of your own.",
+        help=f"{rounds} iterations: {trimmed}. Plan has settings of your own.",
     ):  # fmt: skip
         work.start(quick, "run")
     if total:

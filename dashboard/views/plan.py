@@ -5,17 +5,16 @@ import streamlit as st
 
 from dashboard import charts, criteria, frame, planning, store, work
 from dashboard.charts.many import MANY
-from trimcore import tables
 from trimcore.costs import cost_of
 from trimcore.errors import TrimError
+from trimcore.spec import WEIGHT_RULES
 
 draft = work.draft()
 try:
-    graph = work.graph_for(draft["model"], draft["data"], draft["image_size"], draft["channels"])
+    whole = work.graph_of(draft)
 except TrimError as error:
     st.error(frame.plain(str(error)))
     st.stop()
-layers = graph.trimmable()
 run_id = work.selected_run()
 if run_id and not planning.same_network(run_id, draft):
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -25,15 +24,21 @@ if run_id and not planning.same_network(run_id, draft):
 left, right = st.columns(2, gap="large")
 with left:
     begin = planning.choose_beginning(draft)
-    seen = planning.profile_to_plan_with(draft, begin)
+    planning.conversion(draft, begin, whole)
+    try:
+        graph, seen = planning.planned(draft, begin, whole, planning.profile_to_plan_with(draft, begin))
+    except (TrimError, OSError) as error:
+        st.error(frame.plain(str(error)), icon=":material/error:")
+        st.stop()
     planning.order_buttons(draft, graph, seen)
     cards = st.container()  # filled after the edit, so that they show it at once
-    planning.edit_step(draft, layers)
+    planning.edit_step(draft, graph)
     with cards:
         planning.steps_in_order(draft)
-    planning.conversion(draft, begin, graph)
     planning.near_zero(draft, graph)
-    planning.training_settings(draft, begin)
+    planning.verification(draft)
+    planning.training_settings(draft, begin, graph)
+layers = graph.trimmable()
 
 with right:
     if seen is None:
@@ -48,11 +53,17 @@ with right:
     except (TrimError, KeyError) as error:
         st.error(frame.plain(f"This plan cannot be carried out: {error}"))
         st.stop()
-    base, final = cost_of(graph), stages[-1].cost
+    base, final, nonzero = cost_of(whole), stages[-1].cost, planning.nonzero(stages[-1])
+    prunes_weights = any(step["rule"] in WEIGHT_RULES for step in draft["step"])
     frame.metrics(
         ("Parameters", f"{final.parameters:,}", f"of {base.parameters:,}"),
         ("Compression", f"{base.parameters / final.parameters:.2f}×", "Parameters of the base / parameters after."),
         ("MACs", frame.fewer(base.macs / final.macs), f"{final.macs:,} of {base.macs:,} for one example."),
+        *([("Neurons a unit (k)", frame.units_text(stages[-1].k), f"{frame.units_text(stages[0].k)} to begin with.")]
+          if stages[0].k else []),
+        *([("Not zero", "—" if nonzero is None else f"{nonzero:,}", "Parameters without the weights that are held at "
+            "zero." + (" How many the rule quality × std takes depends on the weights." if nonzero is None else ""))]
+          if prunes_weights else []),
     )
     widths = pd.DataFrame(
         [{"layer": n, "before": stages[0].cost.widths[n], "after": final.widths[n]} for n in layers]
@@ -76,15 +87,19 @@ with right:
     table = pd.DataFrame([
         {
             "iteration": number, "step": stage.step + 1,
+            "removed": planning.removed(stage, stages[number - 1], draft["step"]),
             "compression": base.parameters / stage.cost.parameters, "parameters": stage.cost.parameters,
-            "removed": tables.cuts_text(stage.cut),
+            "not zero": planning.nonzero(stage),
         }
         for number, stage in enumerate(stages) if number
-    ], columns=["iteration", "step", "compression", "parameters", "removed"])  # fmt: skip
+    ], columns=["iteration", "step", "removed", "compression", "parameters", "not zero"])  # fmt: skip
+    if not prunes_weights:
+        table = table.drop(columns="not zero")
     if len(stages) > 1:
         st.dataframe(
-            table, hide_index=True, alt="Iterations of the plan",
+            table, hide_index=True, alt="Iterations of the plan", placeholder="depends on the weights",
             column_config={"parameters": st.column_config.NumberColumn(format="localized"),
+                           "not zero": st.column_config.NumberColumn(format="localized"),
                            "compression": st.column_config.NumberColumn(format="%.2f×")},
         )  # fmt: skip
     wanted = planning.asked(draft, begin)

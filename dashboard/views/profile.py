@@ -5,7 +5,7 @@ import contextlib
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, frame, live, planning, rules, store, work
+from dashboard import charts, frame, live, planning, rules, store, units, work
 from trimcore import tables
 from trimcore.errors import TrimError
 from trimcore.zeros import counted_as_zero, measure_name
@@ -21,10 +21,10 @@ run_id = work.selected_run()
 if run_id is None:
     with st.container(border=True):
         st.markdown(f"**No profile yet.** {APOZ}")
-        seconds = work.epoch_seconds(draft["model"], draft["data"], draft["image_size"])
+        seconds = work.epoch_seconds(draft)
         about = f", about {work.in_words(seconds * draft['base']['epochs'])}" if seconds else ""
         with contextlib.suppress(TrimError):  # what is wrong with the model or the data is said on Model
-            graph = work.graph_for(draft["model"], draft["data"], draft["image_size"], draft["channels"])
+            graph = work.graph_of(draft)
             planning.near_zero(draft, graph)
         label = f"Train and profile {draft['model']} on {draft['data']}{about}"
         if st.button(label, type="primary", icon=":material/blur_on:"):
@@ -95,6 +95,9 @@ with right:
         listed, hide_index=True, height=260, alt=f"Neurons of {layer} by {apoz}",
         column_config={apoz: st.column_config.ProgressColumn(format="%.1f %%", max_value=100)},
     )  # fmt: skip
+in_units = tables.units([event])
+if len(in_units):
+    units.show(in_units, next(iter(event["units"].values()))["examples"], run_id)
 st.markdown("##### All layers, neurons sorted within each")
 frame.chart(charts.apoz_heatmap(neurons), "heatmap")
 summary = neurons.groupby("layer", sort=False).agg(

@@ -6,7 +6,7 @@ import zipfile
 import pandas as pd
 import streamlit as st
 
-from dashboard import exports, frame, store
+from dashboard import exports, frame, pruned, store
 from trimcore import runs, tables
 from trimcore.errors import TrimError
 
@@ -36,6 +36,7 @@ frame.metrics(
     ("Parameters", f"{best.parameters:,}"),
     ("Test accuracy", f"{best.accuracy_final:.2%}"),
     ("Latency", f"{best.latency_ms:.2f} ms", "Median of one forward pass of a training batch, on the run's device."),
+    *pruned.metrics(events, best),
 )
 started = next((e for e in events if e["kind"] == "started"), {})
 try:
@@ -51,6 +52,9 @@ if made := tables.control_row(events):
         f"**{made['accuracy']:.2%}**, against {best.accuracy_final:.2%} from the kept weights."
     )
 
+if tables.has_zero_weights(events):
+    st.caption(pruned.KEPT)
+pruned.verification(events, [0, result])
 st.markdown("##### Files")
 texts = tables.csv_texts(events)
 texts["spec.toml"] = (folder / "spec.toml").read_text("utf-8")

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, frame, live, store, work
+from dashboard import charts, frame, live, pruned, store, work
 from trimcore import control, published, runs, tables
 from trimcore.errors import TrimError
 
@@ -46,6 +46,14 @@ def reference() -> pd.DataFrame | None:
     return pd.DataFrame(rows, columns=["label", "compression", "accuracy"]) if rows else None
 
 
+def converted_to() -> str:
+    """What the run converts its network to, if it does."""
+    try:
+        return {"maxout": "maxout"}.get(store.spec_of(run_id).convert.to, "ReLU")
+    except TrimError:
+        return "ReLU"
+
+
 def base_row(events: list[dict]) -> pd.DataFrame:
     """The base model as the point before the first cut."""
     base = tables.latest(events, "iteration").get(0)
@@ -64,21 +72,25 @@ def results() -> None:
             ("Parameters", f"{last.parameters:,}"),
             ("Test accuracy", f"{last.accuracy_final:.2%}", "Measured on the test split, never tuned on."),
             ("MACs", frame.fewer(last.macs_ratio)),
+            *pruned.metrics(events, last),
         )
     trained = epochs[epochs.phase != "control"].assign(accuracy=epochs.validation_accuracy)
     if trained.empty:
         st.caption("Curves appear after the first epoch.")
     else:
         st.markdown("##### Validation accuracy: does it recover after each cut?")
-        frame.chart(charts.accuracy_curve(trained, pd.concat([base_row(events), tables.cuts(events)])), "accuracy")
+        cuts = pd.concat([base_row(events), tables.cuts(events)])
+        frame.chart(charts.accuracy_curve(trained, cuts, converted_to()), "accuracy")
         left, right = st.columns(2, gap="large")
         with left:
             st.markdown("##### Compression against accuracy")
             if iterations.empty:
                 st.caption("One point for each finished iteration.")
             else:
-                points = iterations.assign(run=store.title(run_id))
-                frame.chart(charts.frontier(points, reference()), "frontier")
+                points, size = iterations.assign(run=store.title(run_id)), "compression"
+                if tables.has_zero_weights(events):
+                    points, size = pruned.without_zeros(points), pruned.NONZERO
+                frame.chart(charts.frontier(points, reference(), size), "frontier")
                 if reference() is not None:
                     st.caption("Grey: the paper's rows; accuracies as published, unverified.")
         with right:
@@ -93,6 +105,8 @@ def results() -> None:
         with right:
             st.markdown("##### Width of each layer, against the start of the run")
             frame.chart(charts.width_history(layers), "width_history")
+    pruned.history(events, iterations)
+    pruned.verification(events, [0, runs.result_in(events)])
     if not iterations.empty:
         frame.paper_table(events)
     if made := tables.control_row(events):

@@ -92,6 +92,36 @@ def test_profile_plan_launch_watch_and_download(page, server, runs_folder):
     assert not outside, "the page asks nobody but its own server"
 
 
+def test_maxout_units_and_weights_are_pruned_from_the_page(page, server, runs_folder):
+    open_page(page, server)
+    page.get_by_role("combobox", name="Model").fill("lenet5-maxout")
+    page.get_by_role("option", name="lenet5-maxout", exact=True).click()
+    width = page.get_by_label(re.compile("^width:"))
+    width.fill("64")
+    width.press("Enter")
+    page.get_by_text(f"{520 + 25_050 + 801 * 64 + 17 * 10:,}").first.wait_for()
+    page.get_by_role("button", name="Profile this network").click()
+    page.get_by_text("which hang on one neuron").wait_for()
+    page.locator(".st-key-unit_heatmap .plotly").first.wait_for()
+
+    page.get_by_role("button", name="Plan to remove the least relevant of each unit, 4 → 1").click()
+    page.get_by_role("heading", name="Plan", exact=True).wait_for()
+    page.locator("li.card .caption", has_text="least of each unit 1 · 3 iterations").wait_for()
+    page.get_by_role("button", name="Add a weight pruning step").click()
+    page.locator("li.card .caption", has_text="sparsity of each layer 0.7").wait_for()
+    page.get_by_role("button", name=re.compile("^Launch")).click()
+    page.get_by_text("all steps are done").first.wait_for()
+    run = only_run(runs_folder, 2)
+    page.get_by_role("button", name="Take the report").click()
+    page.get_by_text("Three sizes.").wait_for()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="iterations.csv").click()
+    rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text("utf-8"))))
+    assert [row["k"] for row in rows] == ["fc1=4", "fc1=3", "fc1=2", "fc1=1", "fc1=1"]
+    assert int(rows[4]["bytes_sparse"]) < 0.5 * int(rows[4]["bytes_dense"])
+    assert runs.state_of(run).state == "finished"
+
+
 def test_a_run_outlives_the_server_and_the_reopened_page_shows_it(page, tmp_path, runs_folder):
     port, log = free_port(), str(tmp_path / "server.log")
     with serving("dashboard/app.py", ROOT, port, TRIMCORE_RUNS=str(runs_folder), log=log) as (url, process):

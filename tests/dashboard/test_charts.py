@@ -60,6 +60,31 @@ POINTS = pd.DataFrame({
     "run": ["one", "one", "two", "two"], "iteration": [0, 1, 0, 1], "compression": [1.0, 2.0, 1.0, 3.0],
     "accuracy_initial": [np.nan, 0.9, np.nan, 0.8], "accuracy_final": [0.98, 0.97, 0.98, 0.96],
 })
+def unit_table(count, k, seed=0):
+    """Relevance that adds up to 1 in each unit, uneven, with some neurons that are never the maximum."""
+    relevance = np.random.default_rng(seed).dirichlet([0.3] * k, count)
+    relevance[relevance < 0.01] = 0
+    relevance /= relevance.sum(1, keepdims=True)
+    return pd.DataFrame({"unit": np.repeat(np.arange(count), k), "member": np.tile(np.arange(k), count),
+                         "neuron": np.arange(count * k), "relevance": relevance.ravel()})
+
+
+def zero_table(layers, iterations=3):
+    return pd.DataFrame(
+        [(iteration, layer, 100 * weights, 10 * iteration * weights) for iteration in range(1, iterations + 1)
+         for weights, layer in enumerate(layers, 1)], columns=["iteration", "layer", "weights", "zeros"],
+    )
+
+
+SIZES = pd.DataFrame({
+    "iteration": [0, 1, 2], "parameters": [1000, 800, 800], "nonzero_parameters": [1000, 799, 160],
+    "bytes_dense": [4000, 3200, 3200], "bytes_sparse": [4000, 3200, 900],
+})
+ROC = pd.DataFrame({
+    "curve": ["base"] * 3 + ["result"] * 4, "auc": [0.875] * 3 + [0.9375] * 4,
+    "false_positive": [0, 0.25, 1, 0, 0.125, 0.5, 1], "true_positive": [0, 1, 1, 0, 0.75, 1, 1],
+})
+VERIFIED = pd.DataFrame({"iteration": [0, 1, 2], "accuracy": [0.9, 0.92, 0.88], "standard_error": [0.01, np.nan, 0.02]})
 WIDTHS = pd.DataFrame({"layer": ["conv1", "conv2", "fc1"], "before": [20, 50, 500], "after": [20, 39, 426]})
 BIG = neurons(VGG)
 FIGURES = {
@@ -74,6 +99,14 @@ FIGURES = {
     "width_history": lambda: charts.width_history(history_table(VGG)),
     "frontier": lambda: charts.frontier(POINTS),
     "widths_preview": lambda: charts.widths_preview(WIDTHS),
+    "unit_heatmap": lambda: charts.unit_heatmap(unit_table(1024, 16)),
+    "unit_history": lambda: charts.unit_history(unit_table(1024, 16).assign(iteration=0, layer="fc1")),
+    "unevenness": lambda: charts.unevenness(unit_table(1024, 16)),
+    "sparsity_history": lambda: charts.sparsity_history(zero_table(VGG)),
+    "parameter_history": lambda: charts.parameter_history(SIZES),
+    "byte_history": lambda: charts.byte_history(SIZES),
+    "roc": lambda: charts.roc(ROC),
+    "verification_history": lambda: charts.verification_history(VERIFIED),
 }
 
 
@@ -109,6 +142,13 @@ def test_figures_are_light_and_describe_themselves(name):
     (charts.width_history, [history_table(LENET).head(0)], "layers"),
     (charts.frontier, [POINTS.head(0)], "points"),
     (charts.widths_preview, [WIDTHS.head(0)], "widths"),
+    (charts.unit_heatmap, [unit_table(3, 2).head(0)], "units"),
+    (charts.unevenness, [unit_table(3, 2).head(5)], "members 0 to 1"),
+    (charts.sparsity_history, [zero_table(LENET).head(0)], "layers"),
+    (charts.parameter_history, [SIZES.head(0)], "iterations"),
+    (charts.byte_history, [SIZES.assign(bytes_sparse=None)], "bytes_dense"),
+    (charts.roc, [ROC.head(0)], "curves"),
+    (charts.verification_history, [VERIFIED.head(0)], "verifications"),
     (charts.butterfly, [layer_table(LENET).drop(columns="macs")], "macs"),
     (charts.apoz_histogram, [[0.5, 80.0]], "0..1"),
 ])
@@ -155,6 +195,7 @@ def test_widths_preview_splits_each_bar():
     lambda: charts.apoz_history(history_table(DEEP)),
     lambda: charts.width_history(history_table(DEEP)),
     lambda: charts.widths_preview(halved(DEEP)),
+    lambda: charts.sparsity_history(zero_table(DEEP)),
 ])
 def test_hundreds_of_layers_stay_light_and_low(chart):
     figure = chart()
@@ -397,7 +438,8 @@ def test_epochs_of_a_conversion_follow_those_of_the_base():
     ]
     assert list(label.x) == [2]
     assert [line.x0 for line in figure.layout.shapes] == [2, 4, 6]
-    assert "after epoch 2 the activations turn into ReLU" in figure.layout.meta["alt"]
+    assert "after epoch 2 the network turns into ReLU" in figure.layout.meta["alt"]
+    assert any(t.text == "to maxout" for t in charts.accuracy_curve(epochs, CUTS, "maxout").data)
     loss = charts.loss_curve(epochs)
     np.testing.assert_allclose(loss.data[0].y[:4], [2, 1, 0.5, 0.2])
     assert [line.x0 for line in loss.layout.shapes] == [2, 4, 6]

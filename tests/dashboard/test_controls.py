@@ -1,14 +1,17 @@
 """The same plan ranked by other criteria: what is launched, and how the runs are set side by side."""
 
+from typing import get_args
+
 import pandas as pd
 import pytest
 
 from dashboard import rivals
-from dashboard.criteria import LABELS, NAMES, ranked_by, ranking
+from dashboard.criteria import LABELS, NAMES, fitting, ranked_by, ranking
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.test_pages import field, page, texts
 from trimcore import control, spec
 from trimcore.criteria import CRITERIA
+from trimcore.spec import IN_UNITS, CriterionName
 
 STEPS = [{"layers": ["conv2"], "value": 0.5}, {"layers": ["fc1"], "rule": "keep", "value": 9.0, "iterations": 2}]
 CONTROLS = ["L1", "L2", "mean activation", "Taylor", "random"]
@@ -32,7 +35,10 @@ def others(app):
 
 
 def test_every_criterion_has_its_names():
-    assert list(NAMES) == list(LABELS) == list(CRITERIA)
+    assert list(NAMES) == list(LABELS)
+    assert set(NAMES) == set(get_args(CriterionName))
+    assert fitting("fraction") == list(CRITERIA)
+    assert (fitting("maxout"), fitting("quality")) == (list(IN_UNITS), ["magnitude"])
 
 
 def test_nothing_more_is_run_unless_it_is_asked_for(launched):

@@ -41,8 +41,9 @@ def launched(monkeypatch) -> list[spec.Spec]:
     return found
 
 
-def test_without_smooth_activations_there_is_no_switch(runs_folder):
-    assert not plan_page("lenet5").radio
+def test_without_smooth_activations_or_hidden_linear_layers_there_is_no_switch(runs_folder):
+    assert not plan_page("squeezenet1_1").radio
+    assert not plan_page("lenet5-maxout").radio, "it has units already"
 
 
 def test_the_switch_asks_for_a_conversion(wavy, runs_folder, launched):

@@ -56,8 +56,9 @@ def size_fields(app: AppTest) -> list[tuple]:
 def test_every_model_can_be_chosen_ours_first():
     app = page("model")
     assert app.selectbox[0].options == list(models.listed())
-    assert app.selectbox[0].options[:4] == ["lenet5", "vgg16", "vgg16-small", "vgg11"]
-    assert len(app.selectbox[0].options) == 82
+    ours = [f"{name}{ending}" for name in ("lenet5", "vgg16", "vgg16-small") for ending in ("", "-maxout")]
+    assert app.selectbox[0].options[:7] == [*ours, "vgg11"]
+    assert len(app.selectbox[0].options) == 85
 
 
 def test_a_model_is_described_and_counted():

@@ -133,7 +133,7 @@ def test_plain_weights_bring_their_widths(tmp_path, name, arguments, ending):
 @pytest.mark.parametrize("k", [3, 2, 1])
 @pytest.mark.parametrize("name", ["lenet5-maxout", "vgg16-small-maxout"])
 def test_maxout_networks_bring_their_units(tmp_path, name, k):
-    """In a file of this tool they are told; of a plain state dict the shapes before and behind the maximum tell them."""
+    """A file of this tool tells them; of a plain state dict the shapes before and behind the maximum do."""
     arguments = {**LENET, "k": 4, "width": 24}
     torch.manual_seed(0)
     model = randomised(models.build(name, **arguments)).float()

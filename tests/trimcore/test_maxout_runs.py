@@ -1,4 +1,4 @@
-"""Runs of the second paper: maxout units to single neurons, weights to zero, verification; and going on after a stop."""
+"""Runs of the second paper: units to single neurons, weights to zero, verification; and going on after a stop."""
 
 import pytest
 import torch

@@ -120,8 +120,10 @@ def units_pruned(network, sizes: list[int]):
 
 
 def test_units_are_pruned_as_in_a_real_network():
-    seen = {"conv1": Seen([0.5] * 20, range(20)), "conv2": Seen([0.5] * 50, range(50)), "fc1": Seen([0.5] * 40, range(40))}
-    plan = steps({"layers": ["fc1"], "rule": "maxout", "iterations": 5}, {"layers": ["fc1"], "rule": "count", "value": 3})
+    seen = {name: Seen([0.5] * width, range(width)) for name, width in (("conv1", 20), ("conv2", 50), ("fc1", 40))}
+    plan = steps(
+        {"layers": ["fc1"], "rule": "maxout", "iterations": 5}, {"layers": ["fc1"], "rule": "count", "value": 3}
+    )
     stages = preview(blank("lenet5-maxout", 10, 1, 28, **MAXOUT), seen, plan)
     graph, costs = units_pruned(models.build("lenet5-maxout", **MAXOUT), [3, 2, 1])
     costs.append(cost_of(cut(graph, {"fc1": [0, 1, 2]})))
@@ -155,9 +157,8 @@ def test_whole_units_by_apoz_beside_single_neurons_of_another_layer():
                                                 ("sparsity-overall", [0, 26_250, 30_000, 30_000])])  # fmt: skip
 def test_weights_held_at_zero(rule, expected):
     """fc1 has 40 * 800 = 32,000 weights; 0.9375 of them in two rounds, and then no fewer."""
-    plan = steps(
-        {"layers": ["fc1"], "rule": rule, "value": 0.9375, "iterations": 2}, {"layers": ["fc1"], "rule": rule, "value": 0.5}
-    )
+    step = {"layers": ["fc1"], "rule": rule}
+    plan = steps({**step, "value": 0.9375, "iterations": 2}, {**step, "value": 0.5})
     seen = {"fc1": Seen([0.5] * 40, range(40))}
     stages = preview(blank("lenet5-maxout", 10, 1, 28, **MAXOUT), seen, plan)
     assert [stage.zeros for stage in stages] == expected

@@ -130,7 +130,8 @@ def test_what_a_rule_goes_by_where_nothing_is_said():
     assert [step.criterion for step in (plain, units, weights)] == ["apoz", "relevance", "magnitude"]
     assert [weights.weights, units.weights] == [True, False]
     assert (mixed.criterion_for("conv1"), mixed.criterion_for("fc1")) == ("taylor", "relevance")
-    own = STEP + "rule = 'maxout'\n[step.layer.conv1]\nrule = 'mean+std'\n[step.layer.fc1]\nrule = 'maxout'\ncriterion = 'l2'"
+    fc1 = "[step.layer.fc1]\nrule = 'maxout'\ncriterion = 'l2'"
+    own = STEP + "rule = 'maxout'\n[step.layer.conv1]\nrule = 'mean+std'\n" + fc1
     step = spec.loads(own).step[0]
     assert (step.criterion_for("conv1"), step.criterion_for("fc1")) == ("apoz", "l2")
     assert spec.loads(spec.dumps(spec.loads(own))).step[0] == step

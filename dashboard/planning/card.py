@@ -1,0 +1,118 @@
+"""The widgets of one step: what it prunes, where, by which rule, and how often. Each change is in the step at once."""
+
+import streamlit as st
+
+from dashboard import criteria, rules
+from dashboard.charts.many import MANY
+from trimcore.graph import ChannelGraph
+from trimcore.magnitude import prunable
+from trimcore.spec import WEIGHT_RULES, Step
+
+KINDS = {"neurons": "cuts neurons", "weights": "holds weights at zero"}
+
+
+def edit(step: dict, key: str, graph: ChannelGraph) -> None:
+    kinds = {"neurons": layers_for("mean+std", graph) or list(graph.units), "weights": list(prunable(graph.model))}
+    offered = [name for name in KINDS if kinds[name]] or list(KINDS)
+    before = "weights" if step["rule"] in WEIGHT_RULES else "neurons"
+    kind = st.segmented_control(
+        "This step…", offered, default=before if before in offered else offered[0], required=True,
+        format_func=KINDS.get, key=f"{key}_kind",
+        help="Neurons that go make the network smaller in itself. Weights that are held at zero, through retraining "
+        "too, leave its shape as it is: what becomes smaller is a file that stores only the others.",
+    )  # fmt: skip
+    if kind != before:
+        _turn_into(step, Step(layers=["all"], **_fresh(kind)).model_dump())
+    known = list(WEIGHT_RULES) if kind == "weights" else _rules_for(graph)
+    rule, step["value"] = rules.choose_rule(f"{key}_{kind}", step["rule"], step["value"], known)
+    if rule != step["rule"]:
+        step["layer"] = {}  # single values were given for another rule
+    step["rule"], layers = rule, layers_for(rule, graph)
+    every = step["layers"] == ["all"]
+    shown = layers if every else [name for name in step["layers"] if name in layers]
+    if picked := choose_layers(layers, shown, f"{key}_{_place(rule)}"):
+        step["layers"] = ["all"] if picked == layers else picked
+        step["layer"] = {name: own for name, own in step["layer"].items() if name in picked}
+    else:
+        st.warning("A step needs at least one layer; it keeps the ones it had.")
+    left, right = st.columns(2)
+    step["iterations"] = left.number_input("Iterations", 1, 100, step["iterations"], key=f"{key}_iterations")
+    _choose_criterion(step, key, right)
+    if kind == "weights" and step["iterations"] > 1:
+        st.caption(
+            "The value grows over the iterations, steeply at first (Zhu and Gupta 2017)." if rule != "quality"
+            else "The value grows over the iterations, by as much each time."
+        )  # fmt: skip
+    if rule != "sparsity-overall":
+        _own_values(step, key, layers if step["layers"] == ["all"] else step["layers"])
+
+
+def layers_for(rule: str, graph: ChannelGraph) -> list[str]:
+    """The layers that a rule can be applied to, in depth order."""
+    if rule in WEIGHT_RULES:
+        return list(prunable(graph.model))
+    return list(graph.units) if rule == "maxout" else graph.trimmable()
+
+
+def _rules_for(graph: ChannelGraph) -> list[str]:
+    return (rules.OF_LAYERS if graph.trimmable() or not graph.units else []) + (["maxout"] if graph.units else [])
+
+
+def _fresh(kind: str) -> dict:
+    rule = "sparsity" if kind == "weights" else "mean+std"
+    return {"rule": rule, "value": rules.RANGES[rule][3]}
+
+
+def _turn_into(step: dict, other: dict) -> None:
+    """The same step, by its identity, with other values."""
+    step.clear()
+    step.update(other)
+
+
+def _place(rule: str) -> str:
+    """Rules for the same layers share a choice of them."""
+    return "weights" if rule in WEIGHT_RULES else "units" if rule == "maxout" else "neurons"
+
+
+def _choose_criterion(step: dict, key: str, column) -> None:
+    known = criteria.fitting(step["rule"])
+    if step["criterion"] not in known:
+        step["criterion"] = known[0]
+    step["criterion"] = column.selectbox(
+        "Ranked by", known, known.index(step["criterion"]), format_func=criteria.LABELS.get,
+        key=f"{key}_{_place(step['rule'])}_criterion", disabled=len(known) == 1,
+        help=criteria.HELP_IN_UNITS if step["rule"] == "maxout" else criteria.HELP,
+    )  # fmt: skip
+    if step["criterion"] != "apoz" and step["rule"] == "absolute":
+        st.warning("The rule 'absolute' compares APoZ: choose another rule for this criterion.")
+
+
+def choose_layers(layers: list[str], shown: list[str], key: str) -> list[str]:
+    """A chip for each layer; where they are many, all of them or a list to search."""
+    if len(layers) <= MANY:
+        return st.pills("Layers", layers, selection_mode="multi", default=shown, key=f"{key}_layers") or []
+    if st.toggle(f"All {len(layers)} layers", shown == layers, key=f"{key}_all"):
+        return layers
+    picked = _search("Layers", layers, [] if shown == layers else shown, f"{key}_layers")
+    return sorted(picked, key=layers.index)
+
+
+def _search(label: str, names: list[str], begin: list[str], key: str) -> list[str]:
+    """Some of many names. `begin` is what is chosen when it is first shown, or was forgotten on another page."""
+    st.session_state[key] = [name for name in st.session_state.get(key, begin) if name in names]
+    return st.multiselect(label, names, key=key, placeholder="none; type to search")
+
+
+def _own_values(step: dict, key: str, layers: list[str]) -> None:
+    """A value of its own for single layers of the step, with the rule that it was given for."""
+    with st.expander("Another value for single layers", icon=":material/tune:"):
+        names = _search("Layers with a value of their own", layers, list(step["layer"]), f"{key}_own")
+        before, step["layer"] = step["layer"], {}
+        for name in names:
+            own = before.get(name, {"rule": step["rule"], "value": step["value"]})
+            low, high, unit, _ = rules.RANGES[own["rule"]]
+            kind = st.slider if isinstance(unit, float) else st.number_input
+            value = kind(f"{rules.called(own['rule'])} for {name}", low, high,
+                         type(unit)(min(max(own["value"], low), high)), unit,
+                         key=f"{key}_{name}_{own['rule']}")  # fmt: skip
+            step["layer"][name] = {"rule": own["rule"], "value": float(value)}
