@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -245,6 +246,40 @@ def branch(run_id: str, spec_file: Path, iteration: int, runs_folder: Path | Non
 
     asked = spec.load(spec_file).model_copy(update={"parent": spec.Parent(run=run_id, iteration=iteration)})
     click.echo(control.launch(asked, runs.runs_folder(runs_folder)))
+
+
+@cli.command()
+@click.argument("run_id")
+@click.option("--name", help="What the run is called.")
+@click.option("--note", help="A text on it.")
+@click.option("--tag", "tags", multiple=True, help="Words to find it by; each use of the option is one.")
+@RUNS
+def note(run_id: str, name: str | None, note: str | None, tags: tuple[str, ...], runs_folder: Path | None) -> None:
+    """Write a name, a note or tags on a run, or show what is written. An empty text takes one away."""
+    from trimcore import shelf
+
+    folder = runs.runs_folder(runs_folder)
+    found = shelf.notes_of(runs.open_run(folder, run_id))
+    if name is not None or note is not None or tags:
+        asked = {"name": name, "note": note, "tags": tags or None}
+        found = replace(found, **{key: value for key, value in asked.items() if value is not None})
+        shelf.write_notes(folder, run_id, found)
+    click.echo(f"name: {found.name}\ntags: {', '.join(found.tags)}\n{found.note}")
+
+
+@cli.command()
+@click.argument("run_id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@RUNS
+def delete(run_id: str, yes: bool, runs_folder: Path | None) -> None:
+    """Take a run away for good: not an active one, nor one that others began from."""
+    from trimcore import shelf
+
+    folder = runs.runs_folder(runs_folder)
+    runs.open_run(folder, run_id)
+    if yes or click.confirm(f"delete {run_id} with its checkpoints for good?", abort=True):
+        shelf.delete(folder, run_id)
+        click.echo(f"{run_id} is deleted")
 
 
 @cli.command()

@@ -291,3 +291,35 @@ def test_no_command_shows_the_help(trimcore):
     assert (code, err) == (2, "")
     assert all(name in out for name in ("models", "profile", "run", "launch", "branch", "export"))
     assert trimcore("--help")[:2] == (0, out)
+
+
+# --- the shelf ---
+
+
+def test_notes_are_written_and_shown(trimcore, done):
+    assert trimcore("note", done.name, "--name", "best", "--note", "keep this", "--tag", "a", "--tag", "b")[0] == 0
+    assert trimcore("note", done.name)[1] == "name: best\ntags: a, b\nkeep this\n"
+    trimcore("note", done.name, "--name", "")
+    assert trimcore("note", done.name)[1] == "name: \ntags: a, b\nkeep this\n"
+    trimcore("note", done.name, "--tag", "")
+    assert trimcore("note", done.name)[1] == "name: \ntags: \nkeep this\n"
+    code, _, err = trimcore("note", done.name, "--name", "x" * 81)
+    assert (code, err) == (2, "trimcore: a name has at most 80 characters, not 81\n")
+
+
+def test_a_run_is_deleted_only_when_that_was_meant(trimcore, done, monkeypatch):
+    monkeypatch.setattr("click.confirm", lambda text, abort: pytest.fail("nobody was asked") if "gone" in text else True)
+    assert trimcore("delete", "gone")[0] == 2
+    assert done.exists()
+    assert trimcore("delete", done.name)[1] == f"{done.name} is deleted\n"
+    assert not done.exists()
+
+
+def test_a_parent_is_not_deleted(trimcore, done, tiny):
+    child = control.prepare_run(tiny.model_copy(update={"parent": spec.Parent(run=done.name, iteration=1)}), done.parent)
+    runs.write_exit(child, "finished", "")
+    code, _, err = trimcore("delete", done.name, "--yes")
+    assert (code, err) == (
+        2, f"trimcore: run '{child.name}' began at an iteration of '{done.name}': delete that first\n"
+    )  # fmt: skip
+    assert trimcore("delete", child.name, "--yes")[0] == trimcore("delete", done.name, "--yes")[0] == 0
