@@ -308,15 +308,20 @@ def test_notes_are_written_and_shown(trimcore, done):
 
 
 def test_a_run_is_deleted_only_when_that_was_meant(trimcore, done, monkeypatch):
-    monkeypatch.setattr("click.confirm", lambda text, abort: pytest.fail("nobody was asked") if "gone" in text else True)
+    asked = []
+    monkeypatch.setattr("click.confirm", lambda text, abort: asked.append(text) or len(asked) > 1)
     assert trimcore("delete", "gone")[0] == 2
+    assert asked == []
+    trimcore("delete", done.name)
     assert done.exists()
     assert trimcore("delete", done.name)[1] == f"{done.name} is deleted\n"
     assert not done.exists()
+    assert asked == [f"delete {done.name} with its checkpoints for good?"] * 2
 
 
 def test_a_parent_is_not_deleted(trimcore, done, tiny):
-    child = control.prepare_run(tiny.model_copy(update={"parent": spec.Parent(run=done.name, iteration=1)}), done.parent)
+    asked = tiny.model_copy(update={"parent": spec.Parent(run=done.name, iteration=1)})
+    child = control.prepare_run(asked, done.parent)
     runs.write_exit(child, "finished", "")
     code, _, err = trimcore("delete", done.name, "--yes")
     assert (code, err) == (
