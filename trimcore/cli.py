@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from trimcore import control, runs
+from trimcore import before, control, runs
 from trimcore.errors import TrimError
 from trimcore.events import Event
 from trimcore.worker import ENVIRONMENT
@@ -131,6 +131,10 @@ def profile(
         )
     if folder:
         _write_csvs(folder, {name: text for name, text in tables.csv_texts(events).items() if name != "iterations.csv"})
+
+
+cli.add_command(before.sensitivity)
+cli.add_command(before.propose)
 
 
 def _numbers(options: tuple[str, ...]) -> dict[str, int]:
