@@ -53,6 +53,7 @@ TRIMMABLE = {
     "used_twice": {"first": 6},
     "over_positions": {"conv1": 6, "mix": 5},
     "partly_frozen": {"conv2": 4},
+    "maxouts": {"conv1": 10, "conv2": 3, "fc1": 12},
 }
 
 
