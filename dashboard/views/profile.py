@@ -5,7 +5,7 @@ import contextlib
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, frame, live, planning, rules, store, units, work
+from dashboard import by_hand, charts, classes, frame, live, neuron, planning, rules, store, units, work
 from trimcore import tables
 from trimcore.errors import TrimError
 from trimcore.zeros import counted_as_zero, measure_name
@@ -91,10 +91,14 @@ with right:
         "neuron": own.neuron.to_numpy(), "original": own.original_neuron.to_numpy(), apoz: own.apoz.to_numpy() * 100,
         "goes": own.neuron.isin(cut).to_numpy(),
     }).sort_values(apoz, ascending=False)  # fmt: skip
-    st.dataframe(
-        listed, hide_index=True, height=260, alt=f"Neurons of {layer} by {apoz}",
+    picked = f"neuron_{run_id}_{iteration}_{layer}"
+    neuron.table(
+        listed, picked, height=260, alt=f"Neurons of {layer} by {apoz}",
         column_config={apoz: st.column_config.ProgressColumn(format="%.1f %%", max_value=100)},
     )  # fmt: skip
+if (chosen := st.session_state[picked]) is not None:
+    neuron.card(run_id, iteration, layer, chosen, int(own.set_index("neuron").original_neuron[chosen]))
+by_hand.listed(run_id)
 in_units = tables.units([event])
 if len(in_units):
     units.show(in_units, next(iter(event["units"].values()))["examples"], run_id)
@@ -110,6 +114,7 @@ summary["would go"] = [len(goes[layer][0]) for layer in summary.layer]
 name = measure_name(near)
 percents = {c: st.column_config.NumberColumn(f"{c} {name}", format="percent") for c in ("mean", "std", "min", "max")}
 st.dataframe(summary, hide_index=True, column_config=percents, alt="APoZ by layer")
+classes.section(run_id, iteration, done[0], layer)
 st.button(
     "Plan with this rule", type="primary", icon=":material/arrow_forward:", icon_position="right",
     on_click=planning.plan_with, args=(run_id, rule, value),
