@@ -16,10 +16,14 @@ def choose_beginning(draft: dict) -> tuple[str, int] | None:
         branches = [(run_id, k) for k in sorted(tables.latest(store.events(run_id), "iteration"))]
         same_base = store.spec_of(run_id).base.weights == draft["base"]["weights"]
         options = branches + options if same_base else options + branches
+    key = f"begin_{run_id}_{len(options)}_{options[0] is None}"
+    wanted = st.session_state.pop("begin_at", None)  # by the tree of runs
+    if wanted and wanted in options:
+        st.session_state[key] = wanted
     fresh = {"": "a new base network", "pretrained": "the pretrained weights"}.get(
         draft["base"]["weights"], "the checkpoint file")  # fmt: skip
     return st.selectbox(
-        "Begin from", options, key=f"begin_{run_id}_{len(options)}_{options[0] is None}", persist_state="session",
+        "Begin from", options, key=key, persist_state="session",
         format_func=lambda o: fresh if o is None else f"iteration {o[1]} of {store.title(o[0])}",
         help="A run can go on from any iteration of the selected run: its weights are kept, nothing is trained twice.",
     )  # fmt: skip

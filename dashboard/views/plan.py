@@ -30,6 +30,9 @@ with left:
     except (TrimError, OSError) as error:
         st.error(frame.plain(str(error)), icon=":material/error:")
         st.stop()
+    unmeasured = planning.why_not(draft, begin)
+    if not unmeasured:
+        planning.targets(draft, begin, cost_of(graph))
     planning.order_buttons(draft, graph, seen)
     cards = st.container()  # filled after the edit, so that they show it at once
     planning.edit_step(draft, graph)
@@ -65,6 +68,7 @@ with right:
             "zero." + (" How many the rule quality × std takes depends on the weights." if nonzero is None else ""))]
           if prunes_weights else []),
     )
+    accuracies = st.container()  # filled last: measuring keeps nobody from launching
     widths = pd.DataFrame(
         [{"layer": n, "before": stages[0].cost.widths[n], "after": final.widths[n]} for n in layers]
     )
@@ -111,3 +115,10 @@ with right:
         icon=":material/rocket_launch:", width="stretch",
     ):  # fmt: skip
         work.start(wanted, "run", others)
+
+if unmeasured:
+    st.caption(frame.plain(unmeasured))
+else:
+    planning.which_layer_bears(draft, begin, stages)
+    with accuracies:
+        planning.before_retraining(draft, begin, stages)
