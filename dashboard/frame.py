@@ -113,8 +113,13 @@ def warn_about_settings() -> None:
         )
 
 
-def chart(figure: go.Figure, key: str) -> None:
-    st.plotly_chart(figure, key=key, config=CHART_OPTIONS, alt=figure.layout.meta["alt"])
+def chart(figure: go.Figure, key: str, of: str | None = None, **settings):
+    """A chart. Its picture is saved under the key and what the chart is `of`: the selected run, unless it is given."""
+    name = "-".join(filter(None, [work.selected_run() if of is None else of, key]))
+    return st.plotly_chart(
+        figure, key=key, config={**CHART_OPTIONS, "toImageButtonOptions": {"filename": name}},
+        alt=figure.layout.meta["alt"], **settings,
+    )  # fmt: skip
 
 
 def metrics(*cells: tuple[str, str] | tuple[str, str, str]) -> None:

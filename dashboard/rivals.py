@@ -1,5 +1,7 @@
-"""Runs that differ only in the criterion: who is ahead. Pure functions of specs and iteration tables."""
+"""Runs that differ only in the criterion, and who is ahead; runs that differ only in the seed, summed up. Pure
+functions of specs and iteration tables."""
 
+import json
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -52,3 +54,49 @@ def verdict(points: pd.DataFrame) -> str:
 
 def _times(compression: float) -> str:
     return f"{compression:.1f}×"
+
+
+def differ_only_in_seed(specs: Mapping[str, Spec]) -> list[list[str]]:
+    """The runs that ask the same with other seeds, as groups of two or more; in the order of `specs` (newest first),
+    one run for each seed: the first. Branches belong together when their parents do, and the iteration is the same."""
+    groups: dict[str, dict[int, str]] = {}
+    for run_id, asked in specs.items():
+        groups.setdefault(json.dumps(_without_seed(asked, specs), sort_keys=True), {}).setdefault(asked.seed, run_id)
+    return [list(own.values()) for own in groups.values() if len(own) > 1]
+
+
+def _without_seed(asked: Spec, specs: Mapping[str, Spec]) -> dict:
+    values = asked.model_dump(exclude={"name", "seed", "parent"})
+    if asked.parent is None:
+        return values
+    others = {run_id: spec for run_id, spec in specs.items() if run_id != asked.parent.run}  # an end, also in a ring
+    parent = specs.get(asked.parent.run)
+    line = asked.parent.run if parent is None else _without_seed(parent, others)
+    return {**values, "parent": [line, asked.parent.iteration]}
+
+
+def spread(results: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """Several seeds in numbers. results: one row a seed, with the columns `measures`. A row for each measure that was
+    made: measure, seeds (how many have it), mean, std (of the sample, n - 1; NaN with one seed), least, most."""
+    rows = [
+        {"measure": name, "seeds": own.size, "mean": own.mean(), "std": own.std(ddof=1), "least": own.min(),
+         "most": own.max()}
+        for name in measures if (own := results[name].dropna().astype(float)).size
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["measure", "seeds", "mean", "std", "least", "most"])
+
+
+def mean_over_seeds(points: pd.DataFrame, group_of: Mapping[str, str]) -> pd.DataFrame:
+    """The points of a frontier with one line a group: at each iteration the mean over the runs that have finished it.
+
+    points: run, iteration, compression, accuracy_initial, accuracy_final. group_of: run -> what its group is called;
+    other runs stay lines of their own. Further columns: seeds (how many runs), accuracy_std and compression_std (of
+    the sample; NaN for one run).
+    """
+    named = points.assign(run=points.run.map(lambda run: group_of.get(run, run)))
+    named = named.astype({"accuracy_initial": float, "accuracy_final": float})
+    return named.groupby(["run", "iteration"], sort=False, as_index=False).agg(
+        compression=("compression", "mean"), compression_std=("compression", "std"),
+        accuracy_initial=("accuracy_initial", "mean"), accuracy_final=("accuracy_final", "mean"),
+        accuracy_std=("accuracy_final", "std"), seeds=("compression", "size"),
+    )  # fmt: skip

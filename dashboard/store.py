@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from trimcore import runs, tables
+from dashboard import lineage
+from trimcore import runs, shelf, tables
 
 MARKS = {
     "queued": ":material/schedule:", "starting": ":material/hourglass_top:", "running": ":material/sprint:",
@@ -38,7 +39,7 @@ def events(run_id: str) -> list[dict]:
     return _events(str(path.parent), found.st_size, found.st_mtime_ns)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)  # shared, not copied on every rerun: nobody changes them
+@st.cache_resource(max_entries=64, show_spinner=False)  # shared, not copied on every rerun: nobody changes them
 def _events(path: str, size: int, changed: int) -> list[dict]:
     return list(runs.read_events(Path(path)))
 
@@ -54,6 +55,16 @@ def _spec(path: str, changed: int):
     from trimcore import spec
 
     return spec.load(path)
+
+
+def notes(run_id: str) -> shelf.Notes:
+    """The name, the note and the tags that were written on a run."""
+    return shelf.notes_of(runs.open_run(folder(), run_id))
+
+
+def parents() -> dict[str, tuple[str, int] | None]:
+    """Every run, newest first, with the run and iteration that it began at (see `lineage.forest`)."""
+    return lineage.forest(shelf.parents(folder()))
 
 
 def profile_of(run_id: str, iteration: int | None = None) -> pd.DataFrame:
@@ -79,8 +90,17 @@ def title(run_id: str) -> str:
     """How a run is called in lists: its own name if it has one, then what it is and when it began."""
     date, time, rest = run_id.split("-", 2) if run_id.count("-") >= 2 else ("", "", run_id)
     when = f"{date[4:6]}/{date[6:8]} {time[:2]}:{time[2:4]}" if date.isdigit() and time.isdigit() else ""
+    return " · ".join(filter(None, [name(run_id), rest, when]))
+
+
+def short_title(run_id: str) -> str:
+    """The name of a run, or what it is, where there is little room."""
+    return name(run_id) or run_id.split("-", 2)[-1]
+
+
+def name(run_id: str) -> str:
+    """What a person calls a run: as it is noted on it, else as it was launched; may be empty."""
     try:
-        name = spec_of(run_id).name
+        return notes(run_id).name or spec_of(run_id).name
     except ValueError:
-        name = ""
-    return " · ".join(filter(None, [name, rest, when]))
+        return ""

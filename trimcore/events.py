@@ -5,7 +5,7 @@ to be saved, and only when somebody asks.
 
 | kind | data |
 |---|---|
-| started | model, data, classes, splits, device, precision, torch, seed, iterations, epochs |
+| started | model, data, classes, splits, device, torch, python, trimcore, seed, iterations, epochs |
 | progress | phase, iteration, epoch, epochs, step, steps, fraction (of the whole run), images_per_second |
 | epoch | iteration, phase, epoch, epochs, loss, accuracy (train), validation_accuracy, lr, images_per_second, seconds |
 | profiled | iteration, examples, seconds, layers: {name: kind, width, parameters, macs, apoz, original, ...}, units |

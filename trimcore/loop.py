@@ -4,13 +4,14 @@
 can be taken (the event's payload) and given back as `resume`; it then goes on as if it had never stopped.
 """
 
+import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
-from trimcore import grouping, magnitude, models, smooth
+from trimcore import __version__, grouping, magnitude, models, smooth
 from trimcore.apoz import Profile
 from trimcore.batches import Batches
 from trimcore.checkpoint import Checkpoint
@@ -328,6 +329,7 @@ class Loop:
             "classes": list(data.classes),
             "splits": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
             "image": list(data.example_shape), "device": describe(self.device), "torch": torch.__version__,
+            "python": platform.python_version(), "trimcore": __version__,
             "iterations": spec.iterations, "epochs": self._epochs_in_all(), **self.state.base,
         })  # fmt: skip
 

@@ -1,16 +1,26 @@
-"""Which run is best?"""
+"""Which run is best? And which plan came from which?"""
+
+import zlib
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, frame, pruned, store
+from dashboard import charts, frame, notes, pruned, store, tree, work
 from dashboard.criteria import ranking
-from dashboard.rivals import differ_only_in_criterion, like_the_first, verdict
+from dashboard.rivals import (
+    differ_only_in_criterion,
+    differ_only_in_seed,
+    like_the_first,
+    mean_over_seeds,
+    spread,
+    verdict,
+)
 from trimcore import published, runs, tables
 from trimcore.errors import TrimError
 
-MORE = ["not zero", pruned.NONZERO, "verification"]  # columns for runs that have them
+MORE = ["not zero", pruned.NONZERO, "verification", "tags"]  # columns for runs that have them
 PARAMETERS, NONZERO = "parameters", "non-zero parameters"
+MEASURES = ["test accuracy", "compression", pruned.NONZERO, "verification"]  # that seeds are summed up for
 
 
 def more(events: list[dict], row: pd.Series) -> dict:
@@ -22,81 +32,122 @@ def more(events: list[dict], row: pd.Series) -> dict:
     return said
 
 
-found = []
-for run_id in store.run_ids():
-    try:
-        asked = store.spec_of(run_id)
-    except TrimError:
-        continue
-    rows = tables.iterations(store.events(run_id))
-    last = rows[rows.iteration == runs.result_in(store.events(run_id))].iloc[0] if len(rows) else None
-    events = store.events(run_id)
-    found.append({
-        "id": run_id, "run": store.title(run_id), "state": store.status(run_id).state, "model": asked.model,
-        "data": asked.data, "criterion": ranking(asked), "compression": None if last is None else last.compression,
-        "test accuracy": None if last is None else last.accuracy_final,
-        "parameters": None if last is None else last.parameters,
-        "MACs ratio": None if last is None else last.macs_ratio,
-        "measured": None if last is None else last.latency_ratio,
-        "measured, batch 1": None if last is None else last.latency_1_ratio,
-        **({} if last is None else more(events, last)),
-        "iterations": max(len(rows) - 1, 0), "seed": asked.seed,
-    })  # fmt: skip
-if not found:
-    st.info("There are no runs to compare yet. Start one on **Model**.", icon=":material/info:")
-    frame.next_step("Go to Model", "model", "to_model")
-    st.stop()
+def read_runs() -> pd.DataFrame:
+    """One row a run, newest first; empty without runs."""
+    found = []
+    for run_id in store.run_ids():
+        try:
+            asked = store.spec_of(run_id)
+        except TrimError:
+            continue
+        events = store.events(run_id)
+        rows = tables.iterations(events)
+        last = rows[rows.iteration == runs.result_in(events)].iloc[0] if len(rows) else None
+        found.append({
+            "id": run_id, "run": store.title(run_id), "state": store.status(run_id).state, "model": asked.model,
+            "data": asked.data, "criterion": ranking(asked), "compression": None if last is None else last.compression,
+            "test accuracy": None if last is None else last.accuracy_final,
+            "parameters": None if last is None else last.parameters,
+            "MACs ratio": None if last is None else last.macs_ratio,
+            "measured": None if last is None else last.latency_ratio,
+            "measured, batch 1": None if last is None else last.latency_1_ratio,
+            **({} if last is None else more(events, last)),
+            "iterations": max(len(rows) - 1, 0), "seed": asked.seed, "tags": list(store.notes(run_id).tags) or None,
+        })  # fmt: skip
+    return pd.DataFrame(found)
 
-table = pd.DataFrame(found)
-table = table[[name for name in table if name not in MORE or table[name].notna().any()]]
-st.markdown("##### Choose runs")
-chosen = st.dataframe(
-    table.drop(columns="id"), hide_index=True, key="compared", on_select="rerun", selection_mode="multi-row",
-    alt="Runs with compression and accuracy",
-    column_config={
-        "compression": st.column_config.NumberColumn(format="%.2f×"),
-        "MACs ratio": st.column_config.NumberColumn(format="%.1f×"),
-        "measured": st.column_config.NumberColumn(
-            format="%.1f×", help="How many times as long the base architecture takes for a training batch."
-        ),
-        "measured, batch 1": st.column_config.NumberColumn(
-            format="%.1f×", help="How many times as long the base architecture takes for one example."
-        ),
-        "parameters": st.column_config.NumberColumn(format="localized"),
-        "test accuracy": st.column_config.NumberColumn(format="percent"),
-        "not zero": st.column_config.NumberColumn(format="localized", help="Parameters that are not held at zero."),
-        pruned.NONZERO: st.column_config.NumberColumn(format="%.2f×"),
-        "verification": st.column_config.NumberColumn(format="percent", help="Mean accuracy over ten folds."),
-    },
-)  # fmt: skip
-picked = [table.id[row] for row in chosen.selection.rows if row < len(table)]
-if not picked:
-    trimmed = [i for i, count in zip(table.id, table.iterations, strict=True) if count]
-    picked = like_the_first({i: store.spec_of(i) for i in trimmed})[:6]
-    st.caption("Nothing is ticked, so the newest run is shown with those that it can be compared with.")
-rivals = differ_only_in_criterion([store.spec_of(i) for i in picked])
-names = {i: ranking(store.spec_of(i)) if rivals else store.title(i) for i in picked}
-frames = [tables.iterations(store.events(i)).assign(run=names[i]) for i in picked]
-points = pd.concat(frames) if frames else pd.DataFrame()
-if points.empty:
-    st.info("None of these runs has a finished iteration yet.", icon=":material/hourglass_top:")
-    st.stop()
 
-networks = {(store.spec_of(i).model, store.spec_of(i).data) for i in picked}
-rows = published.ON.get(next(iter(networks)), []) if len(networks) == 1 else []
-reference = pd.DataFrame([(n, c, a / 100) for n, _, c, _, a in rows], columns=["label", "compression", "accuracy"])
-st.markdown("##### Compression against test accuracy")
-by = PARAMETERS
-if any(tables.has_zero_weights(store.events(i)) for i in picked):
-    by = st.segmented_control("Size in", [PARAMETERS, NONZERO], default=by, required=True, key="size_in")
-points, size = (pruned.without_zeros(points), pruned.NONZERO) if by == NONZERO else (points, "compression")
-frame.chart(charts.frontier(points, reference if len(reference) else None, size), "frontier")
-if rivals:
-    st.markdown(f"These runs differ only in what ranks the neurons. {verdict(points)}")
-if len(networks) > 1:
-    st.caption("These runs are of different networks or data: compression compares, accuracy does not.")
-if len(reference):
-    st.caption("Grey: the paper's rows; accuracies as published, unverified.")
+def with_tags(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that have all tags which are asked for, where there are tags."""
+    known = notes.known_tags(table.id)
+    if not known:
+        return table
+    wanted = st.multiselect("Only runs with the tags", known, key="tags_wanted", placeholder="any")
+    has = [set(wanted) <= set(store.notes(run_id).tags) for run_id in table.id]
+    return table[has].reset_index(drop=True)
+
+
+def choose(table: pd.DataFrame) -> list[str]:
+    """The runs that are ticked, else those that compare with the newest."""
+    table = table[[name for name in table if name not in MORE or table[name].notna().any()]]
+    listed = zlib.crc32(" ".join(table.id).encode())  # ticks are rows: they must not move to another run
+    chosen = st.dataframe(
+        table.drop(columns="id"), hide_index=True, key=f"compared_{listed}", on_select="rerun",
+        selection_mode="multi-row", alt="Runs with compression and accuracy",
+        column_config={
+            "compression": st.column_config.NumberColumn(format="%.2f×"),
+            "MACs ratio": st.column_config.NumberColumn(format="%.1f×"),
+            "measured": st.column_config.NumberColumn(
+                format="%.1f×", help="How many times as long the base architecture takes for a training batch."
+            ),
+            "measured, batch 1": st.column_config.NumberColumn(
+                format="%.1f×", help="How many times as long the base architecture takes for one example."
+            ),
+            "parameters": st.column_config.NumberColumn(format="localized"),
+            "test accuracy": st.column_config.NumberColumn(format="percent"),
+            "not zero": st.column_config.NumberColumn(format="localized", help="Parameters that are not held at zero."),
+            pruned.NONZERO: st.column_config.NumberColumn(format="%.2f×"),
+            "verification": st.column_config.NumberColumn(format="percent", help="Mean accuracy over ten folds."),
+        },
+    )  # fmt: skip
+    picked = [table.id[row] for row in chosen.selection.rows if row < len(table)]
+    if not picked:
+        trimmed = [i for i, count in zip(table.id, table.iterations, strict=True) if count]
+        picked = like_the_first({i: store.spec_of(i) for i in trimmed})[:6]
+        st.caption("Nothing is ticked, so the newest run is shown with those that it can be compared with.")
+    return picked
+
+
+def accuracy_and_size(picked: list[str], groups: list[list[str]]) -> None:
+    """The frontier of the runs; groups of seeds as one line each, where that is asked for."""
+    rivals = differ_only_in_criterion([store.spec_of(i) for i in picked])
+    names = {i: ranking(store.spec_of(i)) if rivals else store.title(i) for i in picked}
+    frames = [tables.iterations(store.events(i)).assign(run=names[i]) for i in picked]
+    points = pd.concat(frames) if frames else pd.DataFrame()
+    st.markdown("##### Compression against test accuracy")
+    if points.empty:
+        st.info("None of these runs has a finished iteration yet.", icon=":material/hourglass_top:")
+        return
+    networks = {(store.spec_of(i).model, store.spec_of(i).data) for i in picked}
+    rows = published.ON.get(next(iter(networks)), []) if len(networks) == 1 else []
+    reference = pd.DataFrame([(n, c, a / 100) for n, _, c, _, a in rows], columns=["label", "compression", "accuracy"])
+    by = PARAMETERS
+    if any(tables.has_zero_weights(store.events(i)) for i in picked):
+        by = st.segmented_control("Size in", [PARAMETERS, NONZERO], default=by, required=True, key="size_in")
+    points, size = (pruned.without_zeros(points), pruned.NONZERO) if by == NONZERO else (points, "compression")
+    drawn = charts.frontier
+    if groups and st.toggle("Sum up seeds", key="sum_up_seeds", help="Means, with bars of one standard deviation."):
+        together = {names[i]: f"{store.short_title(own[0])}, {len(own)} seeds" for own in groups for i in own}
+        points, drawn = mean_over_seeds(points, together), charts.seed_frontier
+    frame.chart(drawn(points, reference if len(reference) else None, size), "frontier", "compare")
+    if rivals:
+        st.markdown(f"These runs differ only in what ranks the neurons. {verdict(points)}")
+    if len(networks) > 1:
+        st.caption("These runs are of different networks or data: compression compares, accuracy does not.")
+    if len(reference):
+        st.caption("Grey: the paper's rows; accuracies as published, unverified.")
+
+
+def in_words(row: pd.Series) -> pd.Series:
+    """A row of `spread` with its numbers as text, in the measure's unit."""
+    text = "{:.2%}" if row.measure in ("test accuracy", "verification") else "{:.2f}×"
+    return row.map(lambda value: text.format(value) if isinstance(value, float) and pd.notna(value) else value)
+
+
+def seeds(table: pd.DataFrame, groups: list[list[str]]) -> None:
+    """A small table for each group of runs that differ only in their seed."""
+    if groups:
+        st.markdown("##### How far do seeds lie apart?")
+    for own in groups:
+        results = table[table.id.isin(own)].reindex(columns=["seed", *MEASURES])
+        found = spread(results, MEASURES)
+        numbers = ", ".join(map(str, sorted(results.seed)))
+        st.markdown(frame.plain(f"{store.short_title(own[0])}: seeds {numbers}"))
+        st.dataframe(
+            found.apply(in_words, axis=1), hide_index=True, placeholder="—", width="content",
+            alt="Mean and spread over seeds",
+            column_config={"std": st.column_config.TextColumn(help="Standard deviation of the sample.")},
+        )  # fmt: skip
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, str]:
@@ -113,7 +164,7 @@ def flat(values: dict, prefix: str = "") -> dict[str, str]:
     return out
 
 
-if len(picked) > 1:
+def differences(picked: list[str]) -> None:
     st.markdown("##### What differs in what was asked")
     columns = {store.title(i): flat(store.spec_of(i).model_dump(exclude_none=True)) for i in picked}
     specs = pd.DataFrame(columns).fillna("—")
@@ -122,3 +173,30 @@ if len(picked) > 1:
         st.caption("Nothing: these runs repeat each other.")
     else:
         st.dataframe(different, alt="Settings in which the runs differ")
+
+
+everything = read_runs()
+if everything.empty:
+    st.info("There are no runs to compare yet. Start one on **Model**.", icon=":material/info:")
+    frame.next_step("Go to Model", "model", "to_model")
+    st.stop()
+st.markdown("##### Choose runs")
+listed = with_tags(everything)
+if listed.empty:
+    st.info("No run has all of these tags.", icon=":material/label_off:")
+else:
+    picked = choose(listed)
+    groups = differ_only_in_seed({i: store.spec_of(i) for i in picked})
+    if picked:
+        accuracy_and_size(picked, groups)
+        seeds(everything, groups)
+        if len(picked) > 1:
+            differences(picked)
+tree.show()
+if selected := work.selected_run():
+    st.markdown("##### The selected run")
+    st.caption(frame.plain(store.title(selected)))
+    notes.show(selected)
+    notes.controls(selected)
+else:
+    st.caption("Select a run in the side bar to give it a name, a note and tags, or to delete it.")

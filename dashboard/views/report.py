@@ -1,12 +1,15 @@
 """What do I take away? The paper's table for the run, its files, and the command that repeats it."""
 
 import io
+import shlex
+import tomllib
 import zipfile
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import exports, frame, pruned, store
+from dashboard import exports, frame, htmlreport, lineage, notes, pruned, repeating, store
 from trimcore import runs, tables
 from trimcore.errors import TrimError
 
@@ -23,7 +26,8 @@ run_id = frame.need_run()
 events = store.events(run_id)
 folder = runs.open_run(store.folder(), run_id)
 rows = tables.iterations(events)
-st.caption(f"{store.title(run_id)}  ·  `{run_id}`")
+st.caption(f"{frame.plain(store.title(run_id))}  ·  `{run_id}`")
+notes.show(run_id)
 if rows.empty:
     st.info("This run has no finished iteration to report yet.", icon=":material/hourglass_top:")
     frame.next_step("Watch the run", "run", "to_run")
@@ -58,16 +62,23 @@ pruned.verification(events, [0, result])
 st.markdown("##### Files")
 texts = tables.csv_texts(events)
 texts["spec.toml"] = (folder / "spec.toml").read_text("utf-8")
+came_from = {run for run, _ in lineage.ancestors(store.parents(), run_id)}
+specs = {f"{run}.toml": (store.folder() / run / "spec.toml").read_text("utf-8") for run in came_from}
 packed = io.BytesIO()
 with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-    for name, text in texts.items():
+    for name, text in {**texts, **specs}.items():
         archive.writestr(name, text)
 with st.container(horizontal=True):
     for name, text in texts.items():
         st.download_button(name, text, name, "text/csv" if name.endswith(".csv") else "text/plain", key=name,
                            icon=":material/download:", on_click="ignore")  # fmt: skip
     st.download_button("all as .zip", packed.getvalue(), f"{run_id}.zip", "application/zip", on_click="ignore",
-                       icon=":material/folder_zip:")  # fmt: skip
+                       icon=":material/folder_zip:", help="With the specs of the runs that it came from.")  # fmt: skip
+    st.download_button(
+        "report as HTML", lambda: htmlreport.report(folder), f"{run_id}.html", "text/html", on_click="ignore",
+        key="html", icon=":material/article:", disabled=batch is None,
+        help="One file with this page and the charts of the run, to be read without a network. Made in a second.",
+    )  # fmt: skip
 
 st.markdown("##### The network")
 with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -90,11 +101,17 @@ if made_file:
     st.caption(f":material/check: Read back, it {made_file.said}.")
 
 st.markdown("##### The same from the command line")
+there = "" if store.folder() == Path("runs") else f" --runs {shlex.quote(str(store.folder()))}"
+try:
+    repeated = repeating.repeat(tomllib.loads(texts["spec.toml"]), more=there)
+except ValueError as error:
+    repeated = f"# the spec cannot be read: {repeating.one_line(str(error))}"
 st.code(
-    f"python -m trimcore run spec.toml\n"
-    f"python -m trimcore report {run_id} --out report/\n"
+    f"{repeated}\n"
+    f"python -m trimcore report {run_id} --out report/{there}\n"
+    f"python -m dashboard.htmlreport {run_id} --out report.html{there}\n"
     f"python -m trimcore export {run_id} --iteration {iteration} --format {format} "
-    f"--out trimmed{exports.FORMATS[format]}",
+    f"--out trimmed{exports.FORMATS[format]}{there}",
     language="bash",
 )
 st.caption(f"Seed {started.get('seed')}, {started.get('device')}, PyTorch {started.get('torch')}.")

@@ -16,13 +16,14 @@ def ask(action: str) -> None:
 
 @st.dialog("Stop this run?")
 def confirm_stop() -> None:
-    st.markdown(f"**{store.title(run_id)}** stops at its next batch. What it finished is kept, and it can be resumed.")
+    name = frame.plain(store.title(run_id))
+    st.markdown(f"**{name}** stops at its next batch. What it finished is kept, and it can be resumed.")
     if st.button("Stop it", type="primary", icon=":material/stop:"):
         ask("stop")
         st.rerun()
 
 
-st.caption(f"{store.title(run_id)}  ·  `{run_id}`")
+st.caption(f"{frame.plain(store.title(run_id))}  ·  `{run_id}`")
 status = store.status(run_id)
 with st.container(horizontal=True, vertical_alignment="center"):
     if status.active:

@@ -1,0 +1,39 @@
+"""Runs that differ only in their seed, as one line: means, and how far the seeds lie apart."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.history import frontier
+from dashboard.charts.tables import require
+
+SPREAD = ["accuracy_std", "compression_std", "seeds"]
+
+
+def seed_frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None, size: str = "compression") -> go.Figure:
+    """What accuracy is left at which size, over several seeds? `frontier`, with bars of one standard deviation.
+
+    points: as for `frontier`, each a mean over `seeds` (count) runs, and accuracy_std (0..1) and compression_std, the
+    sample standard deviations; NaN where there is one seed.
+    """
+    points = require(points, "points", ["run", "iteration", *SPREAD])
+    chart = frontier(points, reference, size)
+    rows = points.set_index(["run", "iteration"])
+    for trace in chart.data:
+        if trace.mode != "lines+markers":
+            continue
+        own = rows.loc[[tuple(place) for place in trace.customdata]].fillna(dict.fromkeys(SPREAD, 0))
+        bars = dict(type="data", color=trace.line.color, thickness=1.5, width=4)
+        trace.error_y, trace.error_x = bars | {"array": 100 * own.accuracy_std}, bars | {"array": own.compression_std}
+        trace.customdata = [
+            [run, iteration, count, 100 * accuracy, compression]
+            for (run, iteration), count, accuracy, compression in zip(
+                own.index, own.seeds, own.accuracy_std, own.compression_std, strict=True
+            )
+        ]
+        trace.hovertemplate = (
+            "<b>%{customdata[0]}</b>, iteration %{customdata[1]}<br>final %{y:.2f} ± %{customdata[3]:.2f} % "
+            "at %{x:.2f} ± %{customdata[4]:.2f}×<br>seeds: %{customdata[2]}<extra></extra>"
+        )
+    several = points[points.seeds > 1].run.nunique()
+    told = f" {several} of the lines are means over seeds, with bars of one standard deviation."
+    return chart.update_layout(meta={"alt": chart.layout.meta["alt"] + told})
