@@ -16,6 +16,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import charts, lineage, repeating
+from dashboard.charts.class_history import class_history
 from trimcore import published, runs, shelf, tables
 from trimcore.errors import RunError, TrimError
 
@@ -106,6 +107,10 @@ def figures(events: list[dict], asked: dict) -> list[Chart]:
              "Mean share of zeros (APoZ) of each layer's neurons, over the validation examples.")  # fmt: skip
         tell("widths", "Which layers have paid?", charts.width_history(layers),
              "Neurons of each layer, as a share of those with which this run began.")  # fmt: skip
+    classes = tables.class_accuracy(events).query("split == 'test'")
+    if classes.iteration.nunique() > 1:
+        tell("classes", "Which classes pay for it?", class_history(classes),
+             "Points of test accuracy against the base; in each pair left after the cut, right retrained.")  # fmt: skip
     if units.iteration.nunique() > 1:
         tell("relevance", "How much does the weakest neuron of each maxout unit matter?", charts.unit_history(units),
              "How often the weakest neuron is its unit's maximum; 100 % is as often as the others.")  # fmt: skip

@@ -130,7 +130,8 @@ def profile(
             f"the least relevant neuron of a unit is its maximum {least:.1%} of the time, {never} neurons never are"
         )
     if folder:
-        _write_csvs(folder, {name: text for name, text in tables.csv_texts(events).items() if name != "iterations.csv"})
+        texts = tables.csv_texts(events)
+        _write_csvs(folder, {name: texts[name] for name in ("layers.csv", "neurons.csv")})
 
 
 cli.add_command(before.sensitivity)
@@ -288,10 +289,10 @@ def delete(run_id: str, yes: bool, runs_folder: Path | None) -> None:
 
 @cli.command()
 @click.argument("run_id")
-@click.option("--out", type=PATH, required=True, help="Folder for the three CSVs.")
+@click.option("--out", type=PATH, required=True, help="Folder for the CSVs.")
 @RUNS
 def report(run_id: str, out: Path, runs_folder: Path | None) -> None:
-    """Write the three CSVs of a run."""
+    """Write the CSVs of a run."""
     from trimcore import tables
 
     events = list(runs.read_events(runs.open_run(runs.runs_folder(runs_folder), run_id)))

@@ -165,8 +165,10 @@ class Loop:
             "layers_trimmed": [name for name, layer in done.data["layers"].items() if layer.get("newly", layer["cut"])],
             "accuracy_initial": test.accuracy, "seconds": time.perf_counter() - started,
         }  # fmt: skip
-        measured = {"accuracy": test.accuracy, "validation_accuracy": validation.accuracy, "loss": test.loss}
-        yield Event("initial", {"iteration": state.iteration, **measured}, payload=self._snapshot)
+        yield Event("initial", {
+            "iteration": state.iteration, "accuracy": test.accuracy, "validation_accuracy": validation.accuracy,
+            "loss": test.loss, **self.measuring.by_class(test, validation),
+        }, payload=self._snapshot)  # fmt: skip
 
     def _prune_neurons(self, step: Step) -> Event | None:
         state = self.state
@@ -310,9 +312,9 @@ class Loop:
     def _measure(self, split: str) -> Measure:
         return self.measuring.accuracy(self.state, split)
 
-    def _measured_so_far(self, phase: str, seen: int, total: int) -> Event:
+    def _measured_so_far(self, phase: str, seen: int, total: int, rate: float) -> Event:
         number = {"phase": phase, "iteration": self.state.iteration, "epoch": None, "epochs": None}
-        return self._progress({**number, "step": seen, "steps": total}, self.state.epoch, None)
+        return self._progress({**number, "step": seen, "steps": total}, self.state.epoch, rate)
 
     # --- beginnings ---
 
@@ -337,11 +339,13 @@ class Loop:
         epochs = self.spec.base_epochs + self.state.convert_epochs + self.spec.iterations * self.spec.retrain.epochs
         return epochs * 2 + self.state.inherited if self.spec.control.scratch and self.spec.step else epochs
 
-    def _progress(self, values: dict, epochs_done: float, rate: float | None) -> Event:
-        whole = self._epochs_in_all() or 1
-        before = self.state.spent
-        fraction = min(1.0, (before + epochs_done) / whole)
-        return Event("progress", {**values, "fraction": fraction, "images_per_second": rate}, recorded=False)
+    def _progress(self, values: dict, epochs_done: float, rate: float) -> Event:
+        whole, before = self._epochs_in_all() or 1, self.state.spent
+        places = {"fraction": min(1.0, (before + epochs_done) / whole), "iteration_end": None}
+        if values["phase"] != "control":  # which belongs to no iteration
+            epochs = (values["epochs"] or epochs_done) + (self.state.convert_epochs if values["phase"] == "base" else 0)
+            places["iteration_end"] = min(1.0, (before + epochs) / whole)
+        return Event("progress", {**values, **places, "images_per_second": rate}, recorded=False)
 
     def _snapshot(self) -> dict:
         return self.state.snapshot(self.spec.model)

@@ -22,7 +22,8 @@ from trimcore.splits import Split
 from trimcore.state import State
 from trimcore.train import EVALUATION_BATCH, Measure, evaluate
 
-Progress = Callable[[str, int, int], Event]  # of a phase: so many of how many examples are done
+MOST_CLASSES = 1_000  # with more, the accuracy of each is not recorded
+Progress = Callable[[str, int, int, float], Event]  # of a phase: so many of how many examples, and so many a second
 Events = Generator[Event, None, None]
 
 
@@ -82,8 +83,19 @@ class Measuring:
         })  # fmt: skip
         return {"verification": found.accuracy, "verification_error": found.standard_error}
 
+    def by_class(self, test: Measure, validation: Measure) -> dict[str, dict]:
+        """What an event says of each class: `class_accuracy` and `class_examples` by split; nothing of too many."""
+        if self.data.num_classes > MOST_CLASSES:
+            return {}
+        measures = {"validation": validation, "test": test}
+        return {
+            "class_accuracy": {split: measure.class_accuracy for split, measure in measures.items()},
+            "class_examples": {split: list(measure.class_examples) for split, measure in measures.items()},
+        }
+
     def row(self, state: State, graph: ChannelGraph, made: Checkpoint, test: Measure, validation: Measure) -> dict:
-        """The iteration's row of iterations.csv, as far as it is measured here. `made` is what will be saved of it."""
+        """The iteration's row of iterations.csv, as far as it is measured here, and each class's accuracy. `made` is
+        what will be saved of it."""
         cost, base = cost_of(graph), state.base
         dense, sparse = sizes(made.state, {"format": FORMAT, **made.entries})
         return {
@@ -100,6 +112,7 @@ class Measuring:
             "k": dict(state.units),
             "bytes_dense": dense,
             "bytes_sparse": sparse,
+            **self.by_class(test, validation),
         }
 
     def _batches(self, split: Split, batch_size: int) -> Batches:
@@ -107,12 +120,13 @@ class Measuring:
 
     def _counted(self, phase: str, counting: Generator, total: int) -> Generator[Event, None, object]:
         """Turn a running count of examples into progress events; returns what the count ends with."""
+        begin = time.perf_counter()
         while True:
             try:
                 seen = next(counting)
             except StopIteration as end:
                 return end.value
-            yield self.progress(phase, seen, total)
+            yield self.progress(phase, seen, total, seen / (time.perf_counter() - begin))
 
 
 def _shown(found: UnitRelevance, origins: list[int]) -> dict:

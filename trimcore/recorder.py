@@ -4,8 +4,9 @@ import json
 import time
 from pathlib import Path
 
-from trimcore import checkpoint, runs, tables
+from trimcore import checkpoint, memory, runs, tables
 from trimcore.events import Event
+from trimcore.pace import Pace
 
 STATUS_EVERY = 0.25  # seconds between two status.json while training
 
@@ -18,7 +19,8 @@ class Recorder:
         self.events = list(runs.read_events(folder))
         self.file = open(folder / "events.jsonl", "a+b", buffering=0)  # noqa: SIM115 (closed by close)
         self._mend_last_line()
-        self.progress_time, self.began, self.began_fraction = 0.0, 0.0, None
+        self.device = runs.read_json(folder / "status.json").get("device_key", "cpu")
+        self.pace, self.progress_time = Pace(), float("-inf")
 
     def _mend_last_line(self) -> None:
         """After a crash the last line may be torn: end it, so that the next event has a line of its own."""
@@ -54,22 +56,18 @@ class Recorder:
         checkpoint.save_atomic({"format": checkpoint.FORMAT, **snapshot}, self.folder / "checkpoints" / "resume.pt")
 
     def _place(self, event: Event) -> dict:
-        keys = ("phase", "iteration", "epoch", "epochs")
+        keys, forgotten = ("phase", "iteration", "epoch", "epochs"), {}
         if event.kind == "started":
-            keys = ("iterations", "device")
-        return {key: event.data[key] for key in keys if key in event.data}
+            keys, forgotten = ("iterations", "device"), self.pace.left()  # what a process before this one said
+        return {key: event.data[key] for key in keys if key in event.data} | forgotten
 
     def _progress(self, values: dict) -> None:
+        self.pace.see(values)
         now = time.monotonic()
-        if self.began_fraction is None:
-            self.began, self.began_fraction = now, values["fraction"]
         if now - self.progress_time < STATUS_EVERY:
             return
         self.progress_time = now
-        gained, eta = values["fraction"] - self.began_fraction, None
-        if gained > 0.005:
-            eta = (now - self.began) * (1 - values["fraction"]) / gained
-        self._status(state="running", eta_seconds=eta, **values)
+        self._status(state="running", **values | self.pace.left(), memory=memory.in_use(self.device))
 
     def _status(self, **values) -> None:
         runs.update_status(self.folder, heartbeat=time.time(), **values)

@@ -1,6 +1,7 @@
 """Run folders: where runs are kept, what state one is in, and whether its processes are alive. Imports no torch.
 
-    runs/<id>/  spec.toml status.json events.jsonl log.txt iterations.csv layers.csv neurons.csv checkpoints/ exit.json
+    runs/<id>/  spec.toml status.json events.jsonl log.txt exit.json checkpoints/
+                iterations.csv layers.csv neurons.csv classes.csv
 
 `status.json` is what the processes of a run last said; `exit.json` is the last word, written when nothing of the run is
 left. `state_of` never trusts the first without looking whether those processes live.

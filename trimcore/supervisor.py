@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trimcore import runs
+from trimcore import runs, waiting
 from trimcore.worker import ENVIRONMENT, lock_path
 
 POLL = 0.2  # seconds
@@ -49,7 +49,7 @@ def _wait_for_turn(folder: Path, device: str, turn: FileLock) -> bool:
     """First come, first served: True with the lock held, False when a stop or a pause was asked meanwhile."""
     trainers = FileLock(lock_path(folder.parent, device, "trainer"))
     while runs.requested(folder) not in ("stop", "pause"):
-        if not _somebody_before(folder, device):
+        if not any(waiting.before(folder, device)):
             try:
                 turn.acquire(timeout=0)
                 with trainers.acquire(timeout=0):  # a trainer without a supervisor may still be there
@@ -57,19 +57,6 @@ def _wait_for_turn(folder: Path, device: str, turn: FileLock) -> bool:
             except Timeout:
                 turn.release()
         time.sleep(POLL)
-    return False
-
-
-def _somebody_before(folder: Path, device: str) -> bool:
-    mine = runs.read_json(folder / "status.json").get("queued_at", 0)
-    for run_id in runs.list_runs(folder.parent):
-        other = folder.parent / run_id
-        if other == folder or (other / "exit.json").exists():
-            continue
-        values = runs.read_json(other / "status.json")
-        before = (values.get("queued_at", 0), run_id) < (mine, folder.name)
-        if before and values.get("device_key") == device and runs.is_alive(values.get("supervisor")):
-            return True
     return False
 
 

@@ -1,5 +1,7 @@
-"""Events to tables: the three CSVs and the table of the paper, and what else is told of a run's events (see `recorded`
+"""Events to tables: the CSVs and the table of the paper, and what else is told of a run's events (see `recorded`
 and `wording`). Pure functions."""
+
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -23,10 +25,10 @@ from trimcore.recorded import (
 from trimcore.wording import configurations, cuts_text, widths_text, zeros_text
 
 __all__ = [
-    "CSVS", "EPOCHS", "ITERATIONS", "LAYERS", "NEURONS", "UNITS", "VERIFICATIONS", "configurations", "control_row",
-    "csv_texts", "cuts", "cuts_text", "epochs", "has_zero_weights", "history", "iterations", "latest", "layers",
-    "neurons", "neurons_a_unit", "paper_table", "profiles", "prunings", "rocs", "sparsity", "units", "verifications",
-    "widths_text", "zeros_text",
+    "CLASSES", "CSVS", "EPOCHS", "ITERATIONS", "LAYERS", "NEURONS", "UNITS", "VERIFICATIONS", "class_accuracy",
+    "configurations", "control_row", "csv_texts", "cuts", "cuts_text", "epochs", "has_zero_weights", "history",
+    "iterations", "latest", "layers", "neurons", "neurons_a_unit", "paper_table", "profiles", "prunings", "rocs",
+    "sparsity", "units", "verifications", "widths_text", "zeros_text",
 ]  # fmt: skip
 
 ITERATIONS = ["iteration", "layers_trimmed", "widths", "parameters", "compression", "macs", "macs_ratio",
@@ -36,6 +38,7 @@ ITERATIONS = ["iteration", "layers_trimmed", "widths", "parameters", "compressio
 LAYERS = ["iteration", "layer", "kind", "width", "parameters", "macs", "apoz_mean", "apoz_std", "apoz_min", "apoz_max",
           "rule", "threshold", "pruned", "tolerance", "k", "weights", "zero_weights"]  # fmt: skip
 NEURONS = ["iteration", "layer", "neuron", "original_neuron", "apoz", "kept", "unit", "relevance"]
+CLASSES = ["iteration", "class", "split", "examples", "accuracy_initial", "accuracy_final"]
 
 
 def iterations(events: list[dict]) -> pd.DataFrame:
@@ -103,8 +106,40 @@ def neurons(events: list[dict]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def class_accuracy(events: list[dict], classes: Sequence[str] | None = None) -> pd.DataFrame:
+    """The accuracy (0..1) of each class after each cut and after retraining, columns CLASSES; of an iteration that is
+    not finished only the first. All classes are there, in their order, those without examples with no number.
+
+    `classes`: their names, else those that the run began with. Empty for a run that did not record it.
+    """
+    if classes is None:
+        classes = next((event["classes"] for event in events if event.get("classes")), ())
+    measured = {"accuracy_initial": latest(events, "initial"), "accuracy_final": latest(events, "iteration")}
+    frames = [pd.DataFrame(columns=CLASSES)]
+    for iteration in sorted(set().union(*measured.values())):
+        own = {column: found.get(iteration, {}) for column, found in measured.items()}
+        for split in ("validation", "test"):
+            shares = {column: event.get("class_accuracy", {}).get(split) for column, event in own.items()}
+            if not any(shares.values()):
+                continue
+            counts = next(event["class_examples"][split] for event in own.values() if "class_examples" in event)
+            names = classes if len(classes) == len(counts) else [str(number) for number in range(len(counts))]
+            frames.append(pd.DataFrame(
+                {"iteration": iteration, "class": list(names), "split": split, "examples": counts, **shares},
+                columns=CLASSES,
+            ))  # fmt: skip
+    table = pd.concat(frames[1:] or frames, ignore_index=True)
+    return table.astype({"examples": "Int64", **dict.fromkeys(measured, float)})
+
+
+def _finished_classes(events: list[dict]) -> pd.DataFrame:
+    """classes.csv: the accuracy of each class, of the same iterations as in the other files."""
+    table = class_accuracy(events)
+    return table[table.iteration.isin(latest(events, "iteration"))]
+
+
 def _finished_cuts(events: list[dict]) -> dict[int, dict]:
-    """The cuts of finished iterations: the three CSVs always tell of the same ones."""
+    """The cuts of finished iterations: the CSVs always tell of the same ones."""
     finished = latest(events, "iteration")
     return {iteration: cut for iteration, cut in prunings(events).items() if iteration in finished}
 
@@ -150,5 +185,9 @@ CSVS = {"iterations.csv": iterations, "layers.csv": layers, "neurons.csv": neuro
 
 
 def csv_texts(events: list[dict]) -> dict[str, str]:
-    """File name -> text of the three CSVs: UTF-8, a header, `.` decimals, empty where there is no value."""
-    return {name: table(events).to_csv(index=False, lineterminator="\n") for name, table in CSVS.items()}
+    """File name -> text of the three CSVs, and of classes.csv where the run has recorded each class: UTF-8, a header,
+    `.` decimals, empty where there is no value."""
+    found = {name: table(events) for name, table in CSVS.items()}
+    if len(classes := _finished_classes(events)):
+        found["classes.csv"] = classes
+    return {name: table.to_csv(index=False, lineterminator="\n") for name, table in found.items()}

@@ -48,11 +48,23 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class Measure:
-    """Accuracy (0..1) and mean cross-entropy over a split, measured in float32."""
+    """Accuracy (0..1) and mean cross-entropy over a split, measured in float32.
+
+    `by_class` has the correct ones of each class, `class_examples` how many there are; both are empty where classes
+    were not told apart.
+    """
 
     accuracy: float
     loss: float
     examples: int
+    by_class: tuple[int, ...] = ()
+    class_examples: tuple[int, ...] = ()
+
+    @property
+    def class_accuracy(self) -> list[float | None]:
+        """Of each class 0..1, to 6 places; None for one without examples."""
+        pairs = zip(self.by_class, self.class_examples, strict=True)
+        return [round(right / count, 6) if count else None for right, count in pairs]
 
 
 def prepare(model: nn.Module, device: torch.device) -> nn.Module:
@@ -138,12 +150,16 @@ def train_epoch(
 
 
 def evaluate(model: nn.Module, split: Split, data: Data, device: torch.device) -> Measure:
-    """Top-1 accuracy and loss over all of `split`, in evaluation mode and float32. The mode is restored."""
-    loss, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.int64), 0
+    """Top-1 accuracy, of each class too, and loss over all of `split`, in evaluation mode and float32. The mode is
+    restored."""
+    loss, verdicts = torch.zeros((), device=device), []
     with in_mode(model, training=False), torch.inference_mode():
         for x, y in Batches(split, data, EVALUATION_BATCH, device, channels_last=has_fast_bf16(device)):
             output = model(x)
             loss += F.cross_entropy(output, y, reduction="sum")
-            correct += (output.argmax(1) == y).sum()
-            seen += len(y)
-    return Measure(int(correct) / seen, float(loss) / seen, seen)
+            verdicts.append(2 * y + (output.argmax(1) == y))  # the class and whether it was found, in one number
+    counts = torch.bincount(torch.cat(verdicts), minlength=2 * data.num_classes)  # at the end: it waits for the device
+    wrong, right = counts.view(-1, 2).T.tolist()
+    examples = tuple(map(sum, zip(wrong, right, strict=True)))
+    seen = sum(examples)
+    return Measure(sum(right) / seen, float(loss) / seen, seen, tuple(right), examples)

@@ -159,8 +159,9 @@ def test_show_tells_state_and_iterations(trimcore, done):
 def test_report_writes_the_tables_of_the_run_folder(trimcore, done, tmp_path):
     code, out, _ = trimcore("report", done.name, "--out", tmp_path / "a" / "report")
     assert code == 0
-    assert sorted(Path(line).name for line in out.splitlines()) == ["iterations.csv", "layers.csv", "neurons.csv"]
-    for name in ("iterations.csv", "layers.csv", "neurons.csv"):
+    names = ["classes.csv", "iterations.csv", "layers.csv", "neurons.csv"]
+    assert sorted(Path(line).name for line in out.splitlines()) == names
+    for name in names:
         assert (tmp_path / "a" / "report" / name).read_bytes() == (done / name).read_bytes()
 
 

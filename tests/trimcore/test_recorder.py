@@ -2,11 +2,12 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from trimcore import checkpoint, recorder, runs, tables
+from trimcore import checkpoint, memory, recorder, runs, tables
 from trimcore.events import Event
 from trimcore.loop import trim
 from trimcore.recorder import Recorder
@@ -123,6 +124,36 @@ def test_progress_is_shown_and_not_kept(folder, monkeypatch):
     assert later["eta_seconds"] == pytest.approx(10 * 0.6 / 0.2)  # 10 s for a fifth: the other three take 30 s
     kept.close()
     assert numbers(folder) == []
+
+
+def test_status_says_time_left_rate_and_memory(folder, tiny):
+    kept = Recorder(folder)
+    for event in trim(tiny):
+        kept.record(event)
+    kept.close()
+    status = runs.read_json(folder / "status.json")
+    assert status["images_per_second"] > 0
+    assert {"eta_seconds", "iteration_eta_seconds"} < set(status)
+    assert set(status["memory"]) == {"used", "total"}  # on a CPU
+    assert 5e7 < status["memory"]["used"] < status["memory"]["total"]
+
+
+def test_a_resumed_run_does_not_show_the_pace_of_before(folder):
+    before = {"eta_seconds": 5.0, "iteration_eta_seconds": 1.0, "images_per_second": 9.0}
+    runs.update_status(folder, **before)
+    record_all(folder, [Event("started", {"iterations": 3, "device": "a CPU"})])
+    status = runs.read_json(folder / "status.json")
+    assert {key: status[key] for key in before} == dict.fromkeys(before)
+    assert (status["iterations"], status["device"]) == (3, "a CPU")
+
+
+def test_memory_of_a_gpu_is_the_most_that_tensors_took(monkeypatch):
+    properties = SimpleNamespace(total_memory=24_000)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", {"cuda:1": 1_300}.get)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", {"cuda:1": properties}.get)
+    assert memory.in_use("cuda:1").items() >= {"device_used": 1_300, "device_total": 24_000}.items()
+    assert "device_used" not in memory.in_use("cpu")
 
 
 def test_status_says_where_the_run_is(folder, tiny):

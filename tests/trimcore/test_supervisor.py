@@ -9,7 +9,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from trimcore import runs, supervisor
+from trimcore import runs, supervisor, waiting
 from trimcore.supervisor import supervise
 from trimcore.worker import lock_path
 
@@ -188,9 +188,9 @@ def test_who_came_first(folder, other, first):
     before.mkdir()
     (before / "spec.toml").write_text("")
     runs.update_status(before, **{"device_key": "cpu", "supervisor": runs.identity(), **other})
-    assert supervisor._somebody_before(folder, "cpu") == first
+    assert list(waiting.before(folder, "cpu")) == ([before.name] if first else [])
     (before / "exit.json").write_text("{}")
-    assert not supervisor._somebody_before(folder, "cpu")
+    assert not list(waiting.before(folder, "cpu"))
 
 
 def test_it_imports_no_torch():

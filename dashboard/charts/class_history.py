@@ -1,0 +1,164 @@
+"""Which classes did the trim hurt? Each class's accuracy through the cuts and the retraining, against the base."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.classes import INK, WORSE
+from dashboard.charts.frame import figure, row_height, rows_axis
+from dashboard.charts.marks import FINAL, INITIAL
+from dashboard.charts.tables import counted, percent, require, shorten
+
+MOST = 40  # classes with a row, and iterations with columns
+WRITTEN_ROWS, WRITTEN_COLUMNS = 20, 13  # of cells that have room for their number
+WIDE, GAP = 1.3, 0.25  # of the base's column, and between two iterations, in widths of a cell
+LEAST = 1.0  # points that the full colour stands for, at least
+BETTER = [[0, WORSE[2][1]], [0.5, WORSE[1][1]], [1, WORSE[0][1]]]  # worse and better look as in the confusions
+COLUMNS = ["iteration", "class", "accuracy_initial", "accuracy_final"]
+
+
+def class_history(classes: pd.DataFrame) -> go.Figure:
+    """Which classes did the trim hurt? A row a class, the one that lost most on top; a pair of cells an iteration,
+    after the cut and after retraining, with the change against the base in points.
+
+    classes: iteration, class, accuracy_initial, accuracy_final (0..1, or no number) of one split, the same classes in
+    the same order in each iteration. The first iteration with a final accuracy is the base. The full colour is the
+    largest change that retraining left: what a cut did may be beyond it, and looks the same. Of more than MOST classes
+    those that lost most are shown, of more than MOST iterations the last.
+    """
+    names, steps, values = _in_columns(require(classes, "classes", COLUMNS))
+    change = 100 * (values - values[:, :1])
+    alt = _told(names, steps, values, change)
+    first = max(0, steps[-1][0] - MOST) if len(steps) > 1 else 0
+    shown = [0, *(place for place, (iteration, _) in enumerate(steps) if place and iteration > first)]
+    worst = np.argsort(change[:, (_places(steps, FINAL) or [-1])[-1]], kind="stable")[:MOST]
+    names, steps = [names[row] for row in worst], [steps[place] for place in shown]
+    values, change = values[np.ix_(worst, shown)], change[np.ix_(worst, shown)]
+    edges, places = _layout(steps)
+    centres = [(edges[place] + edges[place + 1]) / 2 for place in places]
+    most = max(LEAST, float(np.nanmax(np.abs(change[:, _places(steps, FINAL) or slice(None)]))))
+    written = len(names) <= WRITTEN_ROWS and len(steps) <= WRITTEN_COLUMNS
+    return figure(
+        [_cells(names, steps, values, change, edges, places), *_marks(steps, centres, 8 if written else 6),
+         *([_numbers(values, change, centres)] if written else [])],
+        alt, (80 if written else 130) + row_height(len(names)) * (len(names) + 1),
+        margin=dict(t=32, r=12, b=8 if written else 90),
+        coloraxis=dict(colorscale=BETTER, cmin=-most, cmax=most, showscale=not written, colorbar=dict(
+            orientation="h", yref="container", y=0, yanchor="bottom", len=0.8, thickness=10, outlinewidth=0,
+            tickvals=[-most, 0, most], ticktext=[f"−{most:.1f} points", "no change", f"+{most:.1f}"])),
+        xaxis=_iterations_axis(steps, centres, written) | dict(range=[edges[0], edges[-1]]),
+        yaxis=rows_axis([shorten(name, 14) for name in names]) | dict(range=[len(names) - 0.5, -1.4]),
+        legend=dict(itemclick=False, itemdoubleclick=False),
+    )  # fmt: skip
+
+
+def _in_columns(classes):
+    """Names of the classes, (iteration, mark) of each column, and accuracies (classes, columns), the base's first."""
+    classes = classes.assign(row=classes.groupby("iteration").cumcount())
+    names = classes[classes.iteration == classes.iteration.iloc[0]]["class"].astype(str).tolist()
+    columns = []
+    for iteration, rows in classes.groupby("iteration"):
+        for mark, column in ((INITIAL, "accuracy_initial"), (FINAL, "accuracy_final")):
+            if rows[column].notna().any() and (columns or mark == FINAL):
+                values = rows.set_index("row")[column].reindex(range(len(names)))
+                columns.append((iteration, mark, values.to_numpy(float)))
+    if not columns:
+        raise ValueError("classes have no final accuracy to compare with; needed: at least one iteration that has")
+    values = np.stack([values for _, _, values in columns], axis=1)
+    seen = ~np.isnan(values).all(1)
+    return [n for n, s in zip(names, seen, strict=True) if s], [column[:2] for column in columns], values[seen]
+
+
+def _places(steps, mark):
+    """Where the columns of a mark are, the base's left out."""
+    return [place for place, step in enumerate(steps) if place and step[1] == mark]
+
+
+def _told(names, steps, values, change):
+    """The alt text: who lost most in the end, which cut was the hardest, and what retraining won back."""
+    cuts = len({iteration for iteration, _ in steps[1:]})
+    told = [f"Accuracy of {len(names):,} classes against the base, "
+            f"through {counted(cuts, 'iteration')}"]  # fmt: skip
+    if finals := _places(steps, FINAL):
+        last = change[:, finals[-1]]
+        worst, lower = int(last.argmin()), int((last < 0).sum())
+        lost = f", most of all {names[worst]}, {percent(values[worst, 0])} to {percent(values[worst, finals[-1]])}"
+        told.append(f"After iteration {steps[finals[-1]][0]}, {lower:,} are lower{lost if lower else ''}")
+    if initials := _places(steps, INITIAL):
+        row, number = np.unravel_index(change[:, initials].argmin(), (len(names), len(initials)))
+        place = initials[number]
+        if change[row, place] < 0:
+            won = change[row, place + 1] - change[row, place] if place + 1 in finals else None
+            told.append(
+                f"The hardest cut was that of iteration {steps[place][0]}: {names[row]} lost "
+                f"{-change[row, place]:.1f} points" + (f", retraining won back {won:.1f}" if won is not None else "")
+            )
+    return ". ".join(told) + "."
+
+
+def _layout(steps):
+    """The edges of all columns, gaps between iterations among them; and which of the columns are the steps."""
+    edges, places = [0.0], []
+    for place, (iteration, _) in enumerate(steps):
+        if place and iteration != steps[place - 1][0]:
+            edges.append(edges[-1] + GAP)
+        places.append(len(edges) - 1)
+        edges.append(edges[-1] + (1.0 if place else WIDE))
+    return edges, places
+
+
+def _cells(names, steps, values, change, edges, places):
+    """The heatmap; the gaps between iterations are columns without values."""
+    z, share = np.full((2, len(names), len(edges) - 1), np.nan, np.float32)
+    text = np.full(z.shape, "", dtype=object)
+    z[:, places], share[:, places] = change, 100 * values
+    for place, (iteration, mark) in zip(places, steps, strict=True):
+        called = f"iteration {iteration}, {'final' if mark == FINAL else 'initial'}" if place else "base"
+        text[:, place] = [f"<b>{shorten(name, 30)}</b>, {called}" for name in names]
+    return go.Heatmap(
+        z=z, x=edges, y=np.arange(len(names)), text=text.tolist(), customdata=share[:, :, None], xgap=1, ygap=1,
+        coloraxis="coloraxis", hoverongaps=False,
+        hovertemplate="%{text}<br>%{customdata[0]:.1f} % (%{z:+.1f} points)<extra></extra>",
+    )  # fmt: skip
+
+
+def _marks(steps, centres, size):
+    """What tells the cells after a cut from those after retraining, above them: one mark a column."""
+    for mark, name in ((INITIAL, "after the cut"), (FINAL, "after retraining")):
+        places = _places(steps, mark)
+        yield go.Scatter(
+            x=[centres[place] for place in places], y=[-0.95] * len(places), mode="markers", name=name,
+            hoverinfo="skip",
+            marker=dict(color=mark.colour, symbol=mark.symbol, size=size, line_width=2 * (mark == INITIAL)),
+        )  # fmt: skip
+
+
+def _numbers(values, change, centres):
+    """The base's accuracy in per cent, and the changes in points, where there is one: a trace of its own, since a
+    heatmap chooses the text's colour itself, and not well."""
+    written = change.round(2) != 0
+    written[:, 0] = True
+    rows, columns = np.nonzero(written & ~np.isnan(change))
+    text = [
+        f"{change[cell]:+.{0 if abs(change[cell]) >= 9.95 else 1}f}".replace("-", "−")
+        if cell[1] else percent(values[cell]).replace("\u00a0%", "")
+        for cell in zip(rows, columns, strict=True)
+    ]  # fmt: skip
+    return go.Scatter(
+        x=[centres[column] for column in columns], y=rows.tolist(), text=text, mode="text", hoverinfo="skip",
+        showlegend=False, textfont=dict(color=INK, size=11),
+    )
+
+
+def _iterations_axis(steps, centres, written):
+    """One label for the cells of an iteration; of many iterations each second (third, ...) has one. Where numbers are
+    written, the base's label says what they are."""
+    places = {}
+    for (iteration, _), centre in list(zip(steps, centres, strict=True))[1:]:
+        places.setdefault(iteration, []).append(centre)
+    shown, base = list(places)[:: -(-len(places) // 12)], steps[0][0]
+    return dict(
+        title="iteration", ticks="", showgrid=False, zeroline=False, fixedrange=True, tickangle=0,
+        tickvals=[centres[0], *(float(np.mean(places[iteration])) for iteration in shown)],
+        ticktext=[str(base) if not written else f"{base}, %" if base else "base %", *map(str, shown)],
+    )

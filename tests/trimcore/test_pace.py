@@ -1,0 +1,105 @@
+"""Time left and rate, with a clock that is set by hand."""
+
+import pytest
+
+from trimcore import pace
+from trimcore.events import Event
+from trimcore.loop import trim
+from trimcore.pace import Pace
+
+
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    """Its only entry is the time."""
+    now = [1000.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    return now
+
+
+def told(seen: Pace, clock, seconds: float, **values) -> tuple:
+    clock[0] += seconds
+    seen.see({"fraction": 0.0, **values})
+    left = seen.left()
+    return left["eta_seconds"], left["iteration_eta_seconds"]
+
+
+def test_time_left_follows_from_what_this_process_has_done(clock):
+    seen = Pace()
+    assert told(seen, clock, 0, fraction=0.5, iteration_end=0.75) == (None, None)  # resumed in the middle: no pace yet
+    assert told(seen, clock, 4, fraction=0.6, iteration_end=0.75) == pytest.approx((4 * 4, 6))  # a tenth takes 4 s
+    assert told(seen, clock, 6, fraction=0.75, iteration_end=0.75) == pytest.approx((10, 0))  # a quarter took 10 s
+    assert told(seen, clock, 0, fraction=0.75, iteration_end=None) == (pytest.approx(10), None)  # the control
+
+
+def test_no_time_left_before_there_is_a_pace(clock):
+    seen = Pace()
+    assert seen.left() == {"eta_seconds": None, "iteration_eta_seconds": None, "images_per_second": None}
+    told(seen, clock, 0, iteration_end=0.5)
+    assert told(seen, clock, 60, iteration_end=0.5) == (None, None)  # nothing is gained
+    assert told(Pace(), clock, 9, fraction=0.9, iteration_end=1.0) == (None, None)  # a first event has no pace
+    seen = Pace()
+    told(seen, clock, 0)
+    assert told(seen, clock, 9, fraction=0.004) == (None, None)  # too little of it, too soon
+    assert told(seen, clock, 2, fraction=0.004)[0] == pytest.approx(11 * 0.996 / 0.004)  # a long run
+
+
+def rate(seen: Pace, clock, seconds: float, said: float | None, phase: str = "base", epoch: int | None = 1):
+    clock[0] += seconds
+    seen.see({"fraction": 0.0, "phase": phase, "epoch": epoch, "images_per_second": said})
+    return seen.left()["images_per_second"]
+
+
+def test_a_rate_is_smoothed_within_a_phase(clock):
+    seen = Pace()
+    assert rate(seen, clock, 0, 100.0) == 100
+    assert rate(seen, clock, 1, 300.0) == 300  # all that the phase has lasted
+    assert rate(seen, clock, 1, 100.0) == 200  # half of it
+    assert rate(seen, clock, 2, 200.0) == 200
+    assert rate(seen, clock, 0.3, 300.0) == pytest.approx(210)  # a tenth of the last three seconds
+    assert rate(seen, clock, 60, 1.0, epoch=2) == pytest.approx(210)  # the first batch of an epoch, after a pause
+    assert rate(seen, clock, 3, 110.0, epoch=2) == pytest.approx(110)
+
+
+def test_another_phase_has_another_rate(clock):
+    seen = Pace()
+    rate(seen, clock, 0, 100.0)
+    assert rate(seen, clock, 1, 9000.0, "profile", None) == 9000
+    assert rate(seen, clock, 1, None, "retrain") is None
+    assert rate(seen, clock, 1, 50.0, "retrain") == 50
+
+
+def iteration_ends(spec) -> dict[tuple[int, str], set[float | None]]:
+    found: dict = {}
+    for event in trim(spec):
+        if event.kind == "progress":
+            found.setdefault((event.data["iteration"], event.data["phase"]), set()).add(event.data["iteration_end"])
+    return found
+
+
+def test_the_loop_says_where_an_iteration_ends(make_spec):
+    """Two epochs of base, one for each of two iterations, and as many again for the control: eight in all."""
+    ends = iteration_ends(make_spec(
+        base={"epochs": 2}, retrain={"epochs": 1}, control={"scratch": True},
+        step=[{"layers": ["fc1"], "rule": "fraction", "value": 0.2, "iterations": 2}],
+    ))  # fmt: skip
+    assert ends == {
+        (0, "base"): {0.25}, (0, "profile"): {0.25}, (1, "retrain"): {0.375}, (1, "profile"): {0.375},
+        (2, "retrain"): {0.5}, (2, "profile"): {0.5}, (2, "control"): {None},
+    }  # fmt: skip
+
+
+def test_a_conversion_belongs_to_the_base(make_spec):
+    """Two epochs, two more of conversion, one iteration of one: five in all."""
+    ends = iteration_ends(make_spec(
+        base={"epochs": 2}, convert={"to": "maxout", "k": 2, "layers": ["fc1"], "epochs": 2}, retrain={"epochs": 1},
+        step=[{"layers": ["fc1"], "rule": "maxout", "iterations": 1}],
+    ))  # fmt: skip
+    assert {key: end for key, end in ends.items() if key[1] in ("base", "convert", "retrain")} == {
+        (0, "base"): {0.8}, (0, "convert"): {0.8}, (1, "retrain"): {1.0},
+    }  # fmt: skip
+
+
+def test_every_progress_event_has_a_rate(tiny):
+    seen = [event for event in trim(tiny) if isinstance(event, Event) and event.kind == "progress"]
+    assert {event.data["phase"] for event in seen} == {"base", "retrain", "profile"}
+    assert all(event.data["images_per_second"] > 0 for event in seen)
