@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `streamlit ru
 
 import streamlit as st
 
-from dashboard import frame
+from dashboard import ending, frame, guide, links
 from trimcore import models
 
 models.forbid_imports()  # what comes from a browser must not decide which code is run
@@ -38,10 +38,17 @@ PAGES = {
 }
 page = st.navigation(list(PAGES.values()))
 frame.warn_about_settings()
+links.arrive()
 frame.side_bar()
+with st.sidebar:
+    guide.button()
+with st.sidebar:
+    ending.announce()
 if destination := st.session_state.pop("go_to", None):
     st.switch_page(PAGES[destination])
 st.title(page.title)
-st.caption(QUESTIONS[page.title.lower()])
+with st.container(gap="xxsmall"):
+    st.caption(QUESTIONS[page.title.lower()])
+    guide.strip(page.title.lower())
 frame.show_notice()
 page.run()

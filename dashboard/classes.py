@@ -135,10 +135,11 @@ def _compared(run_id: str, subject: looking.Subject, iteration: int, base: int, 
         elif broken:
             st.markdown("###### Which confusions grew most?")
             rows = [(classes[t], classes[w], 100 * was, 100 * now) for t, w, was, now in broken]
+            share = st.column_config.NumberColumn(format="%.1f %%", help="Share of the images of the class.")
+            listed = pd.DataFrame(rows, columns=["class", "taken for", *names])
             st.dataframe(
-                pd.DataFrame(rows, columns=["class", "taken for", *names]), hide_index=True,
-                alt="The confusions that grew most, as shares of the class",
-                column_config={name: st.column_config.NumberColumn(format="%.1f %%") for name in names},
+                listed, hide_index=True, alt="The confusions that grew most, as shares of the class",
+                column_config=frame.explained(listed, dict.fromkeys(names, share)),
             )  # fmt: skip
 
 

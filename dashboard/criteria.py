@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import streamlit as st
 
+from dashboard import glossary
 from trimcore.spec import IN_UNITS, WEIGHT_RULES, Spec
 
 NAMES = {
@@ -15,18 +16,8 @@ LABELS = {
     "mean-activation": "mean activation", "taylor": "Taylor: loss without it", "random": "random (the control)",
     "relevance": "relevance: how often it is its unit's maximum", "magnitude": "magnitude of the weights",
 }  # fmt: skip
-HELP = """
-- **APoZ**: the neurons that are most often zero go (Hu et al. 2016)
-- **L1, L2 norm**: those with the smallest incoming weights, in all layers that write them (Li et al. 2017)
-- **mean activation**: those with the lowest mean activation
-- **Taylor**: those without which the loss would change least, to first order (Molchanov et al. 2017)
-- **random**: any; what another criterion must beat
-"""
-HELP_IN_UNITS = """
-- **relevance**: in each unit those that are least often its maximum go (Rueda et al. 2017)
-- **L1, L2 norm**: in each unit those with the smallest incoming weights
-- **random**: any of each unit; what another criterion must beat
-"""
+HELP = glossary.listed("APoZ", "L1", "L2", "mean activation", "Taylor", "random")
+HELP_IN_UNITS = glossary.listed("relevance", "L1", "L2", "random")
 LONGEST_NAME = 80  # of a run
 
 

@@ -1,13 +1,13 @@
 """What every page shares: the side bar, notices, and charts with their alt text."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import store, work
+from dashboard import glossary, store, work
 from trimcore import tables
 from trimcore.errors import RunError, TrimError
 
@@ -34,7 +34,8 @@ def _run_choice() -> None:
     st.selectbox(
         "Run", ids, key="run_choice", index=None, on_change=_choose, placeholder="choose a run",
         format_func=lambda run_id: f"{_mark(run_id)} {store.title(run_id)}",
-        help="The run that Profile, Run and Report show. It stands in the URL, so a link can be shared.",
+        help="The run that Profile, Run and Report show. It stands in the URL, and so does what else a page shows: "
+             "the address is a link that can be shared.",
     )  # fmt: skip
     if chosen := st.session_state.run:
         st.query_params["run"] = st.session_state.run_in_url = chosen
@@ -58,8 +59,9 @@ def _follow_url(ids: list[str]) -> None:
         if asked in ids:
             st.session_state.run = asked
         else:
+            st.session_state.link = None  # what else it asks for would be of another run
             try:
-                store.status(asked)
+                store.status(asked[:100])  # no id is as long; a link may have any length
             except RunError as error:
                 st.session_state.notice = ("warning", f"The link names another run: {error}.")
     if st.session_state.setdefault("run", None) not in (None, *ids):
@@ -123,10 +125,35 @@ def chart(figure: go.Figure, key: str, of: str | None = None, **settings):
 
 
 def metrics(*cells: tuple[str, str] | tuple[str, str, str]) -> None:
-    """A row of big numbers: (label, value) or (label, value, help)."""
+    """A row of big numbers: (label, value) or (label, value, more). What the glossary knows of the label is its help,
+    and `more` what there is to say of this one."""
     with st.container(horizontal=True):
-        for label, value, *rest in cells:
-            st.metric(label, value, border=True, width="content", help=rest[0] if rest else None)
+        for label, value, *more in cells:
+            told = " ".join(filter(None, [glossary.about(label), *more]))
+            st.metric(label, value, border=True, width="content", help=told or None)
+
+
+def explained(names: Iterable[str], config: Mapping[str, dict] | None = None) -> dict[str, dict]:
+    """A `column_config` for a table with these columns, in which each has what the glossary says of its label or name
+    as help; where `config` has a help of its own, that stays."""
+    found = {name: {**((config or {}).get(name) or st.column_config.Column())} for name in names}
+    for name, column in found.items():
+        column["help"] = column["help"] or glossary.about(column["label"] or name) or None
+    return found
+
+
+def idea(page: str, heading: str = "") -> None:
+    """A heading with a pop-over beside it that explains the idea of a page."""
+    question, terms = glossary.IDEAS[page]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if heading:
+            st.markdown(f"##### {heading}", width="content")
+        with st.popover(question, type="tertiary", icon=":material/help:"):
+            for term in terms:
+                text, formula = glossary.TERMS[term]
+                st.markdown(f"**{term[0].upper()}{term[1:]}.** {text}")
+                if formula:
+                    st.latex(formula)
 
 
 def paper_table(events: list[dict]) -> None:
@@ -138,14 +165,14 @@ def paper_table(events: list[dict]) -> None:
     st.dataframe(
         table, hide_index=True, placeholder="—",
         alt="Configuration, compression, initial and final accuracy",
-        column_config={
+        column_config=explained(table, {
             "configuration": st.column_config.TextColumn(width="large"),
             "parameters": st.column_config.NumberColumn(format="localized"),
             "compression": st.column_config.NumberColumn(format="%.2f×"),
             "compression, non-zero": st.column_config.NumberColumn(format="%.2f×"),
             **{name: st.column_config.NumberColumn(format="localized")
                for name in ("non-zero parameters", "bytes dense", "bytes sparse")},
-        },
+        }),
     )  # fmt: skip
 
 

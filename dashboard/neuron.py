@@ -8,7 +8,7 @@ import streamlit as st
 import torch
 from plotly.colors import sample_colorscale
 
-from dashboard import by_hand, frame, looking
+from dashboard import by_hand, frame, glossary, looking
 from dashboard.charts import neuron as charts
 from dashboard.charts.tables import counted, percent
 from dashboard.frame import plain
@@ -33,7 +33,7 @@ def table(listed: pd.DataFrame, key: str, **settings) -> None:
     st.dataframe(listed, hide_index=True, key=rows, on_select=pick, selection_mode="single-row", **settings)
     st.number_input(
         "Look at neuron", 0, len(numbers) - 1, value=None, key=key, persist_state="session",
-        placeholder="choose a row, or type its number",
+        placeholder="choose a row, or type its number", help=glossary.about("neuron"),
     )  # fmt: skip
 
 
@@ -113,7 +113,8 @@ def _numbers(found: Neuron) -> None:
          f"Before: {found.before.accuracy:.2%}, on {seen:,} images of the validation split; nothing is retrained."),
         ("Change", f"{100 * change:+.2f} points", "Of accuracy, when it alone is held at zero."),
         ("Loss", f"{found.without.loss - found.before.loss:+.4f}", f"Before: {found.before.loss:.4f}."),
-        ("Parameters saved", f"{found.parameters:,}"), ("MACs saved", f"{found.macs:,}"),
+        ("Parameters saved", f"{found.parameters:,}", "That go with it."),
+        ("MACs saved", f"{found.macs:,}", "Multiply-accumulates of one example that go with it."),
     )  # fmt: skip
 
 
@@ -151,7 +152,9 @@ def _cost(found: Neuron) -> None:
     takes = pd.DataFrame({"tensor": list(found.takes), "weights": list(found.takes.values())})
     st.dataframe(
         takes, hide_index=True, height=min(245, 38 + 35 * len(takes)), alt="Tensors that become smaller without it",
-        column_config={"weights": st.column_config.NumberColumn("weights that go", format="localized")},
+        column_config=frame.explained(
+            takes, {"weights": st.column_config.NumberColumn("weights that go", format="localized")}
+        ),
     )  # fmt: skip
 
 
@@ -183,7 +186,8 @@ def _strip_key(subject: looking.Subject) -> str:
 def _strip(subject: looking.Subject, images: range, maps: dict[int, np.ndarray]) -> None:
     st.markdown("###### What does it make of other images?")
     st.number_input(f"Images of the validation split, {STRIP} from number", 0, len(subject.data.validation) - 1,
-                    step=STRIP, key=_strip_key(subject), persist_state="session", width=280)  # fmt: skip
+                    help="The first that is shown, counted from 0.", step=STRIP, key=_strip_key(subject),
+                    persist_state="session", width=280)  # fmt: skip
     _pictures(subject, {image: f"{maps[image].max():.3g}" for image in images if image in maps}, maps)
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, frame
+from dashboard import charts, frame, glossary
 from trimcore import tables
 
 BYTES = "Of a safetensors file: dense stores every weight; sparse stores those that are not zero, and the gaps between "
@@ -21,18 +21,18 @@ def without_zeros(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(compression=rows.compression * rows.parameters / rows.nonzero_parameters)
 
 
-def metrics(events: list[dict], row: pd.Series) -> list[tuple[str, str, str]]:
+def metrics(events: list[dict], row: pd.Series) -> list[tuple[str, ...]]:
     """Further big numbers of an iteration, where there is something to tell. row: of `tables.iterations`."""
     cells = []
     k = tables.latest(events, "iteration")[row.iteration].get("k") or {}
     if k:
-        cells.append(("Neurons a unit (k)", frame.units_text(k), "1: no maximum is left, a plain layer."))
+        cells.append(("Neurons a unit (k)", frame.units_text(k)))
     if tables.has_zero_weights(events):
         ratio = without_zeros(row.to_frame().T).compression.iloc[0]
         cells.append(("Not zero", f"{row.nonzero_parameters:,}", f"Base parameters / these: {ratio:.2f}×."))
     if pd.notna(row.verification):
         error = "" if pd.isna(row.verification_error) else f" ± {row.verification_error:.2%}"
-        cells.append(("Verification", f"{row.verification:.2%}{error}", "Mean over ten folds, and standard error."))
+        cells.append(("Verification", f"{row.verification:.2%}{error}"))
     return cells
 
 
@@ -64,7 +64,7 @@ def verification(events: list[dict], iterations: list[int]) -> None:
         return
     last = found.iloc[-1]
     of = "the test split" if last.pairs == "test" else last.pairs
-    st.markdown("##### Verification: are two images of the same?")
+    st.markdown("##### Verification: are two images of the same?", help=glossary.listed("verification", "AUC"))
     st.caption(frame.plain(
         f"{last['count']:,} pairs of {of}, by the {last.distance} distance of what enters {last.layer}; ten folds."
     ))  # fmt: skip

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import streamlit as st
 
+from dashboard import glossary
 from trimcore.preview import beyond as _beyond
 from trimcore.spec import NEURON_RULES, WEIGHT_RULES
 
@@ -47,7 +48,8 @@ def choose_rule(
     kind = st.slider if isinstance(step, float) else st.number_input
     label = f"Value: {'holds weights at zero' if weights else 'removes neurons'}, {LINES[picked]}"
     label = "Value: keeps only the lowest few" if picked == "keep" else label
-    chosen = kind(label, low, high, type(step)(begin), step, key=f"{key}_{picked}_value", persist_state="session")
+    chosen = kind(label, low, high, type(step)(begin), step, key=f"{key}_{picked}_value", persist_state="session",
+                  help=glossary.about(called(picked)) or None)  # fmt: skip
     return picked, float(chosen)
 
 

@@ -29,6 +29,11 @@ def status(run_id: str) -> runs.Status:
     return runs.state_of(runs.open_run(folder(), run_id))
 
 
+def unfinished() -> list[str]:
+    """Runs without a last word: those that may be active."""
+    return [run_id for run_id in run_ids() if not (folder() / run_id / "exit.json").exists()]
+
+
 def events(run_id: str) -> list[dict]:
     """All recorded events of a run; read again only when the file has grown."""
     path = runs.open_run(folder(), run_id) / "events.jsonl"

@@ -5,6 +5,7 @@ import streamlit as st
 
 from dashboard import charts, frame, lineage, planning, store, work
 from dashboard.charts.tables import counted
+from dashboard.charts.tree import NODES
 from trimcore import runs, tables
 
 MOST = 25  # runs that are drawn
@@ -35,11 +36,13 @@ def show() -> None:
             selection_mode="points",
         )  # fmt: skip
     with st.expander("The same as a table", icon=":material/table:"):
+        listed = table[TABLE].rename(columns={"label": "run", "accuracy": "test accuracy"})
         st.dataframe(
-            table[TABLE].rename(columns={"label": "run", "accuracy": "test accuracy"}), hide_index=True,
-            placeholder="—", alt="Every iteration of the runs of the tree",
-            column_config={"compression": st.column_config.NumberColumn(format="%.2f×"),
-                           "test accuracy": st.column_config.NumberColumn(format="percent")},
+            listed, hide_index=True, placeholder="—", alt="Every iteration of the runs of the tree",
+            column_config=frame.explained(listed, {
+                "compression": st.column_config.NumberColumn(format="%.2f×"),
+                "test accuracy": st.column_config.NumberColumn(format="percent"),
+            }),
         )  # fmt: skip
 
 
@@ -69,7 +72,7 @@ def nodes(parents: lineage.Forest, shown: list[str]) -> pd.DataFrame:
             }
             for place, entry in enumerate(table.itertuples())
         ]  # fmt: skip
-    table = pd.DataFrame(found, columns=[*charts.TREE_NODES, "began at"])
+    table = pd.DataFrame(found, columns=[*NODES, "began at"])
     return table.astype({"iteration": "Int64", "compression": float, "accuracy": float, "result": bool})
 
 

@@ -55,6 +55,8 @@ def _table(own: pd.DataFrame) -> None:
     listed = own[["neuron", "original_neuron", "unit", "relevance"]].sort_values(["relevance", "neuron"])
     st.dataframe(
         listed.assign(relevance=100 * listed.relevance), hide_index=True, height=240, alt="Neurons by relevance",
-        column_config={"relevance": st.column_config.ProgressColumn(format="%.1f %%", max_value=100),
-                       "original_neuron": st.column_config.NumberColumn("original")},
+        column_config=frame.explained(listed, {
+            "relevance": st.column_config.ProgressColumn(format="%.1f %%", max_value=100),
+            "original_neuron": st.column_config.NumberColumn("original"),
+        }),
     )  # fmt: skip

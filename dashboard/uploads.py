@@ -49,7 +49,8 @@ def show_refusal(error: TrimError) -> None:
              "in the model": str(m.in_model or "—")}
             for m in found
         ])  # fmt: skip
-        st.dataframe(table, hide_index=True, alt="Tensors of the file that do not fit the model")
+        st.dataframe(table, hide_index=True, column_config=frame.explained(table),
+                     alt="Tensors of the file that do not fit the model")  # fmt: skip
 
 
 def _keep(uploaded, draft: dict) -> Kept:

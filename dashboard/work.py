@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from dashboard import store
+from dashboard import glossary, store
 from trimcore import control, data, device, models, presets, spec
 from trimcore.errors import TrimError
 from trimcore.graph import ChannelGraph
@@ -38,14 +38,15 @@ def replace_draft(values: dict) -> None:
 
 
 def field(kind: Callable, label: str, holder: dict, name: str, *arguments, **settings):
-    """A widget that shows `holder[name]` and writes it. `kind` is st.number_input or the like, of any container.
+    """A widget that shows `holder[name]` and writes it. `kind` is st.number_input or the like, of any container. What
+    the glossary says of the label is its help, unless another is given.
 
     Its identity does not depend on the value: a widget whose default changes with each edit would lose every second.
     """
     key = f"field_{st.session_state.get('draft_number', 0)}_{settings.pop('group', '')}_{name}"
     if key not in st.session_state:  # first shown, or forgotten while another page was
         st.session_state[key] = holder[name]
-    holder[name] = kind(label, *arguments, key=key, **settings)
+    holder[name] = kind(label, *arguments, key=key, **{"help": glossary.about(label) or None, **settings})
     return holder[name]
 
 

@@ -3,7 +3,7 @@
 from dashboard.planning.bearing import section as which_layer_bears
 from dashboard.planning.beginning import adopt, choose_beginning, profile_to_plan_with, same_network
 from dashboard.planning.network import planned
-from dashboard.planning.oneshot import before_retraining
+from dashboard.planning.oneshot import awaited, before_retraining
 from dashboard.planning.opened import why_not
 from dashboard.planning.outlook import asked, guessed, is_estimate, nonzero, removed, seconds_for, stages
 from dashboard.planning.steps import edit_step, order_buttons, plan_units, plan_with, steps_in_order
@@ -14,6 +14,7 @@ from dashboard.planning.verifying import verification
 __all__ = [
     "adopt",
     "asked",
+    "awaited",
     "before_retraining",
     "choose_beginning",
     "conversion",

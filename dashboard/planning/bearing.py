@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard import frame, looking, store, work
+from dashboard import frame, glossary, looking, store, work
 from dashboard.charts.sensitivity import sensitivity as sensitivity_chart
 from dashboard.charts.tables import counted, percent
 from dashboard.planning import opened
@@ -25,7 +25,7 @@ HALVED, BORNE = "accuracy at 50 %", "bears losing"
 @st.fragment
 def section(draft: dict, begin: opened.Begin, stages: list[Stage]) -> None:
     """`stages` are the plan carried out on paper: what it keeps is marked."""
-    st.markdown("##### Which layer can bear how much?")
+    st.markdown("##### Which layer can bear how much?", help=glossary.about("sensitivity"))
     total = work.data_summary(draft["data"]).splits["validation"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         examples = _choose_images(total)
@@ -47,12 +47,10 @@ def section(draft: dict, begin: opened.Begin, stages: list[Stage]) -> None:
     with left:
         frame.chart(sensitivity_chart(found.table(), found.base, kept_shares(stages)), "sensitivity", of=begin[0])
     with right:
+        borne = table(found)
         st.dataframe(
-            table(found), hide_index=True, alt="What each layer bears",
-            column_config={
-                HALVED: st.column_config.NumberColumn(format="percent"),
-                BORNE: st.column_config.TextColumn(help="The largest cut measured that costs less than 1 point."),
-            },
+            borne, hide_index=True, alt="What each layer bears",
+            column_config=frame.explained(borne, {HALVED: st.column_config.NumberColumn(format="percent")}),
         )  # fmt: skip
     st.caption(f"Iteration {begin[1]}, {counted(found.examples, 'validation image')}, {percent(found.base)} with all "
                "neurons. Each layer is cut alone: several at once cost more.")  # fmt: skip

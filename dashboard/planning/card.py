@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import criteria, rules
+from dashboard import criteria, glossary, rules
 from dashboard.charts.many import MANY
 from trimcore.graph import ChannelGraph
 from trimcore.magnitude import prunable
@@ -36,7 +36,8 @@ def edit(step: dict, key: str, graph: ChannelGraph) -> None:
     else:
         st.warning("A step needs at least one layer; it keeps the ones it had.")
     left, right = st.columns(2)
-    step["iterations"] = left.number_input("Iterations", 1, 100, step["iterations"], key=f"{key}_iterations")
+    step["iterations"] = left.number_input("Iterations", 1, 100, step["iterations"], key=f"{key}_iterations",
+                                            help=glossary.about("iterations"))  # fmt: skip
     _choose_criterion(step, key, right)
     if kind == "weights" and step["iterations"] > 1:
         st.caption(

@@ -9,32 +9,56 @@ from trimcore.errors import TrimError
 from trimcore.preview import Stage
 
 QUICK = 2.0  # seconds: what takes longer waits for a button
-HELP = "Of the first {} validation images, by real surgery. Retraining wins back much of what is lost."
+AWAITED = "…"
 
 
 @st.fragment
 def before_retraining(draft: dict, begin: opened.Begin, stages: list[Stage]) -> None:
     """`stages` are the plan carried out on paper."""
-    if len(stages) == 1:
+    iterations, guess = len(stages) - 1, opened.seconds(draft, begin, stages[0].cost, len(stages) - 1)
+    if not iterations:
         return
-    guess = opened.seconds(draft, begin, stages[0].cost, len(stages) - 1)
-    known = opened.is_known(draft, begin)
-    if not known and guess > QUICK and not st.button(
+    asked = opened.is_known(draft, begin) or guess <= QUICK
+    if not asked and not st.button(
         f"Accuracy before retraining (about {work.in_words(guess)})", key="shot", icon=":material/bolt:",
     ):  # fmt: skip
         return
+    place = st.empty()
+    with place.container():
+        _accuracies(None, iterations)
     try:
-        with st.spinner("Cutting a copy…", show_time=guess > QUICK):
-            shot = opened.shot(draft, begin)
+        shot = opened.shot(draft, begin)
     except (TrimError, KeyError) as error:
-        st.caption(frame.plain(f"The accuracy before retraining cannot be measured: {error}."))
+        place.caption(frame.plain(f"The accuracy before retraining cannot be measured: {error}."))
         return
-    told = HELP.format(shot.examples)
+    with place.container():
+        _accuracies(shot, shot.iterations)
+
+
+def awaited(draft: dict, begin: opened.Begin, stages: list[Stage]) -> None:
+    """What stands there until it is measured, so that nothing below moves under the mouse.
+
+    It is drawn element for element as `before_retraining` draws, since only what has the same place is replaced; a
+    fragment has a container of its own.
+    """
+    if len(stages) == 1:
+        return
+    if opened.is_known(draft, begin) or opened.seconds(draft, begin, stages[0].cost, len(stages) - 1) <= QUICK:
+        with st.container(), st.empty().container():
+            _accuracies(None, len(stages) - 1)
+    else:
+        st.container().button("Accuracy before retraining", icon=":material/bolt:", disabled=True, key="shot_awaited")
+
+
+def _accuracies(shot: opened.Shot | None, iterations: int) -> None:
+    """The numbers, or dots in their places."""
+    count = f"the first {shot.examples}" if shot else "the first"
+    told = f"Of {count} validation images, by real surgery. Retraining wins back much of what is lost."
     st.markdown("###### Accuracy before retraining")
     frame.metrics(
-        ("Now", f"{shot.now:.1%}", f"Of the first {shot.examples} validation images."),
-        ("After the first cut", f"{shot.first:.1%}", told),
-        *([("All at once", f"{shot.whole:.1%}", f"{told} {counted(shot.iterations, 'iteration')} "
+        ("Now", f"{shot.now:.1%}" if shot else AWAITED, f"Of {count} validation images."),
+        ("After the first cut", f"{shot.first:.1%}" if shot else AWAITED, told),
+        *([("All at once", f"{shot.whole:.1%}" if shot else AWAITED, f"{told} {counted(iterations, 'iteration')} "
             "together, by the scores as they are now; a run retrains and counts again after each.")]
-          if shot.iterations > 1 else []),
+          if iterations > 1 else []),
     )  # fmt: skip

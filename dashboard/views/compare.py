@@ -5,7 +5,7 @@ import zlib
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, frame, notes, pruned, store, tree, work
+from dashboard import charts, frame, links, notes, pruned, store, tree, versus, work
 from dashboard.criteria import ranking
 from dashboard.rivals import (
     differ_only_in_criterion,
@@ -70,32 +70,39 @@ def with_tags(table: pd.DataFrame) -> pd.DataFrame:
 def choose(table: pd.DataFrame) -> list[str]:
     """The runs that are ticked, else those that compare with the newest."""
     table = table[[name for name in table if name not in MORE or table[name].notna().any()]]
-    listed = zlib.crc32(" ".join(table.id).encode())  # ticks are rows: they must not move to another run
+    ids, none = table.id.tolist(), {"rows": [], "columns": [], "cells": []}
+    key = f"compared_{zlib.crc32(' '.join(ids).encode())}"  # ticks are rows: they must not move to another run
+    if links.leads("runs"):
+        rows = links.read("runs", lambda text: [ids.index(run_id) for run_id in text.split("~")], [])
+        st.session_state[key] = {"selection": none | {"rows": rows}}
+    shown = table.drop(columns="id")
     chosen = st.dataframe(
-        table.drop(columns="id"), hide_index=True, key=f"compared_{listed}", on_select="rerun",
+        shown, hide_index=True, key=key, on_select="rerun",
         selection_mode="multi-row", alt="Runs with compression and accuracy",
-        column_config={
+        column_config=frame.explained(shown, {
             "compression": st.column_config.NumberColumn(format="%.2f×"),
             "MACs ratio": st.column_config.NumberColumn(format="%.1f×"),
-            "measured": st.column_config.NumberColumn(
-                format="%.1f×", help="How many times as long the base architecture takes for a training batch."
-            ),
-            "measured, batch 1": st.column_config.NumberColumn(
-                format="%.1f×", help="How many times as long the base architecture takes for one example."
-            ),
+            "measured": st.column_config.NumberColumn(format="%.1f×"),
+            "measured, batch 1": st.column_config.NumberColumn(format="%.1f×"),
             "parameters": st.column_config.NumberColumn(format="localized"),
             "test accuracy": st.column_config.NumberColumn(format="percent"),
-            "not zero": st.column_config.NumberColumn(format="localized", help="Parameters that are not held at zero."),
+            "not zero": st.column_config.NumberColumn(format="localized"),
             pruned.NONZERO: st.column_config.NumberColumn(format="%.2f×"),
-            "verification": st.column_config.NumberColumn(format="percent", help="Mean accuracy over ten folds."),
-        },
+            "verification": st.column_config.NumberColumn(format="percent"),
+        }),
     )  # fmt: skip
-    picked = [table.id[row] for row in chosen.selection.rows if row < len(table)]
-    if not picked:
-        trimmed = [i for i, count in zip(table.id, table.iterations, strict=True) if count]
-        picked = like_the_first({i: store.spec_of(i) for i in trimmed})[:6]
+    picked = [ids[row] for row in chosen.selection.rows if row < len(ids)]
+    links.tell("runs", lambda: "~".join(picked))
+    if picked:
+        return picked
+    trimmed = [i for i, count in zip(table.id, table.iterations, strict=True) if count]
+    if trimmed:
         st.caption("Nothing is ticked, so the newest run is shown with those that it can be compared with.")
-    return picked
+    else:
+        st.info("None of these runs has finished a cut yet. Launch a plan: with its first iteration it is compared.",
+                icon=":material/hourglass_top:")  # fmt: skip
+        frame.next_step("Go to Plan", "plan", "to_plan")
+    return like_the_first({i: store.spec_of(i) for i in trimmed})[:6]
 
 
 def accuracy_and_size(picked: list[str], groups: list[list[str]]) -> None:
@@ -104,7 +111,7 @@ def accuracy_and_size(picked: list[str], groups: list[list[str]]) -> None:
     names = {i: ranking(store.spec_of(i)) if rivals else store.title(i) for i in picked}
     frames = [tables.iterations(store.events(i)).assign(run=names[i]) for i in picked]
     points = pd.concat(frames) if frames else pd.DataFrame()
-    st.markdown("##### Compression against test accuracy")
+    frame.idea("compare", "Compression against test accuracy")
     if points.empty:
         st.info("None of these runs has a finished iteration yet.", icon=":material/hourglass_top:")
         return
@@ -145,8 +152,7 @@ def seeds(table: pd.DataFrame, groups: list[list[str]]) -> None:
         st.markdown(frame.plain(f"{store.short_title(own[0])}: seeds {numbers}"))
         st.dataframe(
             found.apply(in_words, axis=1), hide_index=True, placeholder="—", width="content",
-            alt="Mean and spread over seeds",
-            column_config={"std": st.column_config.TextColumn(help="Standard deviation of the sample.")},
+            alt="Mean and spread over seeds", column_config=frame.explained(found),
         )  # fmt: skip
 
 
@@ -192,6 +198,8 @@ else:
         seeds(everything, groups)
         if len(picked) > 1:
             differences(picked)
+        versus.show(picked)
+links.write()
 tree.show()
 if selected := work.selected_run():
     st.markdown("##### The selected run")

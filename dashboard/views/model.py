@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from dashboard import charts, frame, work
+from dashboard import charts, frame, links, work
 from dashboard.architecture import in_words, layer_table, trimmable_neurons, why_frozen
 from dashboard.charts.many import MANY
+from dashboard.drawing import cut_together, drawn_layers, how_to_read
 from dashboard.planning.steps import layers_text
 from dashboard.rules import called
 from dashboard.uploads import keep_upload, show_refusal
@@ -23,11 +24,19 @@ def choose_options(entry: models.Architecture, asked: dict[str, int]) -> dict[st
     chosen = entry.options_for({key: value for key, value in asked.items() if key in entry.options})
     for key, option in entry.options.items():
         work.field(st.number_input, f"{key}: {option.description}", chosen, key, option.least, option.most,
-                   group="options")  # fmt: skip
+                   group="options", help=f"{option.least:,} to {option.most:,}; {option.default:,} to begin with.",
+                   )  # fmt: skip
     return {key: value for key, value in chosen.items() if value != entry.options[key].default}
 
 
 draft = work.draft()
+kinds = list(data.datasets())
+if links.leads("model"):
+    linked = links.read("model", {name: name for name in models.listed()}.__getitem__, draft["model"])
+    named = links.read("data", {kind: kind for kind in kinds if kind not in FOLDERS}.__getitem__, draft["data"])
+    if (linked, named) != (draft["model"], draft["data"]):
+        work.replace_draft(work.draft_for(linked, named))
+        st.rerun()  # the side bar shows the work at hand
 left, right = st.columns([1, 2], gap="large")
 
 with left:
@@ -39,7 +48,6 @@ with left:
     st.caption(frame.plain(lines[chosen]))
     for line in models.refused():
         st.caption(frame.plain(line))
-    kinds = list(data.datasets())
     own, _, path = draft["data"].partition(":")
     kind = next((k for k in kinds if k in (draft["data"], f"{own}:PATH")), "imagefolder:PATH")
     kind = st.selectbox("Data", kinds, kinds.index(kind), help="APoZ is profiled on the validation split.")
@@ -53,6 +61,9 @@ with left:
         fresh = work.draft_for(chosen, name) if chosen != draft["model"] else {**draft, "image_size": 0}
         work.replace_draft({**fresh, "data": name, "device": draft["device"]})
         st.rerun()  # the side bar shows the work at hand
+    links.tell("model", lambda: "" if chosen == "lenet5" else chosen)
+    links.tell("data", lambda: "" if name == "mnist-5k" or kind in FOLDERS else name)  # a path is nobody's business
+    links.write()
 
     try:
         entry = models.architecture(chosen)
@@ -122,14 +133,23 @@ with right:
     frozen = sum(neurons for _, neurons, _ in reasons)
     frame.metrics(
         ("Parameters", f"{cost.parameters:,}"),
-        ("MACs", f"{cost.macs:,}", "Multiply-accumulates of one example, of convolution and linear layers."),
-        ("Trimmable neurons", f"{trimmable_neurons(graph):,}", "Channels of convolutions and outputs of linear layers "
-         "that may go. Neurons that only go together, in several layers, count once."),
-        ("Frozen neurons", f"{frozen:,}", "Outputs, and channels that an operation holds."),
-    )  # fmt: skip
+        ("MACs", f"{cost.macs:,}"),
+        ("Trimmable neurons", f"{trimmable_neurons(graph):,}"),
+        ("Frozen neurons", f"{frozen:,}"),
+    )
+    frame.idea("model")
     if len(reasons) > 1:
         st.caption(frame.plain(in_words(reasons)))
-    frame.chart(charts.butterfly(table), "butterfly")
+    shown = st.segmented_control(
+        "Show the layers as", ["Shares", "Drawing"], default="Shares", required=True, key="layers_as",
+        persist_state="session", label_visibility="collapsed",
+    )  # fmt: skip
+    if shown == "Drawing":
+        groups = cut_together(graph)
+        frame.chart(charts.network_drawing(drawn_layers(graph, cost), groups), "network")
+        st.caption(how_to_read(groups))
+    else:
+        frame.chart(charts.butterfly(table), "butterfly")
 
 with left:
     quick = {**work.draft_for(chosen, name), "name": f"{chosen} quick start"}
@@ -176,17 +196,16 @@ with right:
 shares = table.assign(
     parameters_share=table.parameters / cost.parameters, macs_share=table.macs / max(cost.macs, 1),
     width=table.width.where(table.width > 0).astype("Int64"),
-)  # fmt: skip
+)[["layer", "kind", "width", "note", "parameters", "parameters_share", "macs", "macs_share"]]  # fmt: skip
 st.dataframe(
-    shares[["layer", "kind", "width", "note", "parameters", "parameters_share", "macs", "macs_share"]],
-    hide_index=True, height="content" if len(table) <= MANY else 36 * MANY, key=f"layers_{chosen}_{name}",
+    shares, hide_index=True, height="content" if len(table) <= MANY else 36 * MANY, key=f"layers_{chosen}_{name}",
     placeholder="", alt="Layers with width, parameters, MACs and their shares",
-    column_config={
+    column_config=frame.explained(shares, {
         "layer": st.column_config.TextColumn(pinned=True, width=min(20 + 7 * int(table.layer.str.len().max()), 300)),
         "parameters": st.column_config.NumberColumn(format="localized"),
         "macs": st.column_config.NumberColumn("MACs", format="localized"),
         "parameters_share": st.column_config.ProgressColumn("of parameters", format="percent", max_value=1),
         "macs_share": st.column_config.ProgressColumn("of MACs", format="percent", max_value=1),
         "note": st.column_config.TextColumn("why it is frozen, or what it goes with", width="large"),
-    },
+    }),
 )  # fmt: skip

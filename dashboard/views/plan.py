@@ -5,6 +5,7 @@ import streamlit as st
 
 from dashboard import charts, criteria, frame, planning, store, work
 from dashboard.charts.many import MANY
+from dashboard.drawing import cut_together, drawn_layers, how_to_read
 from trimcore.costs import cost_of
 from trimcore.errors import TrimError
 from trimcore.spec import WEIGHT_RULES
@@ -33,7 +34,9 @@ with left:
     unmeasured = planning.why_not(draft, begin)
     if not unmeasured:
         planning.targets(draft, begin, cost_of(graph))
-    planning.order_buttons(draft, graph, seen)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        planning.order_buttons(draft, graph, seen)
+        frame.idea("plan")
     cards = st.container()  # filled after the edit, so that they show it at once
     planning.edit_step(draft, graph)
     with cards:
@@ -44,7 +47,11 @@ with left:
 layers = graph.trimmable()
 
 with right:
-    if seen is None:
+    if seen is None and run_id and planning.same_network(run_id, draft) and store.status(run_id).active:
+        st.info("This network is being trained and profiled. Rules that look at APoZ can be previewed when it is.",
+                icon=":material/hourglass_top:")  # fmt: skip
+        frame.next_step("See how far it is", "profile", "to_profile")
+    elif seen is None:
         st.info(
             "There is no profile of this network yet, so rules that look at APoZ cannot be previewed. "
             "Launch anyway, or profile it first.", icon=":material/blur_on:",
@@ -59,25 +66,38 @@ with right:
     base, final, nonzero = cost_of(whole), stages[-1].cost, planning.nonzero(stages[-1])
     prunes_weights = any(step["rule"] in WEIGHT_RULES for step in draft["step"])
     frame.metrics(
-        ("Parameters", f"{final.parameters:,}", f"of {base.parameters:,}"),
-        ("Compression", f"{base.parameters / final.parameters:.2f}×", "Parameters of the base / parameters after."),
-        ("MACs", frame.fewer(base.macs / final.macs), f"{final.macs:,} of {base.macs:,} for one example."),
+        ("Parameters", f"{final.parameters:,}", f"The base has {base.parameters:,}."),
+        ("Compression", f"{base.parameters / final.parameters:.2f}×"),
+        ("MACs", frame.fewer(base.macs / final.macs), f"Here {final.macs:,} of {base.macs:,}."),
         *([("Neurons a unit (k)", frame.units_text(stages[-1].k), f"{frame.units_text(stages[0].k)} to begin with.")]
           if stages[0].k else []),
-        *([("Not zero", "—" if nonzero is None else f"{nonzero:,}", "Parameters without the weights that are held at "
-            "zero." + (" How many the rule quality × std takes depends on the weights." if nonzero is None else ""))]
+        *([("Not zero", "—" if nonzero is None else f"{nonzero:,}",
+            "How many the rule quality × std takes depends on the weights." if nonzero is None else "")]
           if prunes_weights else []),
     )
-    accuracies = st.container()  # filled last: measuring keeps nobody from launching
+    accuracies = st.empty()  # filled last: measuring keeps nobody from launching
+    if not unmeasured:
+        with accuracies.container():
+            planning.awaited(draft, begin, stages)
     widths = pd.DataFrame(
         [{"layer": n, "before": stages[0].cost.widths[n], "after": final.widths[n]} for n in layers]
     )
     changed = widths if len(widths) <= MANY else widths[widths.after < widths.before]
     if len(changed):
         st.markdown("##### What would be left of each layer?")
-        frame.chart(charts.widths_preview(changed), "widths")
-        if len(changed) < len(widths):
-            st.caption(f"{len(widths) - len(changed)} layers stay as they are.")
+        shown = st.segmented_control(
+            "Show the layers as", ["Bars", "Drawing"], default="Bars", required=True, key="widths_as",
+            persist_state="session", label_visibility="collapsed",
+        )  # fmt: skip
+        if shown == "Drawing":
+            now, then = stages[0], stages[-1]
+            drawn, groups = drawn_layers(graph, now.cost, then.cost, now.k, then.k), cut_together(graph)
+            frame.chart(charts.network_drawing(drawn, groups), "network")
+            st.caption(how_to_read(groups))
+        else:
+            frame.chart(charts.widths_preview(changed), "widths")
+            if len(changed) < len(widths):
+                st.caption(f"{len(widths) - len(changed)} layers stay as they are.")
     if thin := [n for n in layers if final.widths[n] <= max(2, 0.05 * base.widths[n]) < base.widths[n]]:
         texts = [f"{name} ({final.widths[name]} of {base.widths[name]} neurons)" for name in thin[:5]]
         texts += [f"{len(thin) - 5} more layers"] if len(thin) > 5 else []
@@ -102,9 +122,11 @@ with right:
     if len(stages) > 1:
         st.dataframe(
             table, hide_index=True, alt="Iterations of the plan", placeholder="depends on the weights",
-            column_config={"parameters": st.column_config.NumberColumn(format="localized"),
-                           "not zero": st.column_config.NumberColumn(format="localized"),
-                           "compression": st.column_config.NumberColumn(format="%.2f×")},
+            column_config=frame.explained(table, {
+                "parameters": st.column_config.NumberColumn(format="localized"),
+                "not zero": st.column_config.NumberColumn(format="localized"),
+                "compression": st.column_config.NumberColumn(format="%.2f×"),
+            }),
         )  # fmt: skip
     wanted = planning.asked(draft, begin)
     others = criteria.ranked_by(wanted, criteria.choose_others(draft, begin) if draft["step"] else [])
@@ -120,5 +142,5 @@ if unmeasured:
     st.caption(frame.plain(unmeasured))
 else:
     planning.which_layer_bears(draft, begin, stages)
-    with accuracies:
+    with accuracies.container():
         planning.before_retraining(draft, begin, stages)

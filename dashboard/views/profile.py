@@ -5,22 +5,30 @@ import contextlib
 import pandas as pd
 import streamlit as st
 
-from dashboard import by_hand, charts, classes, frame, live, neuron, planning, rules, store, units, work
+from dashboard import (
+    by_hand,
+    charts,
+    classes,
+    frame,
+    glossary,
+    links,
+    live,
+    neuron,
+    planning,
+    rules,
+    store,
+    units,
+    work,
+)
 from trimcore import tables
 from trimcore.errors import TrimError
 from trimcore.zeros import counted_as_zero, measure_name
-
-APOZ = r"APoZ, the average percentage of zeros: how often a neuron is exactly zero after its activation, over all "
-APOZ += r"examples and positions. $APoZ = \frac{1}{N M}\sum_{k=1}^{N}\sum_{j=1}^{M} [\,O_j(k) = 0\,]$. "
-APOZ += "0 %: never zero. 100 %: always zero, so the neuron does nothing."
-NEAR = " An activation without true zeros (GELU, SiLU, ...) counts as zero up to a share of the root mean square (RMS) "
-NEAR += "of all activations at its place."
 
 draft = work.draft()
 run_id = work.selected_run()
 if run_id is None:
     with st.container(border=True):
-        st.markdown(f"**No profile yet.** {APOZ}")
+        st.markdown(f"**No profile yet.** **APoZ.** {glossary.about('APoZ')}")
         seconds = work.epoch_seconds(draft)
         about = f", about {work.in_words(seconds * draft['base']['epochs'])}" if seconds else ""
         with contextlib.suppress(TrimError):  # what is wrong with the model or the data is said on Model
@@ -53,22 +61,27 @@ done = sorted(profiled)
 iteration = done[-1]
 if len(done) > 1:
     words = {k: "base" if k == 0 else f"after {k}" for k in done}
-    picked = st.segmented_control("Iteration", done, default=done[0], format_func=words.get, key=f"iteration_{run_id}")
+    links.bound("iteration", key := f"iteration_{run_id}", done, done[0])
+    picked = st.segmented_control("Iteration", done, format_func=words.get, key=key)
     iteration = done[0] if picked is None else picked
 neurons = store.profile_of(run_id, iteration)
 event = profiled[iteration]
 zeros = {name: (own.get("tolerance", 0.0), own.get("limits", [])) for name, own in event["layers"].items()}
 near = max((tolerance for tolerance, _ in zeros.values()), default=0.0)
 frame.metrics(
-    (f"Mean {measure_name(near)}", f"{neurons.apoz.mean():.1%}", APOZ + (NEAR if near else "")),
+    (f"Mean {measure_name(near)}", f"{neurons.apoz.mean():.1%}"),
     ("Neurons above 90 %", f"{int((neurons.apoz > 0.9).sum()):,} of {len(neurons):,}"),
-    ("Examples seen", f"{event['examples']:,}", "Of the validation split."),
+    ("Examples seen", f"{event['examples']:,}"),
     ("Pass took", f"{event['seconds']:.2f} s"),
 )
 
+links.bound("rule", "profile_rule", rules.OF_LAYERS, rules.OF_LAYERS[0])
+low, high, step, begin = rules.RANGES[st.session_state.profile_rule]
+steps = [round(low + number * step, 6) for number in range(round((high - low) / step) + 1)]
+links.bound("value", f"profile_{st.session_state.profile_rule}_value", steps, begin, "{:g}".format)
 rule, value = rules.choose_rule("profile")
 goes = {layer: rules.beyond(own.apoz, rule, value, own.group) for layer, own in neurons.groupby("layer", sort=False)}
-st.markdown("##### Which layers have neurons to spare?")
+frame.idea("profile", "Which layers have neurons to spare?")
 limits = {layer: limit for layer, (_, limit) in goes.items()}
 frame.chart(charts.apoz_by_layer(neurons, limits, zeros), "by_layer")
 
@@ -76,7 +89,8 @@ left, right = st.columns(2, gap="large")
 with left:
     layers = list(goes)
     most = neurons.groupby("layer", sort=False).apoz.mean().idxmax()
-    layer = st.selectbox("Layer", layers, layers.index(most), key=f"layer_{run_id}")
+    links.bound("layer", key := f"layer_{run_id}", layers, most)
+    layer = st.selectbox("Layer", layers, key=key)
     own = neurons[neurons.layer == layer]
     (cut, limit), apoz = goes[layer], measure_name(zeros[layer][0])
     groups = rules.going_together(own.group)
@@ -92,10 +106,12 @@ with right:
         "goes": own.neuron.isin(cut).to_numpy(),
     }).sort_values(apoz, ascending=False)  # fmt: skip
     picked = f"neuron_{run_id}_{iteration}_{layer}"
+    links.bound("neuron", picked, range(len(own)))
     neuron.table(
         listed, picked, height=260, alt=f"Neurons of {layer} by {apoz}",
-        column_config={apoz: st.column_config.ProgressColumn(format="%.1f %%", max_value=100)},
+        column_config=frame.explained(listed, {apoz: st.column_config.ProgressColumn(format="%.1f %%", max_value=100)}),
     )  # fmt: skip
+links.write()
 if (chosen := st.session_state[picked]) is not None:
     neuron.card(run_id, iteration, layer, chosen, int(own.set_index("neuron").original_neuron[chosen]))
 by_hand.listed(run_id)
@@ -113,7 +129,7 @@ if near:
 summary["would go"] = [len(goes[layer][0]) for layer in summary.layer]
 name = measure_name(near)
 percents = {c: st.column_config.NumberColumn(f"{c} {name}", format="percent") for c in ("mean", "std", "min", "max")}
-st.dataframe(summary, hide_index=True, column_config=percents, alt="APoZ by layer")
+st.dataframe(summary, hide_index=True, column_config=frame.explained(summary, percents), alt="APoZ by layer")
 classes.section(run_id, iteration, done[0], layer)
 st.button(
     "Plan with this rule", type="primary", icon=":material/arrow_forward:", icon_position="right",

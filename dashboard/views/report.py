@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard import exports, frame, htmlreport, lineage, notes, pruned, repeating, store
+from dashboard import broken, exports, frame, htmlreport, lineage, links, notes, pruned, repeating, store
 from trimcore import runs, tables
 from trimcore.errors import TrimError
 
@@ -39,7 +39,7 @@ frame.metrics(
     ("Compression", f"{best.compression:.2f}×"),
     ("Parameters", f"{best.parameters:,}"),
     ("Test accuracy", f"{best.accuracy_final:.2%}"),
-    ("Latency", f"{best.latency_ms:.2f} ms", "Median of one forward pass of a training batch, on the run's device."),
+    ("Latency", f"{best.latency_ms:.2f} ms"),
     *pruned.metrics(events, best),
 )
 started = next((e for e in events if e["kind"] == "started"), {})
@@ -48,7 +48,7 @@ try:
 except TrimError:
     batch = None
 st.caption(f"Against the base architecture: {gains(best, batch)}. Timed on {started.get('device')}.")
-st.markdown("##### The paper's table, for this run")
+frame.idea("report", "The paper's table, for this run")
 frame.paper_table(events)
 if made := tables.control_row(events):
     st.markdown(
@@ -59,6 +59,7 @@ if made := tables.control_row(events):
 if tables.has_zero_weights(events):
     st.caption(pruned.KEPT)
 pruned.verification(events, [0, result])
+broken.shown(events)
 st.markdown("##### Files")
 texts = tables.csv_texts(events)
 texts["spec.toml"] = (folder / "spec.toml").read_text("utf-8")
@@ -82,9 +83,12 @@ with st.container(horizontal=True):
 
 st.markdown("##### The network")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    iteration = st.selectbox("Iteration", rows.iteration.tolist(), rows.iteration.tolist().index(result), width=160,
+    links.bound("iteration", key := f"taken_{run_id}_{result}", rows.iteration.tolist(), result)
+    iteration = st.selectbox("Iteration", rows.iteration.tolist(), width=160, key=key,
                              format_func=lambda i: f"{i}, the result" if i == result else str(i))  # fmt: skip
-    format = st.selectbox("Format", list(exports.LABELS), format_func=exports.LABELS.get, width=260)
+    links.bound("format", "format", exports.LABELS, next(iter(exports.LABELS)))
+    format = st.selectbox("Format", list(exports.LABELS), format_func=exports.LABELS.get, width=260, key="format")
+    links.write()
     asked = st.button("Prepare", icon=":material/deployed_code:", help="Writes the file, reads it back and compares.")
 made_file = exports.found(folder, iteration, format)
 if asked and made_file is None:

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, frame, live, pruned, store, work
+from dashboard import broken, charts, ending, frame, live, pruned, store, work
 from trimcore import control, published, runs, tables
 from trimcore.errors import TrimError
 
@@ -25,16 +25,20 @@ def confirm_stop() -> None:
 
 st.caption(f"{frame.plain(store.title(run_id))}  ·  `{run_id}`")
 status = store.status(run_id)
+asked = status.values.get("asked") if status.active else ""
 with st.container(horizontal=True, vertical_alignment="center"):
     if status.active:
-        st.button("Pause", icon=":material/pause:", on_click=ask, args=("pause",),
+        st.button("Pause", icon=":material/pause:", on_click=ask, args=("pause",), disabled=asked in ("pause", "stop"),
                   help="At the end of this epoch. Resume goes on from there.")  # fmt: skip
-        st.button("Finish after this iteration", icon=":material/flag:", on_click=ask, args=("finish",))
-        st.button("Stop…", icon=":material/stop:", on_click=confirm_stop)
+        st.button("Finish after this iteration", icon=":material/flag:", on_click=ask, args=("finish",),
+                  disabled=asked in ("finish", "stop"))  # fmt: skip
+        st.button("Stop…", icon=":material/stop:", on_click=confirm_stop, disabled=asked == "stop")
     elif status.state in control.RESUMABLE:
         st.button("Resume", type="primary", icon=":material/play_arrow:", on_click=work.attempt,
                   args=(control.resume, store.folder(), run_id))  # fmt: skip
 active = live.watch(run_id, "run")
+if not active:
+    ending.box(store.status(run_id))
 
 
 def reference() -> pd.DataFrame | None:
@@ -71,7 +75,7 @@ def results() -> None:
         frame.metrics(
             ("Compression", f"{last.compression:.2f}×"),
             ("Parameters", f"{last.parameters:,}"),
-            ("Test accuracy", f"{last.accuracy_final:.2%}", "Measured on the test split, never tuned on."),
+            ("Test accuracy", f"{last.accuracy_final:.2%}"),
             ("MACs", frame.fewer(last.macs_ratio)),
             *pruned.metrics(events, last),
         )
@@ -79,7 +83,7 @@ def results() -> None:
     if trained.empty:
         st.caption("Curves appear after the first epoch.")
     else:
-        st.markdown("##### Validation accuracy: does it recover after each cut?")
+        frame.idea("run", "Validation accuracy: does it recover after each cut?")
         cuts = pd.concat([base_row(events), tables.cuts(events)])
         frame.chart(charts.accuracy_curve(trained, cuts, converted_to()), "accuracy")
         left, right = st.columns(2, gap="large")
@@ -107,6 +111,7 @@ def results() -> None:
             st.markdown("##### Width of each layer, against the start of the run")
             frame.chart(charts.width_history(layers), "width_history")
     pruned.history(events, iterations)
+    broken.folded(events, run_id)
     pruned.verification(events, [0, runs.result_in(events)])
     if not iterations.empty:
         frame.paper_table(events)

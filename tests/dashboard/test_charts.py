@@ -86,9 +86,19 @@ ROC = pd.DataFrame({
 })
 VERIFIED = pd.DataFrame({"iteration": [0, 1, 2], "accuracy": [0.9, 0.92, 0.88], "standard_error": [0.01, np.nan, 0.02]})
 WIDTHS = pd.DataFrame({"layer": ["conv1", "conv2", "fc1"], "before": [20, 50, 500], "after": [20, 39, 426]})
+NODES = pd.DataFrame({
+    "run": ["a"] * 3 + ["b"], "label": ["a"] * 3 + ["b"], "row": [0, 0, 0, 1], "depth": [0, 1, 2, 2],
+    "iteration": [0, 1, 2, 1], "state": "finished", "compression": [1, 1.5, 2, 3],
+    "accuracy": [0.99, 0.98, 0.97, np.nan],
+    "configuration": "20-50-500", "cut": "fc1", "result": [False, False, True, True], "parent_row": [np.nan] * 3 + [0],
+})
+FATES = pd.DataFrame({"layer": list(VGG), "both": 30, "first": 20, "second": 10, "neither": 4})
 BIG = neurons(VGG)
 FIGURES = {
     "butterfly": lambda: charts.butterfly(layer_table(VGG)),
+    "network_drawing": lambda: charts.network_drawing(layer_table(LENET).assign(
+        before=WIDTHS.before, after=WIDTHS.after, parameters_after=100, macs_after=100, k=0, k_after=0, inside=""),
+        pd.DataFrame(columns=["group", "layer"])),
     "apoz_by_layer": lambda: charts.apoz_by_layer(BIG, dict.fromkeys(VGG, 0.8)),
     "apoz_histogram": lambda: charts.apoz_histogram(BIG.apoz.to_numpy(), 0.8),
     "apoz_strip": lambda: charts.apoz_strip(BIG.apoz.to_numpy()[:4096]),
@@ -98,6 +108,10 @@ FIGURES = {
     "apoz_history": lambda: charts.apoz_history(history_table(VGG)),
     "width_history": lambda: charts.width_history(history_table(VGG)),
     "frontier": lambda: charts.frontier(POINTS),
+    "seed_frontier": lambda: charts.seed_frontier(POINTS.assign(accuracy_std=0.01, compression_std=0.1, seeds=3)),
+    "run_tree": lambda: charts.run_tree(NODES),
+    "apoz_versus": lambda: charts.apoz_versus(BIG, BIG.assign(apoz=BIG.apoz / 2), ("one", "two")),
+    "survivors": lambda: charts.survivors(FATES, ("one", "two")),
     "widths_preview": lambda: charts.widths_preview(WIDTHS),
     "unit_heatmap": lambda: charts.unit_heatmap(unit_table(1024, 16)),
     "unit_history": lambda: charts.unit_history(unit_table(1024, 16).assign(iteration=0, layer="fc1")),

@@ -186,7 +186,7 @@ def test_nothing_that_the_page_can_start_imports_it(own_one):
     draft = spec.parse({"model": "my_own_nets:tiny"}).model_dump(exclude_none=True)
     app = page("profile", run=None, draft=draft)
     before = runs.list_runs(own_one.parent)
-    app.button[-1].click().run()  # Train and profile
+    next(b for b in app.button if b.label.startswith("Train and profile")).click().run()
     assert not app.exception
     assert "on the command line" in app.error[0].value
     assert runs.list_runs(own_one.parent) == before
@@ -205,6 +205,6 @@ def test_an_export_is_left_to_the_command_line(own_one, monkeypatch):
     """It is written by a process of its own, which must not import the module either."""
     monkeypatch.setenv("PYTHONPATH", str(own_one.parent.parent))
     app = page("report", run=own_one.name)
-    app.button[-1].click().run()
+    next(b for b in app.button if b.label == "Prepare").click().run()
     assert not app.exception
     assert any("on the command line" in error.value for error in app.error)

@@ -1,0 +1,232 @@
+"""The network drawn: a silhouette of its widths, from the input on top to the output, and what is cut together."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.frame import READABLE, figure, segments
+from dashboard.charts.many import blocks
+from dashboard.charts.marks import ACCENT, CUT, FROZEN, GREY, KEPT, SERIES
+from dashboard.charts.tables import counted, percent, require, short_layer
+
+LAYERS = ["layer", "kind", "before", "after", "parameters", "parameters_after", "macs", "macs_after", "k", "k_after",
+          "frozen", "inside"]  # fmt: skip
+COLOURS = SERIES[1:-1]  # of groups: neither that of what is kept nor grey
+SCREEN, HIGHEST, LOWEST = 640, 30, 5  # pixels: all rows together while they can be, and one row
+WRITTEN = 11  # pixels of a row whose width is written beside it
+LANE, SILHOUETTE, WINGS, LETTER, SHARE = 7, 40, 44, 3, 13  # widths of columns, of a letter, of a share in numbers
+BADGE = 15  # pixels
+TOLD = 5  # layers of a group that are named
+
+
+def network_drawing(layers: pd.DataFrame, groups: pd.DataFrame) -> go.Figure:
+    """What shape has the network, and what hangs together in it? One row a layer in depth order, the input on top.
+
+    layers: LAYERS, one row a layer. before and after are neurons (0 for parts without), k those of a maxout unit (0
+    where there is none), frozen the reason or "", inside how neurons of the layer go together, or "".
+    groups: group (1, 2, ...), layer; may be empty.
+
+    A bar is as long as the square root of the layer's width. At the left a numbered line joins the layers of a group,
+    at the right stand the shares of parameters and MACs. Where layers are many, only blocks of them are named.
+    """
+    layers = require(layers, "layers", LAYERS)
+    if (layers.after > layers.before).any():
+        raise ValueError(f"widths grow in {', '.join(layers.layer[layers.after > layers.before])}")
+    if missing := set(groups.layer) - set(layers.layer):
+        raise ValueError(f"groups name layers that are not drawn: {', '.join(sorted(missing))}")
+    height = min(HIGHEST, max(LOWEST, SCREEN // len(layers)))
+    members = groups.assign(row=groups.layer.map(pd.Series(layers.index, layers.layer)))
+    lines = _lanes(members)
+    centre = LANE * (1 + max(lines.lane, default=-1)) + SILHOUETTE / 2
+    runs = _runs(layers.layer.tolist(), height)
+    rows, texts = _widths(layers, runs, height)
+    largest = {name: (layers[name] / max(layers[name].sum(), 1)).max() for name in ("parameters", "macs")}
+    scale = WINGS / max(sum(largest.values()), 0.01)
+    axis = centre + SILHOUETTE / 2 + LETTER * max(map(len, texts)) + SHARE + scale * largest["parameters"]
+    hatched = dict(shape=CUT.pattern if height >= WRITTEN else "", fillmode="replace", size=6)  # lower it is dots
+    traces = [
+        *_silhouette(layers, centre, _told(layers, groups), hatched), *_wings(layers, axis, scale, hatched),
+        *_group_marks(members, lines), _text([centre + SILHOUETTE / 2 + 1] * len(rows), rows, texts, "right"),
+    ]  # fmt: skip
+    heads = [
+        dict(text=text, x=x, xanchor=anchor, xshift=shift, y=1, yref="paper", yanchor="bottom", showarrow=False)
+        for text, x, anchor, shift in [("<b>width</b>", centre, "center", 0), ("<b>parameters</b>", axis, "right", -5),
+                                       ("<b>MACs</b>", axis, "left", 5)]
+    ]  # fmt: skip
+    return figure(
+        traces, _alt(layers, groups), 70 + height * len(layers), barmode="overlay", hovermode="y", annotations=heads,
+        xaxis=dict(range=[-4, axis + scale * largest["macs"] + SHARE], visible=False, fixedrange=True),
+        yaxis=dict(tickvals=[(first + last) / 2 for _, first, last in runs],
+                   ticktext=[short_layer(name) for name, _, _ in runs], tickfont_size=11 if height < 16 else 12,
+                   range=[len(layers) - 0.4, -0.6], ticks="", showgrid=False, zeroline=False, automargin=True,
+                   fixedrange=True),
+        margin=dict(t=62), legend=dict(xref="container", x=0),  # clear of the button on a narrow screen
+    )  # fmt: skip
+
+
+def _silhouette(layers, centre, told, hatched) -> list[go.Bar]:
+    """Bars about the centre: of the width before, what goes is seen on both sides of what stays."""
+    most = np.sqrt(max(layers.before.max(), 1))
+    before, after = (SILHOUETTE * np.sqrt(column) / most for column in (layers.before, layers.after))
+    held, gone = layers.frozen.ne(""), layers.after < layers.before
+
+    def bars(length, rows, name, colour, pattern=None, rank=1000, shown=True):
+        return go.Bar(
+            x=length[rows], base=centre - length[rows] / 2, y=layers.index[rows], orientation="h", width=0.8,
+            marker=dict(color=colour, line_width=0, pattern=pattern), name=name, legendrank=rank,
+            hoverinfo="skip", showlegend=shown and bool(rows.any()),
+        )  # fmt: skip
+
+    frozen = dict(shape=FROZEN.pattern, fgcolor=KEPT.colour, fgopacity=1, fillmode="overlay", size=5)
+    return [
+        go.Bar(x=[0] * len(layers), base=centre, y=layers.index, orientation="h", showlegend=False, hovertext=told,
+               hoverinfo="text", marker_color=GREY),  # one label a row, without the row's number
+        bars(before, gone, "cut", CUT.colour, hatched),
+        bars(after, ~held, "kept", KEPT.colour, rank=1, shown=bool(gone.any())),
+        bars(after, held, "frozen", FROZEN.colour, frozen),
+    ]  # fmt: skip
+
+
+def _wings(layers, axis, scale, hatched) -> list[go.Bar | go.Scatter]:
+    """Shares of parameters to the left and of MACs to the right, in what goes beyond what stays. The largest of each
+    stands beside it in numbers, which gives the scale."""
+    traces = []
+    for name, direction, colour in (("parameters", -1, ACCENT), ("macs", 1, GREY)):
+        total = max(layers[name].sum(), 1)
+        before, after = layers[name] / total, layers[f"{name}_after"] / total
+        gone, row = after < before, int(before.idxmax())
+        traces += [
+            go.Bar(x=direction * scale * share, base=axis, y=share.index, orientation="h", width=0.8, hoverinfo="skip",
+                   marker=dict(color=fill, line_width=0, pattern=pattern), showlegend=False)
+            for share, fill, pattern in [(before[gone], CUT.colour, hatched), (after, colour, None)]
+        ]  # fmt: skip
+        traces.append(_text([axis + direction * (scale * before[row] + 0.5)], [row], [percent(before[row])],
+                            "left" if direction < 0 else "right"))  # fmt: skip
+    return traces
+
+
+def _lanes(members: pd.DataFrame) -> pd.DataFrame:
+    """The line of each group: group, first, last (rows), lane; no two that pass each other lie in one lane."""
+    lines = members.groupby("group").row.agg(first="min", last="max").sort_values("first").reset_index()
+    ends: list[int] = []  # of each lane, the row where its last line ends
+    lanes = []
+    for line in lines.itertuples():
+        lane = next((lane for lane, end in enumerate(ends) if end < line.first), len(ends))
+        ends[lane : lane + 1] = [line.last]
+        lanes.append(lane)
+    return lines.assign(lane=lanes)
+
+
+def _group_marks(members, lines) -> list[go.Scatter]:
+    """Of each group a line, a dot at each of its layers, and its number at the first."""
+    if members.empty:
+        return []
+    colours = lines.assign(
+        x=LANE * (lines.lane + 0.5), colour=[COLOURS[(group - 1) % len(COLOURS)] for group in lines.group]
+    ).set_index("group")
+    traces = [
+        go.Scatter(x=segments(own.x, own.x), y=segments(own["first"], own["last"]), mode="lines", hoverinfo="skip",
+                   line=dict(color=colour, width=2), showlegend=False)
+        for colour, own in colours.groupby("colour", sort=False)
+    ]  # fmt: skip
+    later = members[members.group.duplicated()]
+    traces.append(go.Scatter(
+        x=later.group.map(colours.x), y=later.row, mode="markers", hoverinfo="skip", name="cut together",
+        marker=dict(color=later.group.map(colours.colour), size=7, opacity=1),
+    ))  # fmt: skip
+    traces.append(go.Scatter(
+        x=colours.x, y=colours["first"], mode="markers+text", text=[f"<b>{group}</b>" for group in colours.index],
+        marker=dict(color=colours.colour, size=BADGE, opacity=1), textfont=dict(color="white", size=9),
+        textposition="middle center", hoverinfo="skip", showlegend=False, cliponaxis=False,
+    ))  # fmt: skip
+    return traces
+
+
+def _runs(names: Sequence[str], height: int) -> list[tuple[str, int, int]]:
+    """What is named at the left, as (name, first row, last row): each layer, or where rows are low, blocks of them.
+    A name that would lie upon the one before is left out."""
+    rows = blocks(names, max(1, height * len(names) // READABLE))
+    found = [(name, [row for row, _ in run]) for name, run in groupby(enumerate(rows), key=lambda pair: pair[1])]
+    runs = [(name, own[0], own[-1]) for name, own in found]
+    kept: list[tuple[str, int, int]] = []
+    for run in runs:
+        if not kept or height * (run[1] + run[2] - kept[-1][1] - kept[-1][2]) / 2 >= LOWEST * 2:
+            kept.append(run)
+    return kept
+
+
+def _text(x, y, text, side) -> go.Scatter:
+    return go.Scatter(x=x, y=y, text=text, mode="text", textposition=f"middle {side}", textfont_size=11,
+                      hoverinfo="skip", showlegend=False, cliponaxis=False)  # fmt: skip
+
+
+def _widths(layers, runs, height) -> tuple[list[float], list[str]]:
+    """Rows and texts: the neurons of each layer before and after, or where rows are low, of each block from the
+    narrowest to the widest, and which share of them goes."""
+    if height >= WRITTEN:
+        return layers.index.tolist(), [_width(layer) for layer in layers.itertuples()]
+    return [(first + last) / 2 for _, first, last in runs], [_range(layers.loc[a:b]) for _, a, b in runs]
+
+
+def _width(layer) -> str:
+    """A layer's neurons, or units × neurons of each: "500", "500 → 126", "125×4 → 125×2", "—" where there are none."""
+    was, now = _units(layer.before, layer.k), _units(layer.after, layer.k_after)
+    return "—" if not layer.before else was if was == now else f"{was} → {now}"
+
+
+def _units(width: int, k: int) -> str:
+    return f"{width // k:,}×{k}" if k > 1 else f"{width:,}"
+
+
+def _range(block: pd.DataFrame) -> str:
+    own = block[block.before > 0]
+    if own.empty:
+        return "—"
+    least, most, left = own.before.min(), own.before.max(), own.after.sum() / own.before.sum()
+    text = f"{most:,}" if least == most else f"{least:,}–{most:,}"
+    return text if left == 1 else f"{text}, −{percent(1 - left)}"
+
+
+def _told(layers, groups) -> list[str]:
+    """What hovering says of each layer."""
+    sums = {name: max(layers[name].sum(), 1) for name in ("parameters", "macs")}
+    number = dict(zip(groups.layer, groups.group, strict=True))
+    together = groups.groupby("group").layer.agg(list)
+    texts = []
+    for layer in layers.itertuples():
+        neurons = f", {_width(layer)} {'units' if layer.k > 1 else 'neurons'}" if layer.before else ", without neurons"
+        lines = [f"<b>{layer.layer}</b> · {layer.kind}{neurons}"]
+        lines += [
+            f"{was:,}{f' → {now:,}' if now < was else ''} {name}, {percent(was / total)} of all"
+            for was, now, name, total in [(layer.parameters, layer.parameters_after, "parameters", sums["parameters"]),
+                                          (layer.macs, layer.macs_after, "MACs", sums["macs"])]
+        ]  # fmt: skip
+        lines += [f"its neurons go {layer.inside}"] * bool(layer.inside)
+        lines += [f"its units have {layer.k} neurons"] * (layer.k > 1)
+        if group := number.get(layer.layer):
+            others = [name for name in together[group] if name != layer.layer]
+            rest = [f"{len(others) - TOLD} more"] * (len(others) > TOLD)
+            lines.append(f"{group}: cut together with<br>   {'<br>   '.join(others[:TOLD] + rest)}")
+        lines += [f"frozen: {layer.frozen}"] * bool(layer.frozen)
+        texts.append("<br>".join(lines))
+    return texts
+
+
+def _alt(layers, groups) -> str:
+    widest, held = layers.before.idxmax(), int(layers.frozen.ne("").sum())
+    before, after = layers.before.sum(), layers.after.sum()
+    text = (
+        f"{counted(len(layers), 'layer')} from input to output, the widest {layers.layer[widest]} with "
+        f"{counted(layers.before[widest], 'neuron')}; {held} frozen"
+    )
+    if after < before:
+        text += f"; {before - after:,} of {before:,} neurons would go"
+    if groups.empty:
+        return f"{text}; every layer is cut by itself."
+    sizes = groups.groupby("group").size()
+    most = groups[groups.group == sizes.idxmax()].layer.tolist()
+    return (f"{text}; {counted(len(sizes), 'group')} of layers that are cut together, the largest of {len(most)}, from "
+            f"{most[0]} to {most[-1]}.")  # fmt: skip
