@@ -57,20 +57,24 @@ def notice(status: runs.Status) -> str:
 
 
 def announce() -> None:
-    """Tell when a run ends that this browser has seen active. Part of every page; looks again only while one is."""
-    awaited = st.session_state.setdefault("awaited", set())
-    awaited.update(run_id for run_id in store.unfinished() if _active(_status(run_id)))
+    """Tell when a run ends that this browser has seen active. Part of every page; looks again only while one is, or may
+    be resumed."""
+    awaited = st.session_state.setdefault("awaited", {})  # run -> whether it was active when it was last looked at
+    awaited.update({run_id: True for run_id in store.unfinished() if _active(_status(run_id))})
     st.fragment(_tell, run_every=EVERY if awaited else None)()
 
 
 def _tell() -> None:
     """A fragment: the page is not drawn anew, since a person may be writing on it."""
-    for run_id in list(st.session_state.awaited):
+    awaited = st.session_state.awaited
+    for run_id, was_active in list(awaited.items()):
         status = _status(run_id)
-        if not _active(status):
-            st.session_state.awaited.discard(run_id)
-            if status:
-                st.toast(notice(status), icon=store.MARKS[status.state], duration=SECONDS)
+        if status and was_active and not status.active:  # told before it is noted: a page may begin anew in between
+            st.toast(notice(status), icon=store.MARKS[status.state], duration=SECONDS)
+        if status is None or status.state == "finished":
+            del awaited[run_id]
+        else:
+            awaited[run_id] = status.active
 
 
 def _active(status: runs.Status | None) -> bool:

@@ -42,7 +42,10 @@ def _run_choice() -> None:
 
 
 def _choose() -> None:
-    st.session_state.run = st.session_state.run_choice
+    """A label that has changed since the browser got it (the run has ended, say) comes back as text: no choice."""
+    if (chosen := st.session_state.run_choice) not in (None, *store.run_ids()):
+        return
+    st.session_state.run = chosen
     if st.session_state.run is None:
         st.query_params.pop("run", None)
 

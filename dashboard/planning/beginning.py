@@ -22,11 +22,12 @@ def choose_beginning(draft: dict) -> tuple[str, int] | None:
         st.session_state[key] = wanted
     fresh = {"": "a new base network", "pretrained": "the pretrained weights"}.get(
         draft["base"]["weights"], "the checkpoint file")  # fmt: skip
-    return st.selectbox(
+    begin = st.selectbox(
         "Begin from", options, key=key, persist_state="session",
         format_func=lambda o: fresh if o is None else f"iteration {o[1]} of {store.title(o[0])}",
         help="A run can go on from any iteration of the selected run: its weights are kept, nothing is trained twice.",
     )  # fmt: skip
+    return begin if begin in options else options[0]  # its label has changed since the browser got it
 
 
 def same_network(run_id: str, draft: dict) -> bool:

@@ -101,11 +101,12 @@ def steps_in_order(draft: dict) -> None:
         return
     by_id = dict(zip(ids, draft["step"], strict=True))
     items = [{"id": i, "title": layers_text(step["layers"]), "caption": caption(step)} for i, step in by_id.items()]
-    moved = sortable(items, "steps")
-    if moved != ids:
-        draft["step"][:] = [by_id[i] for i in moved]
-        ids[:] = moved
-        st.rerun()  # the steps' numbers are shown elsewhere too
+
+    def move(order: list[str]) -> None:
+        if set(_ids(draft)) == set(by_id):  # else a button has changed the steps in the same moment
+            draft["step"][:], ids[:] = [by_id[i] for i in order], order
+
+    sortable(items, "steps", move)
 
 
 def layers_text(layers: list[str]) -> str:

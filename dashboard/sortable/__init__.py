@@ -1,5 +1,6 @@
 """A list of cards that people put in order, by dragging, by keyboard or with each card's arrow buttons."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -10,8 +11,9 @@ _mount = st.components.v2.component("trimcore_sortable", **{
 })
 
 
-def sortable(items: list[dict], key: str) -> list[str]:
-    """Show `items` as cards and return their ids in the order that the user gave them.
+def sortable(items: list[dict], key: str, on_move: Callable[[list[str]], None] = lambda ids: None) -> list[str]:
+    """Show `items` as cards and return their ids in the order that the user gave them. `on_move` is told of a new order
+    before the page is drawn again, as a callback is.
 
     items: dicts with id (unique), title and caption, in the order to begin with. A page may pass the same list on every
     run or pass back what was returned. Items that come or go keep the order of the others; a list in a new order shows
@@ -32,7 +34,10 @@ def sortable(items: list[dict], key: str) -> list[str]:
     st.session_state[_slot(key)] = {"given": given, "order": order, "revision": revision}
     by_id = {item["id"]: item for item in items}
     cards = [{"id": i, "title": by_id[i]["title"], "caption": by_id[i].get("caption", "")} for i in order]
-    _mount(key=key, data={"items": cards, "revision": revision}, on_moved_change=lambda: None)
+    _mount(
+        key=key, data={"items": cards, "revision": revision},
+        on_moved_change=lambda: on_move(merge_order(given, _moved(key)["ids"])),
+    )
     return order
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard import frame
+from tests.dashboard.fakes import fake_run
 from trimcore import control, runs, spec, tables, worker
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
@@ -282,3 +284,19 @@ def test_the_headline_is_the_result_not_the_iteration_that_fell_below(run):
     for name in ("run", "report"):
         shown = {metric.label: metric.value for metric in page(name, run=run.name).metric}
         assert shown["Parameters"] == f"{rows.parameters[1]:,}"
+
+
+class State(dict):
+    __getattr__, __setattr__ = dict.__getitem__, dict.__setitem__
+
+
+def test_a_click_from_before_the_run_ended_keeps_the_run_selected(runs_folder, monkeypatch):
+    """The browser sends the label that it shows, which tells the state: where it has changed, it is no run's."""
+    widths = {"conv1": 20, "conv2": 50, "fc1": 500}
+    name, other = (fake_run(runs_folder, {"model": "lenet5"}, [widths], [0.9]) for _ in range(2))
+    monkeypatch.setattr(frame.st, "session_state", State(run=name, run_choice=f"▶ {name}"))
+    frame._choose()
+    assert frame.st.session_state.run == name
+    frame.st.session_state.run_choice = other
+    frame._choose()
+    assert frame.st.session_state.run == other

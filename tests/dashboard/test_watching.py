@@ -163,6 +163,19 @@ def test_the_notice_comes_once_on_whatever_page_a_person_is(runs_folder, name):
     assert not app.toast
 
 
+def test_what_is_paused_and_resumed_by_somebody_else_is_told_of_again(runs_folder):
+    run_id = at_work(runs_folder)
+    app, told = page("model"), []
+    for state in ("paused", "", "finished", "finished"):
+        if state:
+            runs.write_exit(runs_folder / run_id, state, "so it is")
+        else:
+            (runs_folder / run_id / "exit.json").unlink()
+        app.run()
+        told.append(len(app.toast))
+    assert told == [1, 0, 1, 0]
+
+
 def test_a_run_that_had_ended_before_is_no_news(runs_folder):
     app = page("model", run=fake(runs_folder))
     app.run()
@@ -175,7 +188,7 @@ def test_a_run_that_was_deleted_meanwhile_is_no_news(runs_folder):
     (runs_folder / run_id / "spec.toml").unlink()
     app.run()
     assert not app.exception
-    assert (len(app.toast), app.session_state.awaited) == (0, set())
+    assert (len(app.toast), app.session_state.awaited) == (0, {})
 
 
 def test_the_notice_of_a_finished_run_has_its_result(runs_folder):
@@ -207,6 +220,7 @@ def test_two_who_watch_see_the_same(chromium, runs_folder, tmp_path):
         runs.write_exit(folder, "paused", "paused on request")
         for watcher in (one, two):
             watcher.get_by_role("button", name="Resume").wait_for()
+        elsewhere.get_by_test_id("stToast").filter(has_text="mine is paused").wait_for()
         (folder / "exit.json").unlink()  # somebody resumes it: both see that it runs again
         runs.update_status(folder, iteration=2, epoch=3, heartbeat=time.time())
         for watcher in (one, two):
