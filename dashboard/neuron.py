@@ -17,7 +17,7 @@ from trimcore.errors import DataError, TrimError
 from trimcore.inspecting import Neuron
 
 PASSES = inspecting.PASSES + 1  # forward passes of a look: one of PASSES measures without the neuron too
-STRIP = 9  # pictures in a row of the validation split
+STRIP = 7  # pictures in a row
 SIDE = 96  # pixels of a picture
 PALETTE = np.array(sample_colorscale("Cividis", np.linspace(0, 1, 256), colortype="tuple"))
 
@@ -76,7 +76,7 @@ def _look(subject: looking.Subject, layer: str, neuron: int, examples: int) -> N
 
     def find():
         return inspecting.inspecting(subject.graph, layer, neuron, data.validation, data, "cpu", examples=examples,
-                                     tolerance=subject.tolerance)  # fmt: skip
+                                     tolerance=subject.tolerance, most=STRIP)  # fmt: skip
 
     return looking.look("neuron", (subject.mark, layer, neuron, examples), find, inspecting.PASSES * total,
                         PASSES * subject.pace * total, f"looking at {total:,} images")  # fmt: skip
