@@ -51,7 +51,7 @@ def report(folder: Path) -> str:
     texts = {run: spec_text(folder.with_name(run)) for run in line}
     specs = [(run, tomllib.loads(text)) for run, text in texts.items()]
     asked = specs[-1][1]
-    name = notes.name or str(asked.get("name") or "") or folder.name
+    name = notes.name or str(asked.get("name") or "") or f"{asked.get('model', 'lenet5')}, trimmed"
     parts = [
         f"<h1>{escape(name)}</h1>", _about(folder, asked, events, line), _tags(notes.tags),
         f'<p class="note">{escape(notes.note)}</p>' if notes.note else "",
