@@ -8,7 +8,6 @@ from collections.abc import Generator
 import numpy as np
 import pandas as pd
 import streamlit as st
-import torch
 
 from dashboard import frame, looking
 from dashboard.charts import classes as charts
@@ -83,10 +82,11 @@ def _zeros(subject: looking.Subject, examples: int) -> dict[str, tuple[np.ndarra
                         f"counting zeros class by class on {count:,} images")  # fmt: skip
 
 
-def _confusions(subjects: list[looking.Subject], examples: int) -> list[torch.Tensor] | None:
+def _confusions(subjects: list[looking.Subject], examples: int) -> list | None:
+    """The confusion matrix of each, int64 (classes, classes)."""
     count = examples or len(subjects[0].data.validation)
 
-    def find() -> Generator[int, None, list[torch.Tensor]]:
+    def find() -> Generator[int, None, list]:
         found = []
         for own in subjects:
             matrix = yield from perclass.confusing(own.graph.model, _batches(own, examples), own.data.num_classes)

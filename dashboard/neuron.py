@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import streamlit as st
-import torch
 from plotly.colors import sample_colorscale
 
 from dashboard import by_hand, frame, glossary, looking
@@ -96,7 +95,7 @@ def _maps(subject: looking.Subject, layer: str, neuron: int, *images: tuple[int,
 
 def _seen(subject: looking.Subject, layer: str, neuron: int, images: tuple[int, ...]):
     yield 0
-    split, places = subject.data.validation.take(torch.tensor(images)), range(len(images))
+    split, places = subject.data.validation.take(list(images)), range(len(images))
     try:
         own = inspecting.inspect(subject.graph, layer, neuron, split, subject.data, "cpu", images=places, most=0)
     except DataError:  # none of these few can be read

@@ -7,7 +7,7 @@ neurons up to k divides, and a unit's counts add up to examples * positions * sh
 """
 
 import math
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,11 @@ class UnitRelevance:
     examples: int
     positions: int
     shares: int
+
+    @classmethod
+    def recorded(cls, layer: str, values: Mapping) -> "UnitRelevance":
+        """From what a run has recorded of a layer: counts, examples, positions, shares."""
+        return cls(layer, torch.tensor(values["counts"]), values["examples"], values["positions"], values["shares"])
 
     @property
     def k(self) -> int:

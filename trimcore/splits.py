@@ -63,7 +63,7 @@ class Resident:
         """Example i, uint8 (C, H, W)."""
         return fit(self.pixels[i].unsqueeze(0), self.image_size, self.channels)[0]
 
-    def take(self, which: Tensor | slice) -> "Resident":
+    def take(self, which: Tensor | list[int] | slice) -> "Resident":
         return replace(self, pixels=self.pixels[which], labels=self.labels[which])
 
     def subset(self, n: int) -> "Resident":
@@ -101,8 +101,9 @@ class Folder:
         """Example i, uint8 (C, H, W). Raises DataError for a file that is not a readable image."""
         return read_image(self.files[i], self.image_size, self.channels)
 
-    def take(self, which: Tensor) -> "Folder":
-        return replace(self, files=tuple(self.files[i] for i in which.tolist()), labels=self.labels[which])
+    def take(self, which: Tensor | list[int]) -> "Folder":
+        places = torch.as_tensor(which).tolist()
+        return replace(self, files=tuple(self.files[i] for i in places), labels=self.labels[which])
 
     def subset(self, n: int) -> "Folder":
         """The first n examples, which are stratified; 0, or more than there are, is all of them."""

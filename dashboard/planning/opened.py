@@ -4,12 +4,10 @@ from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass
 
 import streamlit as st
-import torch
 
 from dashboard import looking, store, work
 from dashboard.planning.beginning import is_converted
-from dashboard.planning.unretrained import Measured, carried_out
-from trimcore import data, maxima, runs, tables
+from trimcore import data, device, maxima, runs, tables
 from trimcore.apoz import Profile, profiling
 from trimcore.batches import Batches
 from trimcore.costs import Cost
@@ -18,6 +16,7 @@ from trimcore.graph import ChannelGraph
 from trimcore.maxima import UnitRelevance
 from trimcore.spec import Spec, parse
 from trimcore.train import EVALUATION_BATCH, evaluate
+from trimcore.unretrained import Measured, carried_out
 
 Begin = tuple[str, int]
 MOST = 64  # finds kept
@@ -114,7 +113,7 @@ def _shot(begin: Begin, subject: looking.Subject, wanted: Spec) -> Shot:
     split = subject.data.validation.subset(looking.FEW)
 
     def accuracy(graph: ChannelGraph) -> float:
-        return evaluate(graph.model, split, subject.data, torch.device("cpu")).accuracy
+        return evaluate(graph.model, split, subject.data, device.resolve("cpu")).accuracy
 
     networks = carried_out(subject.graph, wanted.step, measured(begin, subject, wanted), wanted.seed)
     now, done, last = accuracy(subject.graph), 0, subject.graph
@@ -159,10 +158,7 @@ def _relevance(
     train, own = subject.data.train, recorded.get("units") or {}
     wanted = examples if 0 < examples < len(train) else len(train)
     if own and all(unit["examples"] == wanted for unit in own.values()):
-        return {
-            name: UnitRelevance(name, torch.tensor(unit["counts"]), unit["examples"], unit["positions"], unit["shares"])
-            for name, unit in own.items()
-        }  # fmt: skip
+        return {name: UnitRelevance.recorded(name, unit) for name, unit in own.items()}
     source = Batches(train.subset(examples), subject.data, EVALUATION_BATCH, "cpu")
     if not subject.graph.units:
         return {}

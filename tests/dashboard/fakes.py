@@ -1,10 +1,10 @@
-"""Run folders written by hand: what a page shows of a run, without training one."""
+"""Run folders: written by hand, without training, or really carried out, in this process."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from trimcore import control, runs, spec
+from trimcore import control, runs, spec, worker
 
 
 def fake_run(folder: Path, asked: dict, iterations: list[dict[str, int]], accuracies: list[float], **layer) -> str:
@@ -38,6 +38,15 @@ def fake_run(folder: Path, asked: dict, iterations: list[dict[str, int]], accura
     (made / "events.jsonl").write_text("".join(lines), "utf-8")
     runs.write_exit(made, "finished", "all steps are done")
     return made.name
+
+
+def real_run(folder: Path, asked: spec.Spec) -> Path:
+    """A run that is carried out and has finished."""
+    made = control.prepare_run(asked, folder)
+    outcome = worker.carry_out(made, log=made / "log.txt")
+    assert outcome["state"] == "finished", outcome
+    runs.write_exit(made, **outcome, code=0)
+    return made
 
 
 def _profiled(width: int, more: Mapping) -> dict:

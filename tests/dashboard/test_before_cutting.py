@@ -12,11 +12,10 @@ import torch
 from dashboard import looking, planning, work
 from dashboard.charts.sensitivity import FEW, accuracy_at, sensitivity
 from dashboard.planning import bearing, opened, targeting
-from dashboard.planning.unretrained import carried_out
-from tests.dashboard.fakes import fake_run
+from tests.dashboard.fakes import fake_run, real_run
 from tests.dashboard.serving import ROOT, serving
 from tests.dashboard.test_pages import page, texts
-from trimcore import checkpoint, control, data, runs, spec, tables, targets, worker
+from trimcore import checkpoint, data, runs, spec, tables, targets
 from trimcore.choosing import choose_neurons
 from trimcore.errors import DataError
 from trimcore.loop import trim
@@ -25,16 +24,9 @@ from trimcore.preview import Stage
 from trimcore.sensitivity import Point, Sensitivity, one_shot
 from trimcore.spec import Step
 from trimcore.targets import Accuracy, LessWork, NoLayerAbove, Smaller, predicted
+from trimcore.unretrained import carried_out
 
 SLOW = 1000  # MACs a second: a guess by which everything waits for a button
-
-
-def carried(folder: Path, asked: spec.Spec) -> Path:
-    made = control.prepare_run(asked, folder)
-    outcome = worker.carry_out(made, log=made / "log.txt")
-    assert outcome["state"] == "finished", outcome
-    runs.write_exit(made, **outcome, code=0)
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +35,7 @@ def made(tmp_path_factory, make_spec) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bases")
     base = {"step": [], "base": {"epochs": 4, "batch_size": 16}}
     asked = {"lenet5": {}, "lenet5-maxout": {"model": "lenet5-maxout", "options": {"width": 32}}}
-    return {name: carried(folder, make_spec(**base, **more)) for name, more in asked.items()}
+    return {name: real_run(folder, make_spec(**base, **more)) for name, more in asked.items()}
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import pytest
 from torch import nn
 
+from tests.dashboard.fakes import real_run
 from tests.dashboard.test_pages import field, page, texts
-from trimcore import control, models, runs, spec, worker
+from trimcore import control, models, runs, spec
 
 
 @pytest.fixture
@@ -28,10 +29,7 @@ def plan_page(model: str, **session):
 
 def run_of(model: str, folder, **more) -> str:
     asked = spec.parse({"model": model, "base": {"epochs": 0}, "device": "cpu", **more})
-    made = control.prepare_run(asked, folder)
-    outcome = worker.carry_out(made, log=made / "log.txt")
-    assert outcome["state"] == "finished", outcome
-    return made.name
+    return real_run(folder, asked).name
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from dashboard import exports
-from trimcore import checkpoint, cli, control, models, runs, tables, worker
+from tests.dashboard.fakes import real_run
+from trimcore import checkpoint, cli, models, runs, tables
 from trimcore.errors import RunError
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
@@ -23,9 +24,7 @@ APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny) -> Path:
     """A run of two iterations, made once."""
-    made = control.prepare_run(tiny, tmp_path_factory.mktemp("runs"))
-    assert worker.carry_out(made, log=made / "log.txt")["state"] == "finished"
-    return made
+    return real_run(tmp_path_factory.mktemp("runs"), tiny)
 
 
 @pytest.fixture

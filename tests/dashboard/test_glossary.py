@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dashboard import glossary
-from tests.dashboard.fakes import fake_run
+from tests.dashboard.fakes import fake_run, real_run
 from tests.dashboard.test_pages import PAGES, page
-from trimcore import control, spec, worker
+from trimcore import spec
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 CUT = [{"layers": ["conv2"], "rule": "fraction", "value": 0.2}]
@@ -28,8 +28,7 @@ def made(tmp_path_factory) -> Path:
         "name": "units", "model": "lenet5-maxout", "device": "cpu", "step": UNITS, "verify": {"pairs": "test"},
         "base": {"epochs": 0}, "retrain": {"epochs": 0}, "profile": {"examples": 100, "relevance_examples": 100},
     })  # fmt: skip
-    run = control.prepare_run(asked, folder)
-    assert worker.carry_out(run, log=run / "log.txt")["state"] == "finished"
+    real_run(folder, asked)
     return folder
 
 

@@ -7,9 +7,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import exports
-from tests.dashboard.fakes import fake_run
+from tests.dashboard.fakes import fake_run, real_run
 from tests.dashboard.serving import ROOT, serving
-from trimcore import control, spec, worker
+from trimcore import spec
 
 APP = str(ROOT / "dashboard" / "app.py")
 WIDTHS = [{"conv2": 12, "fc1": 6}, {"conv2": 10, "fc1": 5}, {"conv2": 8, "fc1": 4}]
@@ -145,19 +145,17 @@ def test_a_link_to_runs_that_are_ticked_and_two_side_by_side(run, runs_folder):
 
 
 @pytest.fixture(scope="module")
-def real_run(tmp_path_factory) -> Path:
+def seen_run(tmp_path_factory) -> Path:
     """A run with networks and data, so that a neuron can be looked at."""
     asked = spec.parse({
         "name": "real", "base": {"epochs": 1}, "retrain": {"epochs": 1}, "profile": {"examples": 100},
         "step": [{"layers": ["conv2", "fc1"], "rule": "fraction", "value": 0.2}],
     })  # fmt: skip
-    made = control.prepare_run(asked, tmp_path_factory.mktemp("runs"))
-    assert worker.carry_out(made, log=made / "log.txt")["state"] == "finished"
-    return made
+    return real_run(tmp_path_factory.mktemp("runs"), asked)
 
 
 @pytest.mark.browser
-def test_a_link_opens_the_same_view_in_another_browser_and_reload_and_back_keep_it(real_run, chromium, tmp_path):
+def test_a_link_opens_the_same_view_in_another_browser_and_reload_and_back_keep_it(seen_run, chromium, tmp_path):
     log = str(tmp_path / "server.log")
 
     def shows(page, neuron: int, layer: str) -> None:
@@ -165,14 +163,15 @@ def test_a_link_opens_the_same_view_in_another_browser_and_reload_and_back_keep_
         page.get_by_role("radio", name="after 1", checked=True).wait_for()
         page.get_by_text(re.compile(rf"\d+ of \d+ neurons of {layer} would go")).wait_for()
 
-    with serving("dashboard/app.py", ROOT, TRIMCORE_RUNS=str(real_run.parent), log=log) as (url, _):
+    with serving("dashboard/app.py", ROOT, TRIMCORE_RUNS=str(seen_run.parent), log=log) as (url, _):
         contexts = [chromium.new_context() for _ in range(2)]
         try:
             mine, theirs = (context.new_page() for context in contexts)
             for page in (mine, theirs):
                 page.set_default_timeout(60_000)
-            mine.goto(f"{url}/profile?run={real_run.name}")
+            mine.goto(f"{url}/profile?run={seen_run.name}")
             mine.get_by_role("radio", name="after 1").click()
+            mine.wait_for_url(re.compile("iteration=1"))  # else the list that is opened next would be drawn anew
             mine.get_by_role("combobox", name="Layer").click()
             mine.get_by_role("option", name="conv2").click()
             mine.get_by_text(re.compile(r"\d+ of \d+ neurons of conv2 would go")).wait_for()

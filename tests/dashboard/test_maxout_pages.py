@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dashboard.criteria import ranked_by
-from tests.dashboard.fakes import fake_run
+from tests.dashboard.fakes import fake_run, real_run
 from tests.dashboard.test_pages import field, page, texts
-from trimcore import control, runs, spec, tables, worker
+from trimcore import runs, spec, tables
 
 STEPS = [
     {"layers": ["fc1"], "rule": "maxout", "value": 1.0, "iterations": 3},
@@ -18,20 +18,12 @@ STEPS = [
 ASKED = {"model": "lenet5-maxout", "options": {"width": 64}, "device": "cpu"}
 
 
-def carried_out(folder: Path, asked: spec.Spec) -> Path:
-    made = control.prepare_run(asked, folder)
-    outcome = worker.carry_out(made, log=made / "log.txt")
-    assert outcome["state"] == "finished", outcome
-    runs.write_exit(made, **outcome, code=0)
-    return made
-
-
 @pytest.fixture(scope="module")
 def pruned_run(tmp_path_factory) -> Path:
     """Units of four to single neurons, then weights to zero, with a verification; made once, hardly trained."""
     asked = {**ASKED, "base": {"epochs": 1}, "retrain": {"epochs": 0}, "verify": {"pairs": "test"}, "step": STEPS,
              "profile": {"relevance_examples": 500}}
-    return carried_out(tmp_path_factory.mktemp("pruned"), spec.parse(asked))
+    return real_run(tmp_path_factory.mktemp("pruned"), spec.parse(asked))
 
 
 @pytest.fixture
@@ -306,7 +298,7 @@ def test_a_branch_from_a_grouped_network_is_planned_with_that(make_spec, runs_fo
         convert={"to": "maxout", "k": 4, "epochs": 1, "batch_size": 32}, retrain={"epochs": 0},
         step=[{"layers": ["fc1"], "rule": "maxout", "value": 1.0, "iterations": 2}],
     )
-    made = carried_out(runs_folder, asked)
+    made = real_run(runs_folder, asked)
     app = page("plan", run=made.name, draft=asked.model_dump(exclude_none=True))
     rows = tables.iterations(recorded(made))
     assert not app.radio, "it is converted"

@@ -8,7 +8,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import work
-from trimcore import control, models, runs, spec, worker
+from tests.dashboard.fakes import real_run
+from trimcore import control, models, runs, spec
 from trimcore.loop import data_for
 from trimcore.models import own
 
@@ -131,14 +132,10 @@ def own_run(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(own.FORBIDDEN, "")
         patch.syspath_prepend(str(folder))
-        made = control.prepare_run(spec.parse({
+        return real_run(folder / "runs", spec.parse({
             "model": "my_own_nets:tiny", "device": "cpu", "base": {"epochs": 1}, "retrain": {"epochs": 0},
             "step": [{"layers": ["0"], "rule": "count", "value": 2}],
-        }), folder / "runs")  # fmt: skip
-        outcome = worker.carry_out(made, log=made / "log.txt")
-    assert outcome["state"] == "finished", outcome
-    runs.write_exit(made, **outcome, code=0)
-    return made
+        }))  # fmt: skip
 
 
 @pytest.fixture

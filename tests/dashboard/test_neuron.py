@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from dashboard import looking
-from tests.dashboard.fakes import fake_run
+from tests.dashboard.fakes import fake_run, real_run
 from tests.dashboard.test_pages import page, texts
-from trimcore import checkpoint, checks, control, inspecting, models, runs, spec, tables, worker
+from trimcore import checkpoint, checks, inspecting, models, runs, spec, tables
 from trimcore.tracing import trace
 
 RANDOM = np.random.default_rng(0)
@@ -22,10 +22,7 @@ RANDOM = np.random.default_rng(0)
 def carried_out(tmp_path_factory, make_spec) -> Path:
     """A real run of two iterations on tiny pictures, made once."""
     asked = make_spec(step=[{"layers": ["conv2", "fc1"], "rule": "fraction", "value": 0.3, "iterations": 2}])
-    made = control.prepare_run(asked, tmp_path_factory.mktemp("seen"))
-    outcome = worker.carry_out(made, log=made / "log.txt")
-    runs.write_exit(made, **outcome, code=0)
-    return made
+    return real_run(tmp_path_factory.mktemp("seen"), asked)
 
 
 @pytest.fixture
@@ -126,8 +123,7 @@ def test_data_that_are_gone_or_others_are_one_line(runs_folder, tmp_path, make_s
             pixels = RANDOM.integers(0, 256, (16, 16), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / label / f"{number}.png")
     asked = make_spec(data=f"imagefolder:{folder}", step=[])
-    made = control.prepare_run(asked, runs_folder)
-    runs.write_exit(made, **worker.carry_out(made, log=made / "log.txt"), code=0)
+    made = real_run(runs_folder, asked)
     (folder / "b").rename(tmp_path / "elsewhere")
     app = opened(made, 3)
     assert any("cannot be looked at" in one.value and "class" in one.value for one in app.warning)
@@ -157,8 +153,7 @@ def test_a_network_of_the_users_own_is_not_imported(runs_folder, run, tmp_path, 
 def test_neurons_of_maxout_units_can_be_looked_at(runs_folder, make_spec):
     asked = make_spec(model="lenet5-maxout", options={"width": 16, "k": 4}, base={"epochs": 1}, step=[
         {"layers": ["conv2"], "rule": "fraction", "value": 0.3}])  # fmt: skip
-    made = control.prepare_run(asked, runs_folder)
-    runs.write_exit(made, **worker.carry_out(made, log=made / "log.txt"), code=0)
+    made = real_run(runs_folder, asked)
     app = opened(made, 6, "fc1")
     assert "Zero on" in metrics(app)
     assert "a maxout unit with 4, 5, 7" in texts(app)

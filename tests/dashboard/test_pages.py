@@ -7,8 +7,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import frame
-from tests.dashboard.fakes import fake_run
-from trimcore import control, runs, spec, tables, worker
+from tests.dashboard.fakes import fake_run, real_run
+from trimcore import control, runs, spec, tables
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 PAGES = ["model", "profile", "plan", "run", "compare", "report"]
@@ -38,10 +38,7 @@ def finished_run(tmp_path_factory) -> Path:
         "name": "made by a test", "base": {"epochs": 1}, "retrain": {"epochs": 1}, "control": {"scratch": True},
         "step": [{"layers": ["conv2", "fc1"], "rule": "fraction", "value": 0.2, "iterations": 2}],
     })  # fmt: skip
-    made = control.prepare_run(asked, folder)
-    outcome = worker.carry_out(made, log=made / "log.txt")
-    assert outcome["state"] == "finished", outcome
-    return made
+    return real_run(folder, asked)
 
 
 @pytest.fixture

@@ -282,6 +282,16 @@ def test_class_folders_are_split_80_10_10(tmp_path):
     assert all(loaded.test.image(i)[0, 0, 0] == (0 if loaded.test.labels[i] else 100) for i in range(5))
 
 
+def test_examples_are_taken_by_number(mnist_5k, pictures):
+    files = data.load(f"imagefolder:{pictures}", memory_limit=1).validation
+    assert isinstance(files, Folder)
+    for split in (mnist_5k.validation, files):
+        for which in ([3, 0, 3], torch.tensor([3, 0, 3])):
+            taken = split.take(which)
+            assert taken.labels.tolist() == [int(split.labels[i]) for i in (3, 0, 3)]
+            assert all(torch.equal(taken.image(place), split.image(i)) for place, i in enumerate((3, 0, 3)))
+
+
 def test_without_sizes_images_are_64_pixels_and_in_colour(tmp_path):
     make_images(tmp_path, cat=5, dog=5)
     assert data.load(f"imagefolder:{tmp_path}").example_shape == (3, 64, 64)

@@ -75,6 +75,7 @@ def _smaller(graph: ChannelGraph, chosen: Plan, measured: Measured) -> tuple[Cha
 
 def _profile_of(layer: LayerProfile, graph: ChannelGraph, kept: list[int]) -> LayerProfile:
     """The counts of the neurons that are left of a layer, on the graph of the smaller network."""
+
     def left(counts: Tensor | None) -> Tensor | None:
         return None if counts is None else counts[kept]
 
