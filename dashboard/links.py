@@ -33,7 +33,8 @@ class Link:
 def arrive() -> None:
     """Once in each run of the script, when its page is known and before it begins."""
     context = get_script_run_ctx()
-    if "link" not in st.session_state or context.is_history_navigation:
+    back = getattr(context, "is_history_navigation", False)  # Streamlit promises no such thing
+    if "link" not in st.session_state or back:
         st.session_state.link = Link(context.page_script_hash, st.query_params.to_dict())
     elif (link := st.session_state.link) and link.page != context.page_script_hash:
         st.session_state.link = None  # it was meant for the page that was left

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +43,25 @@ def serving(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def idle(page) -> None:
+    """Wait until the page has been drawn to its end: a list that is opened before may be drawn anew, and close."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
+def insist(act: Callable[[], None], seen, tries: int = 6) -> None:
+    """Act until the locator `seen` is there, as a person does: on a busy machine what is just being drawn anew takes no
+    click, and a list that was opened closes."""
+    from playwright.sync_api import TimeoutError as NotYet
+
+    for left in reversed(range(tries)):
+        try:
+            act()
+            return seen.wait_for(timeout=10_000)
+        except NotYet:
+            if not left:
+                raise
 
 
 def wait_until_healthy(url: str, process: subprocess.Popen, log: Path, seconds: float = 60) -> None:

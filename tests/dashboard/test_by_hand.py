@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dashboard import by_hand
-from tests.dashboard.serving import ROOT, serving
+from tests.dashboard.serving import ROOT, idle, insist, serving
 from tests.dashboard.test_neuron import carried_out, click, opened  # noqa: F401 (a fixture)
 from tests.dashboard.test_pages import texts
 from trimcore import runs, spec, tables
@@ -120,9 +120,15 @@ def test_a_row_is_clicked_the_neuron_cut_by_hand_and_the_plan_shows_it(chromium,
             page.locator("li.card .title").first.wait_for()
             assert page.locator("li.card .title").all_text_contents() == ["conv2, fc1"]
             page.get_by_role("link", name="Profile").click()
-            page.get_by_role("combobox", name="Layer").click()
-            page.get_by_role("option", name="conv1", exact=True).click()
-            page.get_by_text("conv1, neuron by neuron").wait_for()
+            page.get_by_text("Which layers have neurons to spare?").wait_for()
+            idle(page)
+
+            def choose_layer() -> None:
+                page.get_by_role("combobox", name="Layer").click()
+                page.get_by_role("option", name="conv1", exact=True).click(timeout=5_000)
+
+            insist(choose_layer, page.get_by_text("conv1, neuron by neuron"))
+            idle(page)
             table = page.locator("[class*=st-key-neuron_][class*=conv1_rows] .stDataFrameGlideDataEditor").first
             table.scroll_into_view_if_needed()
             table.click(position={"x": 20, "y": 53})  # the mark of the first row: the highest APoZ

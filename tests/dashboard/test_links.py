@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import exports
 from tests.dashboard.fakes import fake_run, real_run
-from tests.dashboard.serving import ROOT, serving
+from tests.dashboard.serving import ROOT, idle, insist, serving
 from trimcore import spec
 
 APP = str(ROOT / "dashboard" / "app.py")
@@ -171,13 +171,20 @@ def test_a_link_opens_the_same_view_in_another_browser_and_reload_and_back_keep_
                 page.set_default_timeout(60_000)
             mine.goto(f"{url}/profile?run={seen_run.name}")
             mine.get_by_role("radio", name="after 1").click()
-            mine.wait_for_url(re.compile("iteration=1"))  # else the list that is opened next would be drawn anew
-            mine.get_by_role("combobox", name="Layer").click()
-            mine.get_by_role("option", name="conv2").click()
-            mine.get_by_text(re.compile(r"\d+ of \d+ neurons of conv2 would go")).wait_for()
-            number = mine.get_by_role("spinbutton", name="Look at neuron")
-            number.fill("7")
-            number.press("Enter")
+            mine.wait_for_url(re.compile("iteration=1"))
+            idle(mine)
+
+            def choose_layer() -> None:
+                mine.get_by_role("combobox", name="Layer").click()
+                mine.get_by_role("option", name="conv2").click(timeout=5_000)
+
+            def choose_neuron(number: int) -> None:
+                field = mine.get_by_role("spinbutton", name="Look at neuron")
+                field.fill(str(number))
+                field.press("Enter")
+
+            insist(choose_layer, mine.get_by_text(re.compile(r"\d+ of \d+ neurons of conv2 would go")))
+            insist(lambda: choose_neuron(7), mine.get_by_role("heading", name="What does neuron 7 of conv2 do?"))
             shows(mine, 7, "conv2")
             mine.wait_for_url(re.compile("neuron=7"))
 
@@ -187,9 +194,7 @@ def test_a_link_opens_the_same_view_in_another_browser_and_reload_and_back_keep_
             shows(theirs, 7, "conv2")
             assert theirs.url == mine.url
 
-            number.fill("3")
-            number.press("Enter")
-            shows(mine, 3, "conv2")
+            insist(lambda: choose_neuron(3), mine.get_by_role("heading", name="What does neuron 3 of conv2 do?"))
             mine.wait_for_url(re.compile("neuron=3"))
             mine.go_back()
             shows(mine, 7, "conv2")
