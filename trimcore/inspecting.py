@@ -16,10 +16,10 @@ from trimcore.counting import Scales, count_nonzero
 from trimcore.data import Data
 from trimcore.device import has_fast_bf16
 from trimcore.errors import DataError, SpecError, TrimError
+from trimcore.generators import finished
 from trimcore.graph import ChannelGraph
 from trimcore.modes import in_mode
 from trimcore.neurons import Place, removal, weights_of
-from trimcore.perclass import finished
 from trimcore.splits import Split
 from trimcore.train import EVALUATION_BATCH, Measure
 from trimcore.watching import watched

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trimcore.apoz import passes
 from trimcore.counting import EXACT_IN_FLOAT32, Scales, count_nonzero
 from trimcore.errors import DataError, NotTrimmable, SpecError, TrimError
+from trimcore.generators import finished
 from trimcore.graph import ChannelGraph
 from trimcore.modes import in_mode
 from trimcore.tracing import trace
@@ -234,15 +235,6 @@ def broken(before: Tensor, after: Tensor, most: int = 10) -> list[tuple[int, int
     pairs = ((now - was > 0) & ~torch.eye(len(was), dtype=torch.bool)).nonzero().tolist()
     pairs.sort(key=lambda pair: float(was[*pair] - now[*pair]))
     return [(true, wrong, float(was[true, wrong]), float(now[true, wrong])) for true, wrong in pairs[:most]]
-
-
-def finished(steps: Generator):
-    """What a generator returns in the end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -19,6 +19,7 @@ from trimcore.batches import Batches
 from trimcore.data import Data
 from trimcore.device import has_fast_bf16
 from trimcore.errors import DataError, SpecError, TrimError
+from trimcore.generators import finished
 from trimcore.graph import ChannelGraph
 from trimcore.modes import in_mode
 from trimcore.pairs import PairSet
@@ -117,7 +118,7 @@ def verify_pairs(
     graph: ChannelGraph, pairs: PairSet, data: Data, device: torch.device | str, distance: str = "cosine"
 ) -> Verified:
     """Verify `pairs` with the network of `graph`, on `device`. See `verifying`."""
-    return _result(verifying(graph, pairs, data, device, distance))
+    return finished(verifying(graph, pairs, data, device, distance))
 
 
 def verifying(
@@ -139,7 +140,7 @@ def embed(graph: ChannelGraph, pairs: PairSet, data: Data, device: torch.device 
 
     Raises DataError, naming the file, for an image that cannot be read.
     """
-    return _result(_embedding(graph, pairs, data, device))
+    return finished(_embedding(graph, pairs, data, device))
 
 
 def _embedding(
@@ -225,12 +226,3 @@ def distances(first: Tensor, second: Tensor, kind: str) -> Tensor:
     lengths = first.norm(dim=1) * second.norm(dim=1)
     similarity = (first * second).sum(1) / torch.where(lengths == 0, 1.0, lengths)
     return (1 - similarity).clamp(0, 2)
-
-
-def _result(steps: Generator):
-    """What a generator returns in the end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value

@@ -15,11 +15,11 @@ AWAITED = "…"
 @st.fragment
 def before_retraining(draft: dict, begin: opened.Begin, stages: list[Stage]) -> None:
     """`stages` are the plan carried out on paper."""
-    iterations, guess = len(stages) - 1, opened.seconds(draft, begin, stages[0].cost, len(stages) - 1)
+    iterations = len(stages) - 1
     if not iterations:
         return
-    asked = opened.is_known(draft, begin) or guess <= QUICK
-    if not asked and not st.button(
+    guess = _seconds(draft, begin, stages)
+    if guess > QUICK and not st.button(
         f"Accuracy before retraining (about {work.in_words(guess)})", key="shot", icon=":material/bolt:",
     ):  # fmt: skip
         return
@@ -43,11 +43,18 @@ def awaited(draft: dict, begin: opened.Begin, stages: list[Stage]) -> None:
     """
     if len(stages) == 1:
         return
-    if opened.is_known(draft, begin) or opened.seconds(draft, begin, stages[0].cost, len(stages) - 1) <= QUICK:
+    if _seconds(draft, begin, stages) <= QUICK:
         with st.container(), st.empty().container():
             _accuracies(None, len(stages) - 1)
     else:
         st.container().button("Accuracy before retraining", icon=":material/bolt:", disabled=True, key="shot_awaited")
+
+
+def _seconds(draft: dict, begin: opened.Begin, stages: list[Stage]) -> float:
+    """A guess at what is still to be waited for."""
+    if opened.is_known(draft, begin):
+        return 0.0
+    return opened.seconds(draft, begin, stages[0].cost, len(stages) - 1)
 
 
 def _accuracies(shot: opened.Shot | None, iterations: int) -> None:

@@ -1,6 +1,6 @@
 """The network that a plan begins with, opened in the page's own process: what can be measured before anything runs."""
 
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import streamlit as st
@@ -12,6 +12,7 @@ from trimcore.apoz import Profile, profiling
 from trimcore.batches import Batches
 from trimcore.costs import Cost
 from trimcore.errors import TrimError
+from trimcore.generators import finished
 from trimcore.graph import ChannelGraph
 from trimcore.maxima import UnitRelevance
 from trimcore.spec import Spec, parse
@@ -143,7 +144,7 @@ def _profile(subject: looking.Subject, wanted: Spec) -> Profile:
     def count() -> Profile:
         split = subject.data.validation.subset(settings.examples)
         source = Batches(split, subject.data, size, "cpu")
-        return _drained(profiling(subject.graph.model, source, settings.tolerance, graph=subject.graph,
+        return finished(profiling(subject.graph.model, source, settings.tolerance, graph=subject.graph,
                                   mean_activation=mean, taylor=taylor))  # fmt: skip
 
     found = keep((subject.mark, "profile", settings.examples, settings.tolerance, mean, taylor, size), count)
@@ -163,12 +164,4 @@ def _relevance(
     if not subject.graph.units:
         return {}
     return keep((subject.mark, "relevance", examples),
-                lambda: _drained(maxima.measured(subject.graph.model, source, graph=subject.graph)))  # fmt: skip
-
-
-def _drained(counting: Generator):
-    while True:
-        try:
-            next(counting)
-        except StopIteration as end:
-            return end.value
+                lambda: finished(maxima.measured(subject.graph.model, source, graph=subject.graph)))  # fmt: skip

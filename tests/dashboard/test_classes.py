@@ -16,6 +16,7 @@ from tests.dashboard.test_neuron import cannot, carried_out, opened  # noqa: F40
 from tests.dashboard.test_pages import texts
 from trimcore import checkpoint, checks, models, perclass, runs, spec
 from trimcore.batches import Batches
+from trimcore.generators import finished
 from trimcore.tracing import trace
 
 RANDOM = np.random.default_rng(0)
@@ -182,7 +183,7 @@ def test_the_section_shows_what_the_library_counts(run, drawn):
     apoz, classes, order = drawn["class_heatmap"]
     np.testing.assert_allclose(apoz, found.numpy(), atol=1e-6)
     assert (classes, order.tolist()) == (data.classes, perclass.order(found).tolist())
-    matrices = [perclass.finished(perclass.confusing(of(run, k)[0], batches, data.num_classes)) for k in (0, 2)]
+    matrices = [finished(perclass.confusing(of(run, k)[0], batches, data.num_classes)) for k in (0, 2)]
     before, after, _ = drawn["confusion_change"]
     assert (before.tolist(), after.tolist()) == tuple(matrix.tolist() for matrix in matrices)
     table = drawn["class_accuracy"][0].sort_index()
@@ -217,8 +218,8 @@ def test_many_classes_are_a_list_of_what_broke_most(run, drawn, monkeypatch):
     app = section(run, 2)
     assert "confusion_change" not in drawn
     model, _, data, batches = of(run, 2)
-    after = perclass.finished(perclass.confusing(model, batches, 4))
-    before = perclass.finished(perclass.confusing(of(run, 0)[0], batches, 4))
+    after = finished(perclass.confusing(model, batches, 4))
+    before = finished(perclass.confusing(of(run, 0)[0], batches, 4))
     pairs = perclass.broken(before, after, 20)
     tables = [one.value for one in app.dataframe if "taken for" in one.value]
     assert [len(table) for table in tables] == ([len(pairs)] if pairs else [])

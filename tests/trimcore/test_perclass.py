@@ -13,6 +13,7 @@ from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import images, randomised
 from trimcore.apoz import passes, profile
 from trimcore.errors import DataError, NotTrimmable, SpecError, TrimError
+from trimcore.generators import finished
 from trimcore.models import build
 from trimcore.perclass import (
     ClassProfile,
@@ -20,7 +21,6 @@ from trimcore.perclass import (
     confusing,
     confusion,
     counting_by_class,
-    finished,
     order,
     per_class_accuracy,
     profile_by_class,
