@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
+from trimcore import distributed
 from trimcore.counting import Counter, Scales
 from trimcore.errors import DataError, NotTrimmable, SpecError
 from trimcore.graph import ChannelGraph
@@ -157,15 +158,16 @@ def profiling(
         limits, batches = scales.limits(tolerance), loader
     counter = Counter(graph, device, limits, mean_activation)
     judge = Taylor(graph, device) if taylor else None
-    examples = yield from _carried_out(model, counter.network, batches, device, judge, measured)
+    examples = yield from _carried_out(model, counter.see, batches, device, judge, measured)
     if measured not in (0, examples):
         raise DataError(f"the loader gave {measured} examples at first and {examples} when it was iterated again")
+    (examples,) = distributed.totals([examples])
     return Profile(examples, _layers(graph, counter, judge, tolerance), time.perf_counter() - start)
 
 
 def _carried_out(
-    model: nn.Module, network: fx.GraphModule, batches: Iterable, device: torch.device, judge: Taylor | None = None,
-    before: int = 0,
+    model: nn.Module, network: Callable[[Tensor], object], batches: Iterable, device: torch.device,
+    judge: Taylor | None = None, before: int = 0,
 ) -> Generator[int, None, int]:  # fmt: skip
     """One pass. Yields the number of examples so far, and those of `before`; returns the number of examples."""
     examples = 0

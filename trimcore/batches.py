@@ -6,17 +6,19 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from trimcore import distributed
+from trimcore.augmenting import AUGMENTATIONS, augmented
 from trimcore.errors import DataError
-from trimcore.splits import Folder, Pairs, Resident, Split, fit, sort_out
+from trimcore.seeds import derive_seed
+from trimcore.splits import Folder, Resident, Split, fit, sort_out
 
 if TYPE_CHECKING:
     from trimcore.data import Data
 
-AUGMENTATIONS = ("none", "shift", "shift+flip")
+Chunks = Iterator[tuple[Tensor, Tensor, list[int]]]  # stored pixels and labels of some batches, and the batches' sizes
 CHUNK_BYTES = 1 << 23  # of stored pixels, gathered and augmented at once: many small batches, or one large one
 
 
@@ -26,7 +28,9 @@ class Batches:
 
     `seed` fixes the order and the augmentation, on every device; None keeps the split's order. Iterating again gives
     the same again: give each epoch its own seed. `augment`: "none"; "shift" moves each image by up to round(size / 14)
-    pixels, filling with black; "shift+flip" also mirrors it, or not. Unreadable files are left out of their batch.
+    pixels, filling with black; "shift+flip" also mirrors it, or not; "affine" turns, scales, shears and moves it (see
+    `augmenting`). Unreadable files are left out of their batch. `shared`: where several processes carry out a run, this
+    one has its part of each batch, and an augmentation of its own; `batch_size` is that of all parts together.
 
     >>> for x, y in batches(data.train, data, 128, "cuda", seed=epoch, augment="shift"): ...
 
@@ -41,6 +45,7 @@ class Batches:
     seed: int | None = None
     augment: str = "none"
     channels_last: bool = False
+    shared: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -49,7 +54,11 @@ class Batches:
             raise DataError(f"unknown augmentation {self.augment!r}; there are {', '.join(AUGMENTATIONS)}")
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
+        return len(self._parts(torch.arange(len(self.split))))
+
+    def _parts(self, order: Tensor) -> list[Tensor]:
+        part, of = (distributed.rank(), distributed.world()) if self.shared else (0, 1)
+        return distributed.parts(order, self.batch_size, part, of)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         device = torch.empty(0, device=self.device).device  # "cuda" becomes "cuda:0", which tensors answer with
@@ -58,28 +67,32 @@ class Batches:
         order = torch.arange(count) if self.seed is None else torch.randperm(count, generator=generator)
         if not len(order):
             return
+        if self.shared and distributed.rank():
+            generator.manual_seed(derive_seed(self.seed or 0, "process", distributed.rank()))
         mean, std = torch.tensor([self.data.mean, self.data.std], dtype=torch.float32, device=device)[..., None, None]
         scale, bias = 1 / (255 * std), -mean / std  # the same as (x / 255 - mean) / std, in fewer passes
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         chunks = _chunks_of_folder if isinstance(self.split, Folder) else _chunks_of_resident
-        for pixels, labels in chunks(self.split, order, self.batch_size, device):
-            pixels = _augmented(pixels, self.augment, generator)
-            for x, y in zip(pixels.split(self.batch_size), labels.split(self.batch_size), strict=True):
+        for pixels, labels, sizes in chunks(self.split, self._parts(order), device):
+            pixels = augmented(pixels, self.augment, generator)
+            for x, y in zip(pixels.split(sizes), labels.split(sizes), strict=True):
                 x = fit(x, self.split.image_size, self.split.channels)
                 yield (x * scale).add_(bias).contiguous(memory_format=layout), y  # (B, C, H, W), (B,)
 
 
-def _chunks_of_resident(split: Resident, order: Tensor, batch_size: int, device: torch.device) -> Pairs:
+def _chunks_of_resident(split: Resident, batches: list[Tensor], device: torch.device) -> Chunks:
     """On the device, several whole batches together."""
-    pixels = _placed(split, device)
+    pixels, order = _placed(split, device), torch.cat(batches)
     labels = split.labels.to(device)[order.to(device)]
     order = order.to(pixels.device)
-    size = batch_size * max(1, CHUNK_BYTES // (batch_size * pixels[0].numel()))
-    for which, y in zip(order.split(size), labels.split(size), strict=True):
+    together = max(1, CHUNK_BYTES // (len(batches[0]) * pixels[0].numel()))
+    sizes = [[len(batch) for batch in batches[i : i + together]] for i in range(0, len(batches), together)]
+    chunks = [sum(chunk) for chunk in sizes]
+    for which, y, chunk_sizes in zip(order.split(chunks), labels.split(chunks), sizes, strict=True):
         chunk = pixels.index_select(0, which)
         if device.type == "cuda" and chunk.device != device:
             chunk = chunk.pin_memory().to(device, non_blocking=True)
-        yield chunk, y
+        yield chunk, y, chunk_sizes
 
 
 def _placed(split: Resident, device: torch.device) -> Tensor:
@@ -91,31 +104,21 @@ def _placed(split: Resident, device: torch.device) -> Tensor:
     return split.moved.get(device, split.pixels)
 
 
-def _chunks_of_folder(split: Folder, order: Tensor, batch_size: int, device: torch.device) -> Pairs:
-    """On the device, one batch at a time, decoded by worker processes."""
+def _chunks_of_folder(split: Folder, batches: list[Tensor], device: torch.device) -> Chunks:
+    """On the device, one batch at a time, decoded by worker processes.
+
+    Raises DataError for a process that is left without an image of a batch, since others would wait for it.
+    """
     loader = DataLoader(
         split,
-        batch_sampler=[which.tolist() for which in order.split(batch_size)],
+        batch_sampler=[which.tolist() for which in batches],
         num_workers=min(8, os.cpu_count() or 1),
         collate_fn=sort_out,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # else seeding the workers would draw from the global one
     )
     for batch in loader:
+        if not batch[1] and distributed.world() > 1:
+            raise DataError(f"{split.files[batch[2][0]]} and all images with it in a batch are unreadable; remove them")
         for pixels, labels in split.readable(batch):
-            yield pixels.to(device, non_blocking=True), labels.to(device)
-
-
-def _augmented(pixels: Tensor, augment: str, generator: torch.Generator) -> Tensor:
-    """(B, C, H, W) uint8, each image moved, and mirrored, on its own. As stored: a resize comes later."""
-    if augment == "none":
-        return pixels
-    count, _, height, width = pixels.shape
-    reach = round(height / 14)
-    down, right = torch.randint(2 * reach + 1, (2, count), generator=generator).to(pixels.device)
-    windows = F.pad(pixels, [reach] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, C, down, right, H, W)
-    pixels = windows[torch.arange(count, device=pixels.device), :, down, right]  # (B, C, H, W)
-    if augment == "shift+flip":
-        mirrored = torch.rand(count, generator=generator).to(pixels.device) < 0.5
-        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(3), pixels)
-    return pixels
+            yield pixels.to(device, non_blocking=True), labels.to(device), [len(labels)]

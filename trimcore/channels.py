@@ -80,14 +80,13 @@ def spread(vector: Tensor, shape, axis: int) -> Tensor:
 
 def narrowed(tensors: list[Tensor], keep: int | None = None) -> list[Tensor]:
     """The tensors with every axis cut to length one along which none of them differs (axis `keep` excepted)."""
-    for axis in range(tensors[0].dim()):
-        if axis != keep and all(t.stride(axis) == 0 for t in tensors):
-            tensors = [t.narrow(axis, 0, 1) for t in tensors]
-    return tensors
+    same = [all(strides) for strides in zip(*([step == 0 for step in t.stride()] for t in tensors), strict=True)]
+    cut = tuple(slice(1) if flat and axis != keep else slice(None) for axis, flat in enumerate(same))
+    return [t[cut] for t in tensors]
 
 
 def with_zero(ids: Tensor, zero) -> Channels:
     """The same channels with the zero bit replaced by `zero(bit)`."""
     shape = ids.shape
     (slim,) = narrowed([ids])
-    return Channels((slim // 2 * 2 | zero(slim & 1)).expand(shape))
+    return Channels((slim & ~1 | zero(slim & 1)).expand(shape))

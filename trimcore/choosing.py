@@ -6,12 +6,16 @@ from torch import Tensor
 
 from trimcore import criteria, magnitude
 from trimcore.apoz import Profile
+from trimcore.costs import cost_without
 from trimcore.graph import ChannelGraph
 from trimcore.magnitude import WeightCut
 from trimcore.maxima import UnitRelevance
 from trimcore.planning import Plan, make_rule, plan, plan_within_units
+from trimcore.removals import planned, ranked, times_smaller
+from trimcore.rounding import rounded_up
 from trimcore.sparing import sparing_the_last
 from trimcore.spec import Step
+from trimcore.surgery import removed_groups
 
 Origins = Mapping[str, list[int]]
 
@@ -31,6 +35,19 @@ def choose_neurons(
     return chosen
 
 
+def cost_of_rounding(
+    step: Step, chosen: Plan, graph: ChannelGraph, seen: Profile, units: Mapping[str, UnitRelevance], origins: Origins,
+    seed: int,
+) -> dict[str, dict]:  # fmt: skip
+    """The parameters that stay only because the step rounds widths, as the event `pruned` tells it; {} where it does
+    not."""
+    if step.multiple == 1:
+        return {}
+    exactly = choose_neurons(step.model_copy(update={"multiple": 1}), graph, seen, units, origins, seed)
+    left = [cost_without(graph, removed_groups(graph, plan)).parameters for plan in (chosen, exactly)]
+    return {"rounding": {"multiple": step.multiple, "parameters": left[0] - left[1]}}
+
+
 def layers_of(step: Step, graph: ChannelGraph) -> list[str]:
     """The layers of a step on neurons; "all" means those that its rule can be applied to."""
     if step.layers != ["all"]:
@@ -46,8 +63,11 @@ def _by_rules(
     asked = {name: step.criterion_for(name) for name in names}
     scores = {criterion: criteria.scores(criterion, seen, graph, seed) for criterion in set(asked.values())}
     ranking = {name: scores[criterion][name] for name, criterion in asked.items()}
-    rules = {name: make_rule(step.rule_for(name).rule, step.rule_for(name).value) for name in names}
-    chosen = plan(seen, rules, names, ranking)
+    if step.rule == "smaller":
+        chosen = _smaller(step, graph, seen, origins, ranking)
+    else:
+        rules = {name: make_rule(step.rule_for(name).rule, step.rule_for(name).value) for name in names}
+        chosen = plan(seen, rules, names, ranking)
     for name in names:
         now = {original: index for index, original in enumerate(origins[name])}
         also, never = (
@@ -55,7 +75,26 @@ def _by_rules(
             for listed in (step.also_cut, step.never_cut)
         )
         chosen = chosen.adding(name, also).sparing(name, never)
+        if step.multiple > 1:
+            groups, scored = dict(enumerate(graph.layers[name].neurons.tolist())), ranking[name].tolist()
+            left = rounded_up(chosen[name], groups, step.multiple, scored.__getitem__, also)
+            chosen = chosen.sparing(name, set(chosen[name]) - set(left))
     return chosen.only(sparing_the_last(graph, chosen, lambda name, i: float(ranking[name][i])))
+
+
+def _smaller(
+    step: Step, graph: ChannelGraph, seen: Profile, origins: Origins, ranking: Mapping[str, Tensor]
+) -> Plan:  # fmt: skip
+    """By the rule `smaller`, among the neurons that may go."""
+    never = {name: set(step.never_cut.get(name, ())) for name in ranking}
+    layers = {
+        name: ranked(graph.layers[name].neurons, scores, [
+            i for i in seen[name].candidates
+            if never[name].isdisjoint(origins[name][k] for k in graph.together(name, [i]))
+        ])
+        for name, scores in ranking.items()
+    }  # fmt: skip
+    return planned(layers, times_smaller(graph, layers, step.value), "smaller")
 
 
 def described(step: Step, chosen: Plan, origins: Origins) -> dict[str, dict]:

@@ -155,11 +155,15 @@ def run(spec_file: Path, runs_folder: Path | None) -> None:
     """Carry out a spec in the foreground, with a progress bar."""
     from trimcore import spec, worker
 
-    folder = control.prepare_run(spec.load(spec_file), runs.runs_folder(runs_folder))
+    asked = spec.load(spec_file)
+    folder = control.prepare_run(asked, runs.runs_folder(runs_folder))
     click.echo(folder.name)
-    with click.progressbar(length=1000, label="starting", file=sys.stderr, width=30) as bar:
-        watch, log = (lambda event: _advance(bar, event)), folder / "log.txt"
-        outcome = worker.carry_out(folder, watch=watch, log=log)
+    if asked.devices.count > 1:
+        outcome = worker.carry_out(folder)  # the first of the processes shows its log
+    else:
+        with click.progressbar(length=1000, label="starting", file=sys.stderr, width=30) as bar:
+            watch, log = (lambda event: _advance(bar, event)), folder / "log.txt"
+            outcome = worker.carry_out(folder, watch=watch, log=log)
     runs.write_exit(folder, **outcome, code=int(outcome["state"] == "failed"))
     if outcome["state"] == "failed":
         raise TrimError(f"run {folder.name} failed: {outcome['reason']}")

@@ -23,11 +23,11 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
     """A run folder for a spec. Raises SpecError for a device, parent or model that is not there, RunError without
     space. A model of the user's own is imported here, so that a mistake in it is known before anything starts."""
     from trimcore.data import check_there
-    from trimcore.device import resolve
+    from trimcore.distributed import devices_of
     from trimcore.models import architecture
 
     architecture(spec.model)
-    device = resolve(spec.device)
+    devices = devices_of(spec)
     check_there(spec.data)
     if spec.parent:
         parent = runs.open_run(runs_folder, spec.parent.run)
@@ -35,8 +35,8 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
             raise RunError(f"run {spec.parent.run!r} has no iteration {spec.parent.iteration} to begin from")
     folder = runs.create(runs_folder, spec.model, dumps(spec))
     runs.update_status(
-        folder, state="queued", device_key=str(device), working_folder=os.getcwd(), launcher=runs.identity(),
-        queued_at=time.time(),
+        folder, state="queued", device_key=devices[0], more_devices=devices[1:], working_folder=os.getcwd(),
+        launcher=runs.identity(), queued_at=time.time(),
     )  # fmt: skip
     return folder
 

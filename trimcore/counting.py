@@ -4,12 +4,13 @@ import math
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
+from trimcore import distributed
 from trimcore.errors import TrimError
 from trimcore.graph import ChannelGraph, Site
-from trimcore.watching import watched
-
-EXACT_IN_FLOAT32 = 2**24  # counts below this have no rounding in float32
+from trimcore.nonzero import count_nonzero
+from trimcore.watching import rectifying_in_place, watched
 
 
 class Scales:
@@ -29,7 +30,8 @@ class Scales:
 
     def limits(self, tolerance: float) -> list[float]:
         """`tolerance` * RMS at each site, 0 at those with true zeros. Raises TrimError where it is not finite."""
-        squares = torch.stack(self.squares).tolist()
+        distributed.sum_(*self.squares)
+        self.elements, squares = distributed.totals(self.elements), torch.stack(self.squares).tolist()
         for square, site in zip(squares, self.graph.sites, strict=True):
             if not math.isfinite(square):
                 raise _damaged(site, self.graph, "numbers (NaN)" if math.isnan(square) else "finite")
@@ -37,24 +39,39 @@ class Scales:
 
 
 class Counter:
-    """Integer counts per site while batches pass, on the device. A NaN is remembered until somebody looks."""
+    """Integer counts per site while batches pass, on the device."""
 
     def __init__(self, graph: ChannelGraph, device: torch.device, limits: list[float], with_mean: bool):
         self.graph, self.limits, self.with_mean = graph, limits, with_mean
         self.nonzero = [torch.zeros(len(s.groups), dtype=torch.int64, device=device) for s in graph.sites]
-        self.damaged = [torch.zeros((), dtype=torch.bool, device=device) for _ in graph.sites]
+        self.damaged = torch.zeros((), dtype=torch.bool, device=device)
         self.sums = [torch.zeros(len(s.groups), dtype=_wide(device), device=device) for s in graph.sites]
         self.totals = [0] * len(graph.sites)
-        self.network = watched(graph, self._count)
+        self.network = rectifying_in_place(watched(graph, self._count))
+
+    def see(self, x: Tensor) -> None:
+        """Count a batch. Raises TrimError where an activation is not a number: at once where that can be known without
+        waiting for the device, and for the first batch."""
+        first = not any(self.totals)
+        for output in tree_leaves(self.network(x)):
+            if isinstance(output, Tensor) and output.is_floating_point():
+                self.damaged |= output.sum().isnan()  # what is not a number spreads to the end
+        if (first or x.device.type == "cpu") and self.damaged:
+            self._name_the_damaged(x)
+
+    def _name_the_damaged(self, x: Tensor) -> None:
+        found = {}
+        watched(self.graph, lambda x, number: found.setdefault(number, bool(x.isnan().any())))(x)
+        for number, site in enumerate(self.graph.sites):
+            if found.get(number):
+                raise _damaged(site, self.graph, "numbers (NaN)")
+        self.damaged.fill_(False)  # it is the last layer, and no activation
 
     def _count(self, x: Tensor, number: int) -> None:
-        axis, limit = self.graph.sites[number].axis, self.limits[number]
-        positions = x[:1].numel() // max(x.shape[axis], 1)
-        for piece in x.split(max(1, (EXACT_IN_FLOAT32 - 1) // max(positions, 1))):
-            nonzero, total = count_nonzero(piece, axis, limit)
-            self.nonzero[number] += nonzero.nan_to_num(0).long()
-            self.damaged[number] |= nonzero.isnan().any()
-            self.totals[number] += total
+        axis = self.graph.sites[number].axis
+        nonzero, total = count_nonzero(x, axis, self.limits[number])
+        self.nonzero[number] += nonzero
+        self.totals[number] += total
         if self.with_mean:
             self.sums[number] += x.sum([d for d in range(x.dim()) if d != axis], dtype=self.sums[number].dtype)
 
@@ -63,34 +80,18 @@ class Counter:
 
         Raises TrimError where an activation was not a number.
         """
-        groups = self.graph.group_count
+        distributed.sum_(*self.nonzero, *self.sums)
+        self.totals, groups = distributed.totals(self.totals), self.graph.group_count
         zeros, totals = torch.zeros(groups, dtype=torch.int64), torch.zeros(groups, dtype=torch.int64)
         sums = torch.zeros(groups, dtype=torch.float64)
-        for site, damaged in zip(self.graph.sites, self.damaged, strict=True):
-            if damaged:
-                raise _damaged(site, self.graph, "numbers (NaN)")
+        if self.damaged:
+            raise TrimError("activations of a batch are not numbers (NaN); the network or its input is damaged")
         for number, site in enumerate(self.graph.sites):
             seen = torch.full_like(site.groups, self.totals[number])
             totals.index_add_(0, site.groups, seen)
             zeros.index_add_(0, site.groups, seen - self.nonzero[number].cpu())
             sums.index_add_(0, site.groups, self.sums[number].cpu().double())
         return zeros, totals, sums / totals.clamp(min=1)
-
-
-def count_nonzero(x: Tensor, axis: int, limit: float = 0.0) -> tuple[Tensor, int]:
-    """How many elements are beyond `limit` in magnitude for each index along `axis`, and how many there are for each.
-    Limit 0: how many are not zero. NaN gives NaN.
-
-    Summing ones and zeros in float32 is several times as fast as summing a comparison into int64, and exact while the
-    count stays below 2^24; larger tensors are counted in halves. (`sign` would make a zero of NaN.)
-    """
-    dims = [d for d in range(x.dim()) if d != axis]
-    total = x.numel() // max(x.shape[axis], 1)
-    if total < EXACT_IN_FLOAT32:
-        beyond = x.abs().sub_(limit).clamp_(0, 1) if limit else x.abs().clamp_max_(1)
-        return beyond.ceil_().sum(dims, dtype=torch.float32), total
-    halves = x.chunk(2, max(dims, key=lambda d: x.shape[d]))
-    return sum(count_nonzero(half, axis, limit)[0].to(torch.float64) for half in halves), total
 
 
 def _damaged(site: Site, graph: ChannelGraph, what: str) -> TrimError:

@@ -217,27 +217,37 @@ def by_group(root: Tensor, parts: dict[str, Part], sites: list[Site]) -> tuple[d
 
 
 def layers_of(parts: dict[str, Part], counted: set[int], frozen: dict[int, str]) -> dict[str, Layer]:
-    owner: dict[int, str] = {}  # group -> the first layer that has it
     layers: dict[str, Layer] = {}
+    atoms = 1 + max((int(part.outputs.max()) for part in parts.values() if len(part.outputs)), default=-1)
+    owner = torch.full((atoms,), -1)  # group -> the number of the first layer that has it
+    stays, reaches = _mask(atoms, frozen), _mask(atoms, counted)
     for part in parts.values():
         if part.kind == "fixed":
             layers[part.name] = Layer(part.name, part.kind, part.outputs, part.reason, part.name)
         if part.kind in WITHOUT_NEURONS:
             continue
-        layer = layers[part.name] = Layer(part.name, part.kind, part.outputs)
-        groups = part.outputs.tolist()
-        first = next((owner[g] for g in groups if g in owner), None)
-        layer.leader = part.name if first is None or any(g not in owner for g in groups) else first
-        if layer.leader != part.name:
+        layer, groups, number = Layer(part.name, part.kind, part.outputs), part.outputs, len(layers)
+        layers[part.name], layer.leader = layer, part.name
+        owners = owner[groups]
+        fresh = owners < 0
+        if fresh.any() or not len(groups):
+            owner[groups[fresh]] = number
+        else:
+            layer.leader = list(layers)[int(owners[0])]
             layers[layer.leader].tied.append(part.name)
-        for group in groups:
-            owner.setdefault(group, part.name)
-        free = [g for g in groups if g not in frozen]
-        if not free:
-            layer.reason = frozen[groups[0]]
-        elif not any(g in counted for g in free):
+        free = groups[~stays[groups]]
+        if not len(free):
+            layer.reason = frozen[int(groups[0])]
+        elif not reaches[free].any():
             only = "it takes part in training only"
             layer.reason = only if part.training_only else "its output reaches no activation"
-        elif len(set(free)) < 2 and layer.width > 1:
+        elif layer.width > 1 and (free == free[0]).all():
             layer.reason = "its channels can only be removed all together"
     return layers
+
+
+def _mask(count: int, members: Iterable[int]) -> Tensor:
+    """(count,) bool"""
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[[member for member in members if member < count]] = True
+    return mask

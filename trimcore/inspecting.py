@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trimcore.batches import Batches
-from trimcore.counting import Scales, count_nonzero
+from trimcore.counting import Scales
 from trimcore.data import Data
 from trimcore.device import has_fast_bf16
 from trimcore.errors import DataError, SpecError, TrimError
@@ -20,6 +20,7 @@ from trimcore.generators import finished
 from trimcore.graph import ChannelGraph
 from trimcore.modes import in_mode
 from trimcore.neurons import Place, removal, weights_of
+from trimcore.nonzero import count_nonzero
 from trimcore.splits import Split
 from trimcore.train import EVALUATION_BATCH, Measure
 from trimcore.watching import watched

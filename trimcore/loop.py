@@ -11,15 +11,16 @@ from pathlib import Path
 
 import torch
 
-from trimcore import __version__, grouping, magnitude, models, smooth
+from trimcore import __version__, distributed, grouping, magnitude, models, smooth
 from trimcore.apoz import Profile
 from trimcore.batches import Batches
 from trimcore.checkpoint import Checkpoint
 from trimcore.checks import check_conversion, check_scores, check_steps, data_for
-from trimcore.choosing import choose_neurons, choose_weights, described
+from trimcore.choosing import choose_neurons, choose_weights, cost_of_rounding, described
 from trimcore.costs import cost_of
 from trimcore.data import Data
-from trimcore.device import describe, has_fast_bf16, resolve
+from trimcore.device import describe, has_fast_bf16
+from trimcore.distill import Loss, cross_entropy, learning_from
 from trimcore.events import Event
 from trimcore.latency import AgainstBase
 from trimcore.maxima import UnitRelevance
@@ -42,7 +43,8 @@ def trim(
     """Carry out a spec and yield what happens. See `events` for the kinds.
 
     `runs` is the folder where a parent run is looked up; `data` may be given when it is loaded already; `resume` is a
-    snapshot from an earlier event. Raises TrimError (and its kinds) for whatever the user can mend.
+    snapshot from an earlier event. Where several processes carry out a run (see `distributed`), all of them yield the
+    same events at the same time. Raises TrimError (and its kinds) for whatever the user can mend.
     """
     yield from Loop(spec, runs, data, resume).run()
 
@@ -51,8 +53,9 @@ class Loop:
     """The spec, the data and the device that the phases share; `state` is what moves."""
 
     def __init__(self, spec: Spec, runs: Path | None, data: Data | None, resume: dict | None):
-        self.spec, self.device = spec, resolve(spec.device)
+        self.spec, self.device = spec, distributed.own_device(spec.device)
         self.data = data or data_for(spec)
+        distributed.check(spec, self.data)
         self.resumed = resume is not None
         self.state = restore(resume) if resume else first_state(spec, self.data, runs)
         prepare(self.state.network, self.device)
@@ -78,6 +81,9 @@ class Loop:
         yield self._started()
         for text in self.data.skipped[:1]:
             yield Event("note", {"text": f"{len(self.data.skipped)} unreadable images are left out, {text} the first"})
+        if distributed.normalises_apart(self.state.network, self.device):
+            text = "on the CPU, BatchNorm takes its statistics over each process's own part of a batch"
+            yield Event("note", {"text": text})
         phases = {
             "base": self._base, "convert": self._convert, "cut": self._cut, "retrain": self._retrain,
             "control": self._control,
@@ -175,16 +181,18 @@ class Loop:
         if state.done == step.iterations:
             return None
         seed = derive_seed(self.spec.seed, "random", state.iteration) % 2**32
-        chosen = choose_neurons(step, self.graph, self.seen, self.units, state.origins, seed)
+        situation = self.graph, self.seen, self.units, state.origins, seed
+        chosen = choose_neurons(step, *situation)
         if not chosen.total:
             return None
+        rounding = cost_of_rounding(step, chosen, *situation)
         layers, gone = described(step, chosen, state.origins), removed_groups(self.graph, chosen)
         kept, smaller = kept_neurons(self.graph, chosen), cut(self.graph, chosen)
-        state.optimizer = self._carried_optimizer(chosen, smaller.model)
+        state.optimizer = self._carried_optimizer(chosen, smaller.model, self.spec.retrain_after(step))
         state.units |= units_left(self.graph, gone)
         state.network, self.graph = smaller.model, smaller
         state.origins = {name: [state.origins[name][i] for i in kept[name]] for name in kept}
-        return self._begin_iteration("pruned", layers)
+        return self._begin_iteration("pruned", layers, **rounding)
 
     def _prune_weights(self, step: Step) -> Event | None:
         """A round that finds nothing, since the layers are as sparse already, is passed over."""
@@ -192,6 +200,7 @@ class Loop:
         while state.done < step.iterations:
             masks, found = choose_weights(step, state.network, state.done + 1)
             if any(layer.newly for layer in found.values()):
+                state.optimizer = self._carried_optimizer(Plan(), state.network, self.spec.retrain_after(step))
                 magnitude.hold(state.network, masks)
                 state.sparse = list(dict.fromkeys([*state.sparse, *masks]))
                 layers = {name: {**vars(layer), "criterion": "magnitude", "cut": []} for name, layer in found.items()}
@@ -199,25 +208,26 @@ class Loop:
             state.done += 1
         return None
 
-    def _begin_iteration(self, kind: str, layers: dict[str, dict]) -> Event:
+    def _begin_iteration(self, kind: str, layers: dict[str, dict], **more) -> Event:
         state, cost = self.state, cost_of(self.graph)
         state.iteration, state.done = state.iteration + 1, state.done + 1
         state.phase, state.epoch = "retrain", 0
         return Event(kind, {
             "iteration": state.iteration, "step": state.step, "layers": layers, "widths": cost.widths,
-            "k": dict(state.units), "parameters": cost.parameters, "macs": cost.macs,
+            "k": dict(state.units), "parameters": cost.parameters, "macs": cost.macs, **more,
         })  # fmt: skip
 
-    def _carried_optimizer(self, chosen: Plan, small: torch.nn.Module) -> dict | None:
+    def _carried_optimizer(self, chosen: Plan, small: torch.nn.Module, settings: Training) -> dict | None:
         """Where the spec wants it, the momentum of the training before, for the weights that are kept."""
         if self.state.optimizer is None:
             return None
         before = make_optimizer(self.state.network, self.spec.retrain)
         before.load_state_dict(self.state.optimizer)
-        return carry_over(before, self.graph, chosen, small, into=make_optimizer(small, self.spec.retrain)).state_dict()
+        return carry_over(before, self.graph, chosen, small, into=make_optimizer(small, settings)).state_dict()
 
     def _retrain(self) -> Iterator[Event]:
-        yield from self._train(self.spec.retrain, self.spec.retrain.epochs, "retrain")
+        settings = self.spec.retrain_after(self.spec.step[self.state.step])
+        yield from self._train(settings, settings.epochs, "retrain")
         yield from self._close_iteration()
 
     def _control(self) -> Iterator[Event]:
@@ -250,28 +260,36 @@ class Loop:
             optimizer.load_state_dict(state.optimizer)
         seed, rate = derive_seed(self.spec.seed, phase, state.iteration), 0.0
         hold = magnitude.hold(state.network, magnitude.masks_of(state.network, state.sparse)) if state.sparse else None
-        for epoch in range(state.epoch, epochs):
-            number = {"phase": phase, "iteration": state.iteration, "epoch": epoch + 1, "epochs": epochs}
-            begin, training = time.perf_counter(), train_epoch(
-                state.network, optimizer, self.data, settings, self.device, epoch=epoch, epochs=epochs, seed=seed,
-                before_step=before_step, after_step=hold,
-            )  # fmt: skip
-            for result in training:
-                if isinstance(result, Batch):
-                    rate = result.step * settings.batch_size / (time.perf_counter() - begin)
-                    done = epoch + result.step / result.steps
-                    yield self._progress({**number, "step": result.step, "steps": result.steps}, done, rate)
-            validation = evaluate(state.network, self.data.validation, self.data, self.device)
-            state.epoch, state.optimizer = epoch + 1, optimizer.state_dict()
-            state.row["seconds"] = state.row.get("seconds", 0.0) + time.perf_counter() - begin
-            yield Event("epoch", {
-                **number, "loss": result.loss, "accuracy": result.accuracy, "validation_accuracy": validation.accuracy,
-                "lr": result.lr, "images_per_second": result.images_per_second, "seconds": result.seconds,
-            }, payload=self._snapshot)  # fmt: skip
+        loss_of = self._learning_from_teacher() if phase == "retrain" and state.teacher else cross_entropy
+        with distributed.together(state.network, self.device) as network:
+            for epoch in range(state.epoch, epochs):
+                number = {"phase": phase, "iteration": state.iteration, "epoch": epoch + 1, "epochs": epochs}
+                begin, training = time.perf_counter(), train_epoch(
+                    network, optimizer, self.data, settings, self.device, epoch=epoch, epochs=epochs, seed=seed,
+                    loss_of=loss_of, before_step=before_step, after_step=hold,
+                )  # fmt: skip
+                for result in training:
+                    if isinstance(result, Batch):
+                        rate = result.step * settings.batch_size / (time.perf_counter() - begin)
+                        done = epoch + result.step / result.steps
+                        yield self._progress({**number, "step": result.step, "steps": result.steps}, done, rate)
+                validation = evaluate(state.network, self.data.validation, self.data, self.device)
+                state.epoch, state.optimizer = epoch + 1, optimizer.state_dict()
+                state.row["seconds"] = state.row.get("seconds", 0.0) + time.perf_counter() - begin
+                yield Event("epoch", {
+                    **number, "loss": result.loss, "accuracy": result.accuracy, "lr": result.lr,
+                    "validation_accuracy": validation.accuracy,
+                    "images_per_second": result.images_per_second, "seconds": result.seconds,
+                }, payload=self._snapshot)  # fmt: skip
+
+    def _learning_from_teacher(self) -> Loss:
+        teacher = prepare(Checkpoint(**self.state.teacher).build(), self.device)
+        return learning_from(teacher, self.spec.distill, self.device)
 
     def _close_iteration(self) -> Iterator[Event]:
         """Measure and profile what the iteration made, report its row, and decide how to go on."""
         state, begin = self.state, time.perf_counter()
+        distributed.check_same(state.network)
         test, validation = self._measure("test"), self._measure("validation")
         yield from self._profile()
         verified = yield from self.measuring.verified(state, self.graph)
@@ -298,6 +316,7 @@ class Loop:
                 state.units, state.sparse = dict(good.units), list(good.sparse)
         else:
             state.result = state.iteration
+            state.teacher = vars(made) if not state.iteration and self.spec.distill.weight else state.teacher
             state.good = vars(made) if self.spec.control.scratch and self.spec.stop.min_accuracy else None
         row["result"], row["activations"] = state.result, state.activations
         yield Event("iteration", row, payload=lambda: (made, self._snapshot()))
@@ -330,13 +349,17 @@ class Loop:
             "model": spec.model, "data": spec.data, "seed": spec.seed, "resumed": self.resumed,
             "classes": list(data.classes),
             "splits": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
-            "image": list(data.example_shape), "device": describe(self.device), "torch": torch.__version__,
+            "image": list(data.example_shape), "device": self._device_in_words(), "torch": torch.__version__,
             "python": platform.python_version(), "trimcore": __version__,
             "iterations": spec.iterations, "epochs": self._epochs_in_all(), **self.state.base,
         })  # fmt: skip
 
+    def _device_in_words(self) -> str:
+        processes = distributed.world()
+        return describe(self.device) + (f", {processes} processes" if processes > 1 else "")
+
     def _epochs_in_all(self) -> int:
-        epochs = self.spec.base_epochs + self.state.convert_epochs + self.spec.iterations * self.spec.retrain.epochs
+        epochs = self.spec.base_epochs + self.state.convert_epochs + self.spec.retrain_epochs
         return epochs * 2 + self.state.inherited if self.spec.control.scratch and self.spec.step else epochs
 
     def _progress(self, values: dict, epochs_done: float, rate: float) -> Event:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trimcore import distributed
 from trimcore.errors import DataError, NotTrimmable, TrimError
 from trimcore.graph import ChannelGraph, Units
 from trimcore.maxout import in_units
@@ -112,6 +113,8 @@ class MaximumCounter:
         self.positions[number] = total // len(x)
 
     def result(self, examples: int) -> dict[str, UnitRelevance]:
+        distributed.sum_(*self.counts)
+        (examples,) = distributed.totals([examples])
         for name, damaged in zip(self.units, self.damaged, strict=True):
             if damaged:
                 raise TrimError(f"activations of layer {name!r} are not numbers (NaN); the network is damaged")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 
-from trimcore import maxima, verification
+from trimcore import distributed, maxima, verification
 from trimcore.apoz import Profile, passes, profiling
 from trimcore.batches import Batches
 from trimcore.checkpoint import FORMAT, Checkpoint
@@ -47,12 +47,13 @@ class Measuring:
             state.network, self._batches(split, batch_size), tolerance, graph=graph,
             mean_activation="mean-activation" in wanted, taylor="taylor" in wanted,
         )  # fmt: skip
-        seen = yield from self._counted("profile", counting, len(split) * passes(graph, tolerance))
+        parts = distributed.world()
+        seen = yield from self._counted("profile", counting, len(split) * passes(graph, tolerance), parts)
         units = {}
         if graph.units:
             split = self.data.train.subset(self.spec.profile.relevance_examples)
             counting = maxima.measured(state.network, self._batches(split, EVALUATION_BATCH), graph=graph)
-            units = yield from self._counted("relevance", counting, len(split))
+            units = yield from self._counted("relevance", counting, len(split), parts)
         costs = cost_of(graph).layers
         layers = {
             name: {
@@ -108,7 +109,7 @@ class Measuring:
             "accuracy_final": test.accuracy,
             "loss_final": test.loss,
             "validation_accuracy": validation.accuracy,
-            **self.timed.columns(state.network, self.spec.retrain.batch_size),
+            **(self.timed.columns(state.network, self.spec.retrain.batch_size) if distributed.first() else {}),
             "k": dict(state.units),
             "bytes_dense": dense,
             "bytes_sparse": sparse,
@@ -116,16 +117,19 @@ class Measuring:
         }
 
     def _batches(self, split: Split, batch_size: int) -> Batches:
-        return Batches(split, self.data, batch_size, self.device, channels_last=has_fast_bf16(self.device))
+        size, channels_last = batch_size * distributed.world(), has_fast_bf16(self.device)
+        return Batches(split, self.data, size, self.device, channels_last=channels_last, shared=True)
 
-    def _counted(self, phase: str, counting: Generator, total: int) -> Generator[Event, None, object]:
-        """Turn a running count of examples into progress events; returns what the count ends with."""
+    def _counted(self, phase: str, counting: Generator, total: int, parts: int = 1) -> Generator[Event, None, object]:
+        """Turn a running count of examples, of one process's part, into progress events; returns what the count ends
+        with."""
         begin = time.perf_counter()
         while True:
             try:
                 seen = next(counting)
             except StopIteration as end:
                 return end.value
+            seen = min(total, seen * parts)
             yield self.progress(phase, seen, total, seen / (time.perf_counter() - begin))
 
 

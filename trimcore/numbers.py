@@ -58,13 +58,13 @@ class Numbers:
 
 def _channels_along(x: Channels, axis: int) -> Tensor:
     vector = along(x.ids, axis)
-    return (x.ids.reshape(-1).unique() if vector is None else vector) // 2
+    return (x.ids.reshape(-1).unique() if vector is None else vector) >> 1
 
 
 def counts_just(atoms: Tensor, x: Channels) -> bool:
     """Whether the atoms, in order, are the channels of x: as they lie along its axis, or each spread over positions."""
     axis = channel_axis(x.ids)
-    vector = None if axis is None else along(x.ids, axis) // 2
+    vector = None if axis is None else along(x.ids, axis) >> 1
     if vector is None or len(vector) % len(atoms):
         return False
     return torch.equal(vector, atoms.repeat_interleave(len(vector) // len(atoms)))

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from trimcore.apoz import passes
-from trimcore.counting import EXACT_IN_FLOAT32, Scales, count_nonzero
+from trimcore.counting import Scales
 from trimcore.errors import DataError, NotTrimmable, SpecError, TrimError
 from trimcore.generators import finished
 from trimcore.graph import ChannelGraph
 from trimcore.modes import in_mode
+from trimcore.nonzero import EXACT_IN_FLOAT32, count_nonzero
 from trimcore.tracing import trace
 from trimcore.watching import watched
 from trimcore.zeros import DEFAULT_TOLERANCE
@@ -128,9 +129,9 @@ class ClassCounter:
         if len(x) != self.members.shape[1]:
             raise TrimError(f"counting by class needs the examples along axis 0 at {site.node}; it has {len(x)} there")
         counts, positions = nonzero_by_example(x, site.axis, self.limits[number])
-        self.damaged[number] |= counts.isnan().any()
+        self.damaged[number] |= x.sum().isnan()
         size = max(1, (EXACT_IN_FLOAT32 - 1) // max(positions, 1)) if self.dtype == torch.float32 else len(x)
-        pieces = zip(self.members.split(size, 1), counts.nan_to_num(0).to(self.dtype).split(size), strict=True)
+        pieces = zip(self.members.split(size, 1), counts.to(self.dtype).split(size), strict=True)
         for members, piece in pieces:
             self.nonzero[number] += (members.to(self.dtype) @ piece).long()
         self.totals[number] += self.members.sum(1) * positions

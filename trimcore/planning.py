@@ -74,10 +74,18 @@ class LeastRelevant:
     value: int = 1
 
 
-Rule = MeanPlusStd | Absolute | Fraction | Count | Keep | LeastRelevant
+@dataclass(frozen=True)
+class TimesSmaller:
+    """Of all layers together as many as it takes for the network to have `value` times fewer parameters, see
+    `removals.times_smaller`."""
+
+    value: float
+
+
+Rule = MeanPlusStd | Absolute | Fraction | Count | Keep | LeastRelevant | TimesSmaller
 RULES: dict[str, type[Rule]] = {
     "mean+std": MeanPlusStd, "absolute": Absolute, "fraction": Fraction, "count": Count, "keep": Keep,
-    "maxout": LeastRelevant,
+    "maxout": LeastRelevant, "smaller": TimesSmaller,
 }  # fmt: skip
 COUNTED = {"count": 0, "keep": 1, "maxout": 1}  # rules whose value is a whole number, and the least that it can be
 
@@ -94,6 +102,8 @@ def make_rule(name: str, value: float) -> Rule:
         raise SpecError(f"the value of rule {name!r} must be a number, not {value}")
     if name in ("absolute", "fraction") and not 0 <= value <= 1:
         raise SpecError(f"rule {name!r} takes a value from 0 to 1, not {value}")
+    if name == "smaller" and not 1 < value <= 1_000_000:
+        raise SpecError(f"rule 'smaller' takes a number above 1, so many times fewer parameters, not {value}")
     if name in COUNTED and (value != int(value) or value < COUNTED[name]):
         raise SpecError(f"rule {name!r} takes a whole number of at least {COUNTED[name]}, not {value}")
     return RULES[name](int(value) if name in COUNTED else float(value))
@@ -112,10 +122,12 @@ def choose(
     same number in `groups` (width,) only go together: they have the mean of their scores, and a rule that counts never
     takes more than it says, but rather fewer. At least one neuron (or group) stays: should all have to go, the one with
     the lowest score (of these the highest index) is spared. Raises SpecError for the rule `maxout`, which looks at one
-    unit at a time: see `choose_in_units`.
+    unit at a time (see `choose_in_units`), and for `smaller`, which looks at all layers.
     """
     if isinstance(rule, LeastRelevant):
         raise SpecError("rule 'maxout' chooses within maxout units, not among all neurons of a layer")
+    if isinstance(rule, TimesSmaller):
+        raise SpecError("rule 'smaller' chooses among the neurons of all layers, not of one")
     width = len(scores)
     allowed = set(range(width)) if candidates is None else set(candidates)
     members: dict[int, list[int]] = {}

@@ -18,6 +18,8 @@ from trimcore.graph import WITHOUT_NEURONS, ChannelGraph, cut_shape
 from trimcore.grouping import group_blank
 from trimcore.magnitude import scheduled
 from trimcore.planning import choose, choose_in_units, make_rule
+from trimcore.removals import ranked, times_smaller
+from trimcore.rounding import rounded_up
 from trimcore.sparing import sparing_the_last
 from trimcore.spec import Convert, Step
 from trimcore.surgery import units_left
@@ -101,27 +103,54 @@ def _iteration(graph: ChannelGraph, gone: Tensor, scores: dict, step: Step) -> d
     """Marks in `gone` what one iteration removes; returns how many of each layer."""
     going: dict[str, list[int]] = {}
     inside: dict[str, list[int]] = {}
-    for name in layers_of(step, graph):
-        if name not in scores:
-            raise SpecError(f"layer {name!r} was not profiled; there are {', '.join(scores)}")
+    names = layers_of(step, graph)
+    if unknown := [name for name in names if name not in scores]:
+        raise SpecError(f"layer {unknown[0]!r} was not profiled; there are {', '.join(scores)}")
+    together = _smaller(graph, gone, scores, step, names) if step.rule == "smaller" else {}
+    for name in names:
         left = (~gone[graph.fine.layers[name].neurons]).nonzero().flatten().tolist()
         own = step.rule_for(name)
         if own.rule == "maxout":  # which of a unit's neurons go makes no difference here
             k = units_left(graph, gone)[name]
             inside[name] = [left[i] for i in choose_in_units(torch.zeros(len(left)), k, int(own.value))]
             continue
-        allowed, neurons = set(graph.candidates(name)), graph.layers[name].neurons
-        ranking = torch.tensor([scores[name].get(i, 0.0) for i in left], dtype=torch.float64)
-        candidates = [k for k, i in enumerate(left) if i in allowed]
-        chosen, _ = choose(ranking, make_rule(own.rule, own.value), candidates, neurons[left])
-        wanted = {left[k] for k in chosen} | set(graph.together(name, step.also_cut.get(name, ())))
-        wanted -= set(graph.together(name, step.never_cut.get(name, ())))
+        if own.rule == "smaller":
+            wanted = together[name]
+        else:
+            ranking, candidates = _ranking(graph, scores, name, left)
+            rule, groups = make_rule(own.rule, own.value), graph.layers[name].neurons[left]
+            wanted = {left[k] for k in choose(ranking, rule, candidates, groups)[0]}
+        also = set(graph.together(name, step.also_cut.get(name, ())))
+        wanted = (wanted | also) - set(graph.together(name, step.never_cut.get(name, ())))
         going[name] = [i for i in left if i in wanted]
+        if step.multiple > 1:
+            groups = dict(zip(left, graph.layers[name].neurons[left].tolist(), strict=True))
+            going[name] = rounded_up(going[name], groups, step.multiple, lambda i: scores[name].get(i, 0.0), also)  # noqa: B023
     whole = _whole(graph, gone)
     going = sparing_the_last(graph, going, lambda name, i: scores[name].get(i, 0.0), whole)
     for name, neurons in (going | inside).items():
         _remove(graph, gone, name, neurons)
     return {name: len(neurons) for name, neurons in (going | inside).items()}
+
+
+def _ranking(graph: ChannelGraph, scores: dict, name: str, left: list[int]) -> tuple[Tensor, list[int]]:
+    """The scores of the neurons that are left of a layer, and the places among them of those that may go."""
+    allowed = set(graph.candidates(name))
+    ranking = torch.tensor([scores[name].get(i, 0.0) for i in left], dtype=torch.float64)
+    return ranking, [place for place, i in enumerate(left) if i in allowed]
+
+
+def _smaller(graph: ChannelGraph, gone: Tensor, scores: dict, step: Step, names: list[str]) -> dict[str, set[int]]:
+    """What the rule `smaller` takes of each layer."""
+    whole, layers = _whole(graph, gone), {}
+    for name in names:
+        left = (~whole[graph.layers[name].neurons]).nonzero().flatten().tolist()
+        ranking, candidates = _ranking(graph, scores, name, left)
+        never = set(graph.together(name, step.never_cut.get(name, ())))
+        candidates = [place for place in candidates if left[place] not in never]
+        layers[name] = ranked(graph.layers[name].neurons[left], ranking, candidates)
+    going = times_smaller(graph, layers, step.value, whole)
+    return {name: {i for removal in going for i in removal.neurons.get(name, ())} for name in names}
 
 
 def _whole(graph: ChannelGraph, gone: Tensor) -> Tensor:

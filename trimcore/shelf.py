@@ -7,6 +7,7 @@ import contextlib
 import json
 import shutil
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,22 +56,37 @@ def write_notes(runs_folder: Path, run_id: str, notes: Notes) -> None:
         raise RunError(f"cannot write on run {run_id!r}: {error.strerror or error}") from None
 
 
-def parents(runs_folder: Path) -> dict[str, tuple[str, int] | None]:
-    """Every run, newest first -> the run and iteration that it began at, or None. A damaged spec has no parent."""
-    found: dict[str, tuple[str, int] | None] = {}
-    for run_id in runs.list_runs(runs_folder):
-        with contextlib.suppress(OSError, ValueError):
-            parent = tomllib.loads((runs_folder / run_id / "spec.toml").read_text("utf-8")).get("parent")
-            if isinstance(parent, dict) and isinstance(parent.get("run"), str):
-                iteration = parent.get("iteration", 0)
-                found[run_id] = (parent["run"], iteration if isinstance(iteration, int) else 0)
-        found.setdefault(run_id, None)
-    return found
+def launched_as(spec: Path) -> str:
+    """The name in a spec.toml; "" where it has none or is damaged. It stands above the first section: no more is read,
+    since a list of runs needs all names."""
+    try:
+        name = tomllib.loads(spec.read_text("utf-8").partition("\n[")[0]).get("name")
+    except (OSError, ValueError):
+        return ""
+    return name if isinstance(name, str) else ""
 
 
-def children(runs_folder: Path, run_id: str) -> list[str]:
+Parent = tuple[str, int] | None  # the run and iteration that a run began at
+
+
+def parent_of(spec: Path) -> Parent:
+    """Where a run began, by its spec.toml. A damaged one has no parent."""
+    with contextlib.suppress(OSError, ValueError):
+        parent = tomllib.loads(spec.read_text("utf-8")).get("parent")
+        if isinstance(parent, dict) and isinstance(parent.get("run"), str):
+            iteration = parent.get("iteration", 0)
+            return parent["run"], iteration if isinstance(iteration, int) else 0
+    return None
+
+
+def parents(runs_folder: Path, read: Callable[[Path], Parent] = parent_of) -> dict[str, Parent]:
+    """Every run, newest first -> where it began. `read` may remember what it has read."""
+    return {run_id: read(runs_folder / run_id / "spec.toml") for run_id in runs.list_runs(runs_folder)}
+
+
+def children(runs_folder: Path, run_id: str, read: Callable[[Path], Parent] = parent_of) -> list[str]:
     """The runs that begin at an iteration of this one, oldest first."""
-    return sorted(child for child, parent in parents(runs_folder).items() if parent and parent[0] == run_id)
+    return sorted(child for child, parent in parents(runs_folder, read).items() if parent and parent[0] == run_id)
 
 
 def delete(runs_folder: Path, run_id: str) -> None:

@@ -16,13 +16,14 @@ from trimcore.zeros import DEFAULT_TOLERANCE
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
 Positive = Annotated[int, Field(ge=1, le=10_000_000)]
-NEURON_RULES = ("mean+std", "absolute", "fraction", "count", "keep", "maxout")
+NEURON_RULES = ("mean+std", "absolute", "fraction", "count", "keep", "maxout", "smaller")
 WEIGHT_RULES = ("quality", "sparsity", "sparsity-overall")
 RuleName = Literal[
-    "mean+std", "absolute", "fraction", "count", "keep", "maxout", "quality", "sparsity", "sparsity-overall"
+    "mean+std", "absolute", "fraction", "count", "keep", "maxout", "smaller", "quality", "sparsity", "sparsity-overall"
 ]
 CriterionName = Literal["apoz", "l1", "l2", "mean-activation", "taylor", "random", "relevance", "magnitude"]
 IN_UNITS = ("relevance", "l1", "l2", "random")  # criteria that rank the neurons of a maxout unit
+Augmentation = Literal["none", "shift", "shift+flip", "affine"]
 Neurons = dict[str, list[Annotated[int, Field(ge=0)]]]
 
 
@@ -40,7 +41,7 @@ class Training(Section):
     lr: Annotated[float, Field(gt=0, le=10)] = 0.02
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
-    augment: Literal["none", "shift", "shift+flip"] = "none"
+    augment: Augmentation = "none"
 
 
 class Base(Training):
@@ -57,6 +58,14 @@ class Retrain(Training):
     optimizer begins anew."""
 
     keep_momentum: bool = False
+
+
+class Distill(Section):
+    """While retraining, share `weight` of the loss is the distance to the scores of the network at iteration 0, both
+    softened by `temperature` (Hinton et al. 2015, arXiv 1503.02531; see `distill`); 0 leaves the labels alone."""
+
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
 
 
 class Convert(Training):
@@ -81,6 +90,17 @@ class ProfileSettings(Section):
     tolerance: Annotated[float, Field(ge=0, le=1)] = DEFAULT_TOLERANCE
 
 
+class StepRetrain(Section):
+    """What the retraining of one step has of its own; the rest is as in `[retrain]`."""
+
+    epochs: Count | None = None
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    lr: Annotated[float, Field(gt=0, le=10)] | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
+    augment: Augmentation | None = None
+
+
 class LayerRule(Section):
     rule: RuleName = "mean+std"
     value: float = 1.0
@@ -100,15 +120,18 @@ class Step(LayerRule):
 
     `also_cut` and `never_cut` name neurons by their index in the base model. Without a criterion the rule `maxout` goes
     by relevance, the rules of WEIGHT_RULES, which hold weights at zero instead of cutting neurons, by magnitude, all
-    others by APoZ.
+    others by APoZ. Widths that stay are rounded up to a `multiple` (see `rounding`). `retrain` is how the network is
+    retrained after these cuts, where that differs from `[retrain]`: the last one may last longer.
     """
 
     layers: Annotated[list[str], Field(min_length=1)]
     iterations: Annotated[int, Field(ge=1, le=1000)] = 1
     criterion: CriterionName = "apoz"
+    multiple: Annotated[int, Field(ge=1, le=1024)] = 1
     layer: dict[str, LayerRule] = {}
     also_cut: Neurons = {}
     never_cut: Neurons = {}
+    retrain: StepRetrain | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -123,8 +146,13 @@ class Step(LayerRule):
             if (own.rule in WEIGHT_RULES) != self.weights:
                 raise SpecError(f"a step cuts neurons or prunes weights: rule {own.rule!r} ({name}) needs another step")
             self._check_criterion(name, own)
-            if "sparsity-overall" in (own.rule, self.rule) and own.rule != self.rule:
-                raise SpecError(f"rule 'sparsity-overall' is for all layers of a step: {name} has rule {own.rule!r}")
+            for rule in ("sparsity-overall", "smaller"):
+                if rule in (own.rule, self.rule) and own.rule != self.rule:
+                    raise SpecError(f"rule {rule!r} is for all layers of a step: {name} has rule {own.rule!r}")
+            if own.rule == "smaller" and own.value != self.value:
+                raise SpecError(f"rule 'smaller' has one value for all layers: {name} has {own.value:g}")
+        if self.multiple > 1 and self.rule in ("maxout", *WEIGHT_RULES):
+            raise SpecError(f"multiple = {self.multiple}: rule {self.rule!r} has no widths to round")
         for key, names in (("also_cut", self.also_cut), ("never_cut", self.never_cut)):
             if other := [name for name in names if self.rule_for(name).rule in ("maxout", *WEIGHT_RULES)]:
                 rule = self.rule_for(other[0]).rule
@@ -178,6 +206,13 @@ class Control(Section):
     """`scratch`: also train the final widths from new weights, with all the epochs that the trimmed network had."""
 
     scratch: bool = False
+
+
+class Devices(Section):
+    """`count` processes on one machine carry out the run together, on CUDA each with a device of its own, on the CPU
+    with some of its cores (see `distributed`). Batch sizes are those of all processes together."""
+
+    count: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
 class Verify(Section):
@@ -238,16 +273,25 @@ class Spec(Section):
     convert: Convert = Convert()
     profile: ProfileSettings = ProfileSettings()
     retrain: Retrain = Retrain()
+    distill: Distill = Distill()
     step: list[Step] = []
     verify: Verify = Verify()
     stop: Stop = Stop()
     control: Control = Control()
+    devices: Devices = Devices()
 
     @model_validator(mode="after")
     def _known_options(self):
         from trimcore.models import check_options
 
         check_options(self.model, self.options)
+        return self
+
+    @model_validator(mode="after")
+    def _one_name_for_several(self):
+        if self.devices.count > 1 and (self.device == "mps" or ":" in self.device):
+            raise SpecError(f"device = {self.device!r} is one device; devices.count = {self.devices.count} needs "
+                            "auto, cuda or cpu")  # fmt: skip
         return self
 
     @property
@@ -264,6 +308,15 @@ class Spec(Section):
     def iterations(self) -> int:
         """How many iterations the steps ask for; a step ends early when its rule finds nothing more to cut."""
         return sum(step.iterations for step in self.step)
+
+    @property
+    def retrain_epochs(self) -> int:
+        """Epochs of all iterations that the steps ask for."""
+        return sum(step.iterations * self.retrain_after(step).epochs for step in self.step)
+
+    def retrain_after(self, step: Step) -> Retrain:
+        """How the network is retrained after a cut of this step."""
+        return self.retrain.model_copy(update=step.retrain.model_dump(exclude_none=True) if step.retrain else None)
 
 
 def parse(values: dict) -> Spec:
@@ -316,6 +369,8 @@ def _one_line(error: ValidationError) -> str:
 
 def _section(section, part) -> type[Section] | None:
     """The section class below `section` under a key (list positions and layer names lead to what they hold)."""
-    known = {"base": Base, "convert": Convert, "profile": ProfileSettings, "retrain": Retrain, "step": Step,
-             "verify": Verify, "stop": Stop, "control": Control, "parent": Parent, "layer": LayerRule}  # fmt: skip
+    known = {"base": Base, "convert": Convert, "profile": ProfileSettings, "distill": Distill,
+             "step": Step, "verify": Verify, "stop": Stop, "control": Control, "parent": Parent, "layer": LayerRule,
+             "devices": Devices,
+             "retrain": StepRetrain if section is Step else Retrain}  # fmt: skip
     return known.get(part)

@@ -38,6 +38,7 @@ class State:
     spent: int = 0  # training epochs of all phases before this one
     inherited: int = 0  # epochs that the weights had before this run
     good: dict | None = None  # the result's checkpoint, where the control will want its widths
+    teacher: dict | None = None  # the checkpoint of iteration 0, where retraining learns from it
     activations: str = ""  # "relu" once they are converted
     convert_epochs: int = 0  # of this run: none when its weights were converted already
     units: dict[str, int] = field(default_factory=dict)  # layers with maxout units -> k, 1 where the maximum is gone

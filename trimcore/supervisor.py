@@ -26,9 +26,9 @@ TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 def supervise(folder: Path) -> dict:
     """Carry the run through to its end. Returns what exit.json says: state, reason, code."""
     runs.update_status(folder, supervisor=runs.identity(), state="queued", heartbeat=time.time())
-    device = runs.read_json(folder / "status.json").get("device_key", "cpu")
-    turn = FileLock(lock_path(folder.parent, device, "turn"))
-    if not _wait_for_turn(folder, device, turn):
+    devices = runs.devices_of(runs.read_json(folder / "status.json"))
+    turns = [FileLock(lock_path(folder.parent, device, "turn")) for device in devices]
+    if not _wait_for_turn(folder, devices, turns):
         state = "paused" if runs.requested(folder) == "pause" else "stopped"
         return runs.write_exit(folder, state, f"{state} while it waited in the queue")
     try:
@@ -41,23 +41,30 @@ def supervise(folder: Path) -> dict:
             )  # fmt: skip
         code = _see_it_end(folder, trainer)
     finally:
-        turn.release()
+        _release(turns)
     return runs.write_exit(folder, **_outcome(folder, code), code=code)
 
 
-def _wait_for_turn(folder: Path, device: str, turn: FileLock) -> bool:
-    """First come, first served: True with the lock held, False when a stop or a pause was asked meanwhile."""
-    trainers = FileLock(lock_path(folder.parent, device, "trainer"))
+def _wait_for_turn(folder: Path, devices: list[str], turns: list[FileLock]) -> bool:
+    """First come, first served, on all devices at once: True with the locks held, False when a stop or a pause was
+    asked meanwhile."""
     while runs.requested(folder) not in ("stop", "pause"):
-        if not any(waiting.before(folder, device)):
+        if not any(run for device in devices for run in waiting.before(folder, device)):
             try:
-                turn.acquire(timeout=0)
-                with trainers.acquire(timeout=0):  # a trainer without a supervisor may still be there
-                    return True
+                for device, turn in zip(devices, turns, strict=True):
+                    turn.acquire(timeout=0)
+                    with FileLock(lock_path(folder.parent, device, "trainer")).acquire(timeout=0):
+                        pass  # a trainer without a supervisor may still be there
+                return True
             except Timeout:
-                turn.release()
+                _release(turns)
         time.sleep(POLL)
     return False
+
+
+def _release(turns: list[FileLock]) -> None:
+    for turn in turns:
+        turn.release()
 
 
 def _see_it_end(folder: Path, trainer: subprocess.Popen) -> int:
@@ -76,6 +83,9 @@ def _see_it_end(folder: Path, trainer: subprocess.Popen) -> int:
                 elif waited > GRACE:
                     _signal_group(trainer.pid, signal.SIGTERM)
     _signal_group(trainer.pid, signal.SIGKILL)  # data loader workers that outlived it
+    for process in runs.read_json(folder / "status.json").get("processes") or []:  # of several, each has its own group
+        if runs.is_alive(process):
+            _signal_group(process["pid"], signal.SIGKILL)
     return code
 
 

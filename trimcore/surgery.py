@@ -4,6 +4,7 @@ The guarantee: the result computes what the original computes with the activatio
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -17,6 +18,7 @@ from trimcore.rules.layers import goes_in_blocks
 from trimcore.tracing import trace
 from trimcore.verify import verified
 
+BLOCK = 1 << 18  # elements: a megabyte of float32
 Cut = Mapping[str, Iterable[int]]  # layer -> the neurons that go
 
 
@@ -66,10 +68,12 @@ def _smaller(graph: ChannelGraph, gone: Tensor) -> nn.Module:
         is_parameter = isinstance(tensor, nn.Parameter)
         memo[id(tensor)] = nn.Parameter(data, requires_grad=tensor.requires_grad) if is_parameter else data
         keep_alive.append(tensor)
-    for module in graph.model.modules():  # results that it keeps, a loss say, have a history that cannot be copied
+    for module in graph.model.modules():
         for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
+            if isinstance(value, Tensor) and not value.is_leaf:  # a result that it keeps, a loss say, has a history
                 memo[id(value)] = value.detach().clone()
+            elif type(value) is OrderedDict and not value:  # a dozen of hooks that nobody set, slow to copy
+                memo[id(value)] = OrderedDict()
     small = copy.deepcopy(graph.model, memo)
     modules, parts = dict(small.named_modules()), graph.fine.parts
     for part in parts.values():
@@ -95,16 +99,15 @@ def removed_groups(graph: ChannelGraph, plan: Cut, within: Iterable[str] = ()) -
         if name in within and name not in graph.units:
             raise NotTrimmable(f"layer {name!r} has no maxout units; {', '.join(graph.units) or 'no layer'} has")
         own, gone = (graph.fine, single) if name in within else (graph, whole)
-        layer = own.layer(name)
-        allowed = set(own.candidates(name))
+        layer, neurons = own.layer(name), list(neurons)
+        groups, allowed = layer.neurons.tolist(), set(own.candidates(name))
         for neuron in neurons:
             if not 0 <= neuron < layer.width:
                 raise NotTrimmable(f"layer {name!r} has neurons 0 to {layer.width - 1}, there is no {neuron}")
-            group = int(layer.neurons[neuron])
             if neuron not in allowed:
-                why = own.frozen.get(group, "it reaches no activation")
+                why = own.frozen.get(groups[neuron], "it reaches no activation")
                 raise NotTrimmable(f"neuron {neuron} of layer {name!r} cannot be removed: {why}")
-            gone[group] = True
+        gone[[groups[neuron] for neuron in neurons]] = True
     gone = single | graph.in_fine(whole)
     for layer in graph.fine.layers.values():
         if layer.width and bool(gone[layer.neurons].all()):
@@ -180,11 +183,24 @@ def _set_conv_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
 
 def sliced(tensor: Tensor, kept: tuple[Tensor | None, ...]) -> Tensor:
     """A copy with only the positions `kept` of each of its first axes (None: all); the memory format stays."""
-    data = tensor
-    for axis, positions in enumerate(kept):
-        if positions is not None:
-            data = data.index_select(axis, positions.to(tensor.device))
+    kept = tuple(None if positions is None else positions.to(tensor.device) for positions in kept)
+    first, second = (*kept, None, None)[:2]
+    if tensor.device.type == "cpu" and tensor.numel() > BLOCK and second is not None and len(kept) == 2:
+        data = _by_blocks(tensor, torch.arange(len(tensor)) if first is None else first, second)
+    else:
+        data = tensor
+        for axis, positions in enumerate(kept):
+            data = data if positions is None else data.index_select(axis, positions)
     for dims, format in ((4, torch.channels_last), (5, torch.channels_last_3d)):
         if tensor.dim() == dims and tensor.is_contiguous(memory_format=format) and not tensor.is_contiguous():
             data = data.contiguous(memory_format=format)
+    return data
+
+
+def _by_blocks(tensor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`tensor[rows][:, columns]`, some rows at a time: what is between the two selections never leaves the cache."""
+    data = tensor.new_empty(len(rows), len(columns), *tensor.shape[2:])
+    step = max(1, BLOCK // max(1, tensor[:1].numel()))
+    for some, block in zip(rows.split(step), data.split(step), strict=True):
+        torch.index_select(tensor.index_select(0, some), 1, columns, out=block)
     return data

@@ -5,20 +5,19 @@ Targets of a kind go along one order in which neurons would leave: a larger one 
 
 import math
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from trimcore.apoz import Profile
-from trimcore.costs import cost_without
 from trimcore.errors import SpecError
 from trimcore.graph import ChannelGraph
-from trimcore.planning import LayerPlan, Plan
+from trimcore.planning import Plan
+from trimcore.removals import Ranked, Removal, cost_left, in_order, needed, per_saved, planned, ranked
 from trimcore.sensitivity import Sensitivity
 
 
@@ -78,15 +77,16 @@ def propose(
     """
     _check(target, scores, sensitivity, least)
     names = profile.layers if layers is None else layers
-    ranked = {name: _ranked(graph, profile, name, scores) for name in names}
+    leaving = {name: _ranked(graph, profile, name, scores) for name in names}
     if isinstance(target, NoLayerAbove):
-        order = _order(graph, ranked, {name: [-score for score in own.scores] for name, own in ranked.items()}, least)
-        return _plan(ranked, order[: bisect_left(order, -target.apoz, key=lambda step: step.harm)])
+        harms = {name: [-score for score in own.scores] for name, own in leaving.items()}
+        order = in_order(graph, leaving, harms, least)
+        return planned(leaving, order[: bisect_left(order, -target.apoz, key=lambda step: step.harm)])
     per = getattr(target, "counted", "parameters") if cost_aware else ""
-    order = _order(graph, ranked, _harms(graph, profile, ranked, sensitivity, per), least)
+    order = in_order(graph, leaving, _harms(graph, profile, leaving, sensitivity, per), least)
     if isinstance(target, Accuracy):
-        return _plan(ranked, order[: _allowed(profile, ranked, order, target.at_least, sensitivity)])
-    return _plan(ranked, order[: _needed(graph, order, target, least)])
+        return planned(leaving, order[: _allowed(profile, leaving, order, target.at_least, sensitivity)])
+    return planned(leaving, order[: _needed(graph, order, target, least)])
 
 
 def as_step(plan: Plan, profile: Profile, criterion: str = "apoz") -> dict:
@@ -110,49 +110,26 @@ def predicted(sensitivity: Sensitivity, kept: Mapping[str, int]) -> float:
     return max(0.0, sensitivity.base - lost)
 
 
-class _Ranked(NamedTuple):
-    """The steps of one layer, the highest score first. A group has the mean score of its neurons."""
-
-    groups: list[int]
-    scores: list[float]
-    z_scores: list[float]
-    sizes: list[int]  # in neurons
-
-
-class _Removal(NamedTuple):
-    """A step: the channel group that goes, and the neurons that it takes along, by planned layer."""
-
-    harm: float
-    group: int
-    neurons: dict[str, list[int]]
-
-
-def _ranked(graph: ChannelGraph, profile: Profile, name: str, scores: Mapping[str, Tensor] | None) -> _Ranked:
-    """Ranked as `planning.choose` does it. Raises SpecError for a layer that was not profiled."""
+def _ranked(graph: ChannelGraph, profile: Profile, name: str, scores: Mapping[str, Tensor] | None) -> Ranked:
+    """Raises SpecError for a layer that was not profiled."""
     if name not in profile.layers:
         raise SpecError(f"unknown or untrimmable layer {name!r}; there are {', '.join(profile.layers)}")
-    own = torch.as_tensor(profile[name].apoz if scores is None else scores[name]).double()
-    numbers, which, sizes = graph.layers[name].neurons.unique(return_inverse=True, return_counts=True)
-    mean = torch.zeros(len(numbers), dtype=torch.float64).index_add_(0, which, own) / sizes
-    z = (mean - own.mean()) / (mean[which].std(correction=0) or 1.0)
-    may_go = dict.fromkeys(which[list(profile[name].candidates)].tolist())  # in the order of their first neurons
-    order = sorted(may_go, key=lambda k: -float(mean[k]))
-    return _Ranked(*(values[order].tolist() for values in (numbers, mean, z, sizes)))
+    own = torch.as_tensor(profile[name].apoz if scores is None else scores[name])
+    return ranked(graph.layers[name].neurons, own, profile[name].candidates)
 
 
 def _harms(
-    graph: ChannelGraph, profile: Profile, ranked: dict[str, _Ranked], sensitivity: Sensitivity | None, per: str
+    graph: ChannelGraph, profile: Profile, layers: dict[str, Ranked], sensitivity: Sensitivity | None, per: str
 ) -> dict[str, list[float]]:  # fmt: skip
     """The harm of each step, by layer, as `propose` explains it; `per` "parameters" or "macs", or by itself."""
-    harms = {name: [0.5 * math.erfc(z / math.sqrt(2)) for z in layer.z_scores] for name, layer in ranked.items()}
-    for name, layer in ranked.items():
+    harms = {name: layer.tails for name, layer in layers.items()}
+    for name, layer in layers.items():
         if sensitivity:
             curve = _curve(sensitivity, name, profile[name].width)
             left = (profile[name].width - gone for gone in accumulate(layer.sizes))
             harms[name] = [sensitivity.base - _at(curve, kept) for kept in left]
-        if per and layer.groups:
-            saved = (_cost(graph, [], per) - _cost(graph, layer.groups[:1], per)) / layer.sizes[0]
-            harms[name] = [harm / max(saved, 1.0) for harm in harms[name]]
+        if per:
+            harms[name] = per_saved(graph, layer, harms[name], per)
     return harms
 
 
@@ -169,43 +146,12 @@ def _at(curve: list[tuple[int, float]], kept: int) -> float:
     return low + (high - low) * (kept - less) / (more - less)
 
 
-def _order(graph: ChannelGraph, ranked: Mapping[str, _Ranked], harms: Mapping, least: int) -> list[_Removal]:
-    """All steps by harm, which must not fall within a layer; of equal harm by the share of the layer that is gone."""
-    where: dict[int, dict[str, list[int]]] = defaultdict(dict)  # group -> its neurons in each layer
-    for name, layer in graph.layers.items():
-        for neuron, group in enumerate(layer.neurons.tolist()):
-            where[group].setdefault(name, []).append(neuron)
-    steps = [
-        (harms[name][i], (i + 1) / len(layer.groups), place, name, group)
-        for place, (name, layer) in enumerate(ranked.items())
-        for i, group in enumerate(layer.groups)
-    ]
-    left, ended, order = {name: layer.width for name, layer in graph.layers.items()}, set(), {}
-    for harm, _, _, name, group in sorted(steps):
-        if name in ended or group in order:
-            continue
-        after = {other: left[other] - len(neurons) for other, neurons in where[group].items()}
-        if min(after.values()) < least:
-            ended.add(name)
-        else:
-            left |= after
-            order[group] = _Removal(harm, group, {n: own for n, own in where[group].items() if n in ranked})
-    return list(order.values())
-
-
-def _cost(graph: ChannelGraph, groups: list[int], counted: str) -> int:
-    gone = torch.zeros(graph.group_count, dtype=torch.bool)
-    gone[groups] = True
-    return getattr(cost_without(graph, graph.in_fine(gone)), counted)
-
-
-def _needed(graph: ChannelGraph, order: list[_Removal], target: Smaller | LessWork, least: int) -> int:
+def _needed(graph: ChannelGraph, order: list[Removal], target: Smaller | LessWork, least: int) -> int:
     """The fewest steps that meet a target for the cost. Raises SpecError where all of them do not."""
-    groups, now = [step.group for step in order], _cost(graph, [], target.counted)
-    steps = range(len(order) + 1)
-    found = bisect_left(steps, True, key=lambda n: _cost(graph, groups[:n], target.counted) * target.times <= now)
+    found = needed(graph, order, target.counted, target.times)
     if found > len(order):
-        most = math.floor(1000 * now / _cost(graph, groups, target.counted)) / 1000
+        left = cost_left(graph, [step.group for step in order], target.counted)
+        most = math.floor(1000 * cost_left(graph, [], target.counted) / left) / 1000
         wanted = f"{target.times:g} times fewer {target.counted}"
         raise SpecError(f"{wanted} cannot be had: with at least {least} in each layer it is {most:g} times at most")
     return found
@@ -223,16 +169,6 @@ def _allowed(profile: Profile, names: Iterable, order: list, at_least: float, se
         return predicted(sensitivity, {name: profile[name].width - gone[name] for name in names}) < at_least - 1e-12
 
     return bisect_left(range(1, len(order) + 1), True, key=too_low)
-
-
-def _plan(ranked: Mapping[str, _Ranked], order: list[_Removal]) -> Plan:
-    """The neurons of these steps, with the highest score that stays in each layer as its threshold."""
-    gone, layers = {step.group for step in order}, {}
-    for name, own in ranked.items():
-        cut = sorted(i for step in order for i in step.neurons.get(name, ()))
-        stays = [score for group, score in zip(own.groups, own.scores, strict=True) if group not in gone]
-        layers[name] = LayerPlan(tuple(cut), "keep", max(stays, default=None))
-    return Plan(layers)
 
 
 def _check(target: Target, scores, sensitivity: Sensitivity | None, least: int) -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trimcore import distributed
 from trimcore.errors import DataError, TrimError
 from trimcore.graph import ChannelGraph
 from trimcore.modes import in_mode
@@ -59,7 +60,9 @@ class Taylor:
 
         Raises TrimError when a gradient is not finite.
         """
-        means = self.sums.cpu().double() / max(self.examples, 1)
+        distributed.sum_(self.sums)
+        (examples,) = distributed.totals([self.examples])
+        means = self.sums.cpu().double() / max(examples, 1)
         if not means.isfinite().all():
             raise TrimError(
                 "gradients for the criterion taylor are not finite numbers; the network or its input is damaged"

@@ -1,5 +1,6 @@
 """From a network to its channel graph: `torch.fx` records the operations, `rules` follow every channel through them."""
 
+import functools
 import inspect
 
 import torch
@@ -134,7 +135,7 @@ class Tracer:
     def must_agree(self, node: fx.Node, atoms: Tensor, x: Channels) -> None:
         """Unless it turns out that x has just the channels of `atoms`, each as often as the others, both are frozen."""
         (slim,) = narrowed([x.ids])
-        self.agreements.append((node.name, atoms, slim.reshape(-1) // 2))
+        self.agreements.append((node.name, atoms, slim.reshape(-1) >> 1))
 
     def freeze_counted(self, node: fx.Node, operands) -> None:
         """Freeze the channels that the numbers among the operands count."""
@@ -164,10 +165,8 @@ class Tracer:
 
     def freeze(self, value, reason: str) -> None:
         for channels in channels_in(value):
-            slim = channels.ids
-            for axis in range(slim.dim()):
-                slim = slim.narrow(axis, 0, 1) if slim.stride(axis) == 0 else slim
-            self.freeze_atoms(slim.reshape(-1) // 2, reason)
+            (slim,) = narrowed([channels.ids])
+            self.freeze_atoms(slim.reshape(-1) >> 1, reason)
 
     def freeze_atoms(self, atoms: Tensor, reason: str) -> None:
         self.freezes.append((atoms, reason))
@@ -193,7 +192,7 @@ class Tracer:
             return self.fresh(expected, f"the input of {node.name} cannot be followed")
         if len(vector) != expected:
             raise NotTrimmable(f"{node.target} takes {expected} channels but is given {len(vector)}")
-        return vector // 2
+        return vector >> 1
 
     def consumed(self, node: fx.Node, x: Channels, vector: Tensor | None, expected: int) -> Tensor:
         """As `entering`, for a layer that mixes its input channels: those that are not zero by then are frozen, since
@@ -205,7 +204,7 @@ class Tracer:
                 if not self.training_only:
                     self.folds.append(Fold(node.target, x.constant.chain, into))
                 exposed &= constant == 0
-            self.freeze_atoms(vector[exposed] // 2, f"it reaches {node.target} without passing an activation")
+            self.freeze_atoms(vector[exposed] >> 1, f"it reaches {node.target} without passing an activation")
         return self.entering(node, vector, expected)
 
     def _absorber(self, node: fx.Node) -> str | None:
@@ -268,7 +267,7 @@ class Tracer:
             if known is not None:
                 self.freeze_atoms(known.outputs, f"{node.name} reads {source.target} along another axis")
             return
-        self._part(source.target, module, "scale", {"out": along(x.ids, axis) // 2}, {name: roles})
+        self._part(source.target, module, "scale", {"out": along(x.ids, axis) >> 1}, {name: roles})
         self.stored_uses.add((source, node))
 
     def count_here(self, node: fx.Node, x: Channels) -> None:
@@ -277,7 +276,7 @@ class Tracer:
             self.freeze(x, f"its channels are spread over several axes at {node.name}")
         elif not self.training_only:
             what = type(self.module(node)) if node.op == "call_module" else node.target
-            self.sites.append(Site(node.name, axis, along(x.ids, axis) // 2, exact=what in rules.EXACT_ZEROS))
+            self.sites.append(Site(node.name, axis, along(x.ids, axis) >> 1, exact=what in rules.EXACT_ZEROS))
 
     def moved(self, node: fx.Node, x: Channels) -> Channels:
         """A value after data movement: frozen where its channels no longer lie along one axis."""
@@ -402,10 +401,13 @@ def _holds(kind: type, value) -> list:
     return found
 
 
+_signature = functools.cache(inspect.signature)
+
+
 def _fits(rule, *args, **kwargs) -> bool:
     """Whether a rule can be called so: an operation may be called with its operands by name."""
     try:
-        inspect.signature(rule).bind(*args, **kwargs)
+        _signature(rule).bind(*args, **kwargs)
     except TypeError:
         return False
     return True

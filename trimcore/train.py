@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from trimcore import distributed
 from trimcore.batches import Batches
 from trimcore.data import Data
 from trimcore.device import autocast, has_fast_bf16
+from trimcore.distill import Loss, cross_entropy
 from trimcore.errors import TrimError
 from trimcore.modes import in_mode
 from trimcore.seeds import derive_seed
@@ -103,25 +105,28 @@ def train_epoch(
     epoch: int,
     epochs: int,
     seed: int,
+    loss_of: Loss = cross_entropy,
     before_step: Callable[[int, int], None] | None = None,
     after_step: Callable[[], None] | None = None,
 ) -> Iterator[Batch | EpochResult]:
     """Train epoch number `epoch` (from 0) of `epochs`: yields a Batch after each step, and the EpochResult last.
 
-    `before_step(step, steps)` is called before each step, both counted over all `epochs`; `after_step()` after the
-    weights have changed. Raises TrimError when the loss is no longer a number.
+    `loss_of` is what is made small, see `distill`. `before_step(step, steps)` is called before each step, both counted
+    over all `epochs`; `after_step()` after the weights have changed. Raises TrimError when the loss is no longer a
+    number.
     """
     start = time.perf_counter()
-    torch.manual_seed(derive_seed(seed, epoch, "dropout"))
+    own = (f"process {distributed.rank()}",) if distributed.rank() else ()  # no two processes drop the same
+    torch.manual_seed(derive_seed(seed, epoch, "dropout", *own))
     source = Batches(
         data.train, data, settings.batch_size, device, seed=derive_seed(seed, epoch, "order"), augment=settings.augment,
-        channels_last=has_fast_bf16(device),
+        channels_last=has_fast_bf16(device), shared=True,
     )  # fmt: skip
     steps = len(source)
     model.train()
     loss_sum, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
     for step, (x, y) in enumerate(source):
-        if len(y) == 1 and step:
+        if len(y) == 1 and step and distributed.world() == 1:
             continue  # BatchNorm has no variance of a single value, and a map may be of one position
         place = (epoch * steps + step, epochs * steps)
         for group in optimizer.param_groups:
@@ -131,11 +136,11 @@ def train_epoch(
         with autocast(device):
             output = model(x)
         output, *side_outputs = output if isinstance(output, tuple) else (output,)
-        loss = F.cross_entropy(output.float(), y)
+        loss = loss_of(x, output.float(), y)
         for side in side_outputs:
             loss = loss + SIDE_WEIGHT * F.cross_entropy(side.float(), y)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        distributed.weighted(loss, len(y)).backward()
         optimizer.step()
         if after_step:
             after_step()
@@ -143,6 +148,9 @@ def train_epoch(
         correct += (output.detach().argmax(1) == y).sum()
         seen += len(y)
         yield Batch(step + 1, steps)
+    distributed.share_buffers(model)
+    distributed.sum_(loss_sum, correct)
+    (seen,) = distributed.totals([seen])
     seconds, loss_mean = time.perf_counter() - start, float(loss_sum) / seen
     if not math.isfinite(loss_mean):
         raise TrimError(f"training diverged in epoch {epoch + 1} (loss {loss_mean}); try a lower lr than {settings.lr}")
@@ -154,11 +162,13 @@ def evaluate(model: nn.Module, split: Split, data: Data, device: torch.device) -
     restored."""
     loss, verdicts = torch.zeros((), device=device), []
     with in_mode(model, training=False), torch.inference_mode():
-        for x, y in Batches(split, data, EVALUATION_BATCH, device, channels_last=has_fast_bf16(device)):
+        size, layout = EVALUATION_BATCH * distributed.world(), has_fast_bf16(device)
+        for x, y in Batches(split, data, size, device, channels_last=layout, shared=True):
             output = model(x)
             loss += F.cross_entropy(output, y, reduction="sum")
             verdicts.append(2 * y + (output.argmax(1) == y))  # the class and whether it was found, in one number
     counts = torch.bincount(torch.cat(verdicts), minlength=2 * data.num_classes)  # at the end: it waits for the device
+    distributed.sum_(loss, counts)
     wrong, right = counts.view(-1, 2).T.tolist()
     examples = tuple(map(sum, zip(wrong, right, strict=True)))
     seen = sum(examples)

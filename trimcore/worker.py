@@ -1,6 +1,9 @@
 """The trainer: carries out the spec of a run folder and records it. Started by the supervisor, or in the foreground.
 
 python -m trimcore.worker RUN_FOLDER
+
+Where the spec asks for several devices, it starts itself again through torchrun, once for each. It can be given to a
+torchrun of one's own, also on several machines that share the folder, and then trains in as many processes as that has.
 """
 
 import os
@@ -8,14 +11,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from trimcore import runs
+from trimcore import runs, torchrun
 from trimcore.errors import TrimError, first_line
 from trimcore.events import Event
 
+if TYPE_CHECKING:
+    from trimcore.spec import Spec
+
+REQUESTS = ("", *runs.REQUESTS)  # by number, as the other processes of a run are told
 ENVIRONMENT = {
     # Threads that wait by spinning starve as soon as anything else (a browser, say) wants a core. LeNet-5 on two cores
     # beside two busy processes: 300 images/s spinning, 8,300 sleeping. On a quieter machine sleeping costs 15 to 20 %.
@@ -40,25 +49,21 @@ def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: P
     is also in status.json, so that it is known should the supervisor be gone. A mistake of the user ends
     in state "failed" with one line; a fault of ours leaves its traceback in the log too.
     """
-    from trimcore import checkpoint, spec
-    from trimcore.loop import trim
-    from trimcore.recorder import Recorder
+    from trimcore import distributed, spec
 
-    runs.update_status(folder, trainer=runs.identity(), state="queued", outcome=None, heartbeat=time.time())
-    recorder = None
+    me, first = runs.identity(), distributed.first()
+    begun = {"trainer": me, "processes": distributed.of_all(me), "state": "queued", "outcome": None}
+    if first:
+        runs.update_status(folder, **begun, heartbeat=time.time())
     try:
-        with _device_lock(folder):
-            runs.update_status(folder, state="starting", heartbeat=time.time())
-            recorder = Recorder(folder)
-            resume_point = folder / "checkpoints" / "resume.pt"
-            resume = checkpoint.read(resume_point) if resume_point.exists() else None
-            for event in trim(spec.load(folder / "spec.toml"), runs=folder.parent, resume=resume):
-                recorder.record(event)
-                _show(event, watch, log)
-                _obey(folder, event)
-        outcome = {"state": "finished", "reason": recorder.events[-1]["reason"]}
-    except Asked as asked:
-        outcome = {"state": asked.state, "reason": asked.reason}
+        asked = spec.load(folder / "spec.toml")
+        with _device_locks(folder):
+            if asked.devices.count > 1 and not torchrun.started():
+                outcome = _with_others(folder, asked.devices.count)
+            else:
+                outcome = _trained(folder, asked, watch, log)
+    except Asked as said:
+        outcome = {"state": said.state, "reason": said.reason}
     except KeyboardInterrupt:
         outcome = {"state": "stopped", "reason": "interrupted from the keyboard"}
     except TrimError as error:
@@ -66,19 +71,55 @@ def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: P
     except OSError as error:
         outcome = {"state": "failed", "reason": f"{error.strerror or error} ({error.filename or folder})"}
     except Exception as error:  # noqa: BLE001 (the last resort: what went wrong must reach the page)
-        traceback.print_exc()
-        outcome = {"state": "failed", "reason": f"{type(error).__name__}: {first_line(error)}"}
-    finally:
-        if recorder:
-            recorder.close()
-    runs.update_status(folder, outcome=outcome, heartbeat=time.time())
+        lost = distributed.is_lost(error)
+        if not lost:
+            traceback.print_exc()
+        reason = torchrun.LOST if lost else f"{type(error).__name__}: {first_line(error)}"
+        outcome = {"state": "failed", "reason": reason}
+    if first:
+        runs.update_status(folder, outcome=outcome, heartbeat=time.time())
     return outcome
 
 
-def _device_lock(folder: Path) -> FileLock:
-    """Held while training, also when the supervisor dies: nobody else gets the device before this process ends."""
-    device = runs.read_json(folder / "status.json").get("device_key", "cpu")
-    return FileLock(lock_path(folder.parent, device, "trainer"))
+def _trained(folder: Path, asked: "Spec", watch: Callable[[Event], None] | None, log: Path | None) -> dict:
+    """Go through the loop; of several processes the first records, and all end at the same event."""
+    from trimcore import checkpoint, distributed
+    from trimcore.loop import trim
+    from trimcore.recorder import Recorder
+
+    first, recorder = distributed.first(), None
+    try:
+        if first:
+            runs.update_status(folder, state="starting", heartbeat=time.time())
+            recorder = Recorder(folder)
+        resume_point = folder / "checkpoints" / "resume.pt"
+        resume = checkpoint.read(resume_point) if resume_point.exists() else None
+        for event in trim(asked, runs=folder.parent, resume=resume):
+            if recorder:
+                recorder.record(event)
+                _show(event, watch, log)
+            request = REQUESTS.index(runs.requested(folder)) if first else 0
+            _obey(REQUESTS[distributed.of_first(request)], event)
+        return {"state": "finished", "reason": event.data["reason"]}
+    finally:
+        if recorder:
+            recorder.close()
+
+
+def _with_others(folder: Path, count: int) -> dict:
+    """Train in `count` processes, of which the first leaves the outcome. Raises TrimError when one of them fails."""
+    torchrun.launch(count, "trimcore.worker", str(folder.resolve()))
+    return runs.read_json(folder / "status.json")["outcome"]
+
+
+def _device_locks(folder: Path) -> ExitStack:
+    """Held while training, also when the supervisor dies: nobody else gets the devices before this process ends. Those
+    that torchrun has started train on the devices of the one that started it."""
+    locks = ExitStack()
+    if not torchrun.started():
+        for device in runs.devices_of(runs.read_json(folder / "status.json")):
+            locks.enter_context(FileLock(lock_path(folder.parent, device, "trainer")))
+    return locks
 
 
 def lock_path(runs_folder: Path, device: str, role: str) -> Path:
@@ -87,9 +128,8 @@ def lock_path(runs_folder: Path, device: str, role: str) -> Path:
     return folder / f"{device.replace(':', '-')}.{role}.lock"
 
 
-def _obey(folder: Path, event: Event) -> None:
+def _obey(asked: str, event: Event) -> None:
     """End the run if that was asked: stop at once, pause after an epoch, finish after an iteration."""
-    asked = runs.requested(folder)
     if asked == "stop" and event.kind != "ended":
         raise Asked("stopped", "stopped on request; `resume` goes on from the last epoch")
     if asked == "pause" and event.kind in ("epoch", "initial", "iteration"):
@@ -121,7 +161,9 @@ def in_words(event: Event) -> str:
         return f"APoZ after iteration {d['iteration']} on {d['examples']} examples: {means}"
     if event.kind == "pruned":
         gone = ", ".join(f"{name} −{len(layer['cut'])}" for name, layer in d["layers"].items())
-        return f"iteration {d['iteration']} cuts {gone}: {d['parameters']:,} parameters left"
+        rounding = d.get("rounding")
+        kept = f", {rounding['parameters']:,} of them by rounding to {rounding['multiple']}" if rounding else ""
+        return f"iteration {d['iteration']} cuts {gone}: {d['parameters']:,} parameters left{kept}"
     if event.kind == "initial":
         return f"iteration {d['iteration']} accuracy before retraining {d['accuracy']:.2%}"
     if event.kind == "iteration":
@@ -137,9 +179,16 @@ def in_words(event: Event) -> str:
 
 
 def main() -> int:
-    outcome = carry_out(Path(sys.argv[1]))
-    print(f"{time.strftime('%H:%M:%S')} {outcome['state']}: {outcome['reason']}", flush=True)
-    return 1 if outcome["state"] == "failed" else 0
+    from trimcore import distributed
+
+    with distributed.joined():
+        outcome = carry_out(Path(sys.argv[1]))
+        if distributed.first():
+            print(f"{time.strftime('%H:%M:%S')} {outcome['state']}: {outcome['reason']}", flush=True)
+        if outcome["state"] == "failed":
+            torchrun.say_failed(outcome["reason"])
+            sys.exit(1)
+    return 0
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import images, randomised
-from trimcore import apoz, counting
+from trimcore import apoz, counting, nonzero
 from trimcore.apoz import passes, profile, profiling
-from trimcore.counting import EXACT_IN_FLOAT32, count_nonzero
 from trimcore.errors import DataError, NotTrimmable, SpecError, TrimError
 from trimcore.models import build
+from trimcore.nonzero import EXACT_IN_FLOAT32, count_nonzero
 from trimcore.tracing import trace
 from trimcore.zeros import DEFAULT_TOLERANCE
 
@@ -155,18 +155,49 @@ def test_candidates_are_those_of_the_graph():
 # --- exact
 
 
-@settings(deadline=None)
+def in_small_pieces(piece: int, long: int, beside: int):
+    """As if the cache held `piece` elements only; everything else is in proportion."""
+    return mock.patch.multiple(nonzero, PIECE=piece, LONG=long, SIDE_BY_SIDE=beside)
+
+
+@settings(deadline=None, max_examples=300)
 @given(
-    st.lists(st.integers(1, 6), min_size=2, max_size=4), st.integers(1, 3), st.integers(2, 40), st.integers(0, 10**6)
-)
-def test_counting_in_pieces_is_counting(shape, axis, limit, seed):
-    axis = min(axis, len(shape) - 1)
-    x = torch.randint(-1, 2, shape, generator=torch.Generator().manual_seed(seed)) * torch.tensor(1e-40)
-    expected = np.count_nonzero(x.numpy(), axis=tuple(d for d in range(len(shape)) if d != axis))
-    with mock.patch.object(counting, "EXACT_IN_FLOAT32", limit):
-        found, total = count_nonzero(x, axis)
+    st.lists(st.integers(1, 6), min_size=2, max_size=5), st.integers(0, 4), st.permutations(range(5)),
+    st.integers(1, 40), st.integers(1, 8), st.integers(1, 12), st.sampled_from([0.0, 1e-39]), st.integers(0, 10**6),
+)  # fmt: skip
+def test_counting_in_pieces_is_counting(shape, axis, layout, piece, long, beside, limit, seed):
+    """Whatever the axis, the order in memory, and where pieces and rows end."""
+    axis %= len(shape)
+    values = torch.tensor([0.0, -0.0, 1e-40, -1e-40, 2.0, -torch.inf, torch.nan])
+    x = values[torch.randint(len(values), shape, generator=torch.Generator().manual_seed(seed))]
+    order = [d for d in layout if d < len(shape)]
+    x = x.permute(order).contiguous().permute([order.index(d) for d in range(len(shape))])
+    expected = (~(np.abs(x.numpy()) <= limit)).sum(tuple(d for d in range(len(shape)) if d != axis))
+    with in_small_pieces(piece, long, beside):
+        found, total = count_nonzero(x, axis, limit)
+    assert found.dtype == torch.int64
     assert found.tolist() == expected.tolist()
     assert total == x.numel() // shape[axis]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("limit", [0.0, 0.5])
+def test_every_precision_is_counted(dtype, limit):
+    x = torch.tensor([0.0, 0.5, 1.0, -0.25, -2.0] * 60, dtype=dtype).view(10, 2, 15)
+    with in_small_pieces(16, 4, 8):
+        assert count_nonzero(x, 1, limit)[0].tolist() == [(120, 60)[limit > 0]] * 2
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=4), st.integers(1, 3), st.integers(2, 40))
+def test_what_other_devices_do_is_counting_too(shape, axis, most):
+    """The way that a GPU takes, on the CPU: in halves, as long as one would not be exact."""
+    axis = min(axis, len(shape) - 1)
+    x = torch.randint(-1, 2, shape, generator=torch.Generator().manual_seed(most)) * torch.tensor(2.0)
+    others = tuple(d for d in range(len(shape)) if d != axis)
+    with mock.patch.object(nonzero, "EXACT_IN_FLOAT32", most):
+        assert nonzero._reduced(x, axis, 0.0).tolist() == np.count_nonzero(x.numpy(), axis=others).tolist()
+        assert nonzero._reduced(x, axis, 2.0).tolist() == [0] * shape[axis]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 4097, 4097), (3, 1, 2400, 2400)])
@@ -185,11 +216,11 @@ def test_negative_zero_is_zero_and_infinity_is_not():
 @given(
     st.lists(st.floats(-4, 4, width=32), min_size=2, max_size=40),
     st.floats(0, 4, width=32),
-    st.sampled_from([2, 2**24]),
+    st.sampled_from([2, 2**18]),
 )
-def test_counting_beyond_a_limit_is_comparing(values, limit, most):
+def test_counting_beyond_a_limit_is_comparing(values, limit, piece):
     x = torch.tensor([values, [limit] * len(values)])  # equal to the limit is within it
-    with mock.patch.object(counting, "EXACT_IN_FLOAT32", most):
+    with mock.patch.object(nonzero, "PIECE", piece):
         found, _ = count_nonzero(x, 0, limit)
     assert found.tolist() == (np.abs(x.numpy()) > np.float32(limit)).sum(1).tolist()
 
@@ -431,3 +462,42 @@ def test_nan_names_the_layer(layer):
 def test_an_untraceable_network_is_refused():
     with pytest.raises(NotTrimmable, match="cannot be traced"):
         profile(Net(lambda m, x: m.conv(x) if x.sum() > 0 else x, conv=conv(3, 3)), [images(2, 3, 8, 8)])
+
+
+# --- in place, where nobody sees it
+
+
+def kept_by_a_hook(model: nn.Module, layer: str) -> list[Tensor]:
+    kept = []
+    model.get_submodule(layer).register_forward_hook(lambda module, given, output: kept.append(output))
+    return kept
+
+
+def test_a_relu_in_place_does_not_change_what_a_hook_keeps():
+    """The output of a convolution that somebody keeps stays what it was before the ReLU."""
+    model = build("lenet5").eval()
+    kept, x = kept_by_a_hook(model, "conv1"), images(3, 1, 28, 28).float()
+    profile(model, [x])
+    assert (kept[-1] < 0).any()
+    assert kept[-1].equal(model.conv1(x))
+
+
+def test_the_hooks_of_a_relu_are_called():
+    model = build("lenet5")
+    kept = kept_by_a_hook(model, "relu1")
+    profile(model, [images(3, 1, 28, 28).float()])
+    assert len(kept) == 1
+
+
+def test_relus_are_in_place_only_where_nobody_else_reads():
+    """Of two ReLUs behind a convolution each, the one whose convolution is also added keeps its input."""
+    model = Net(
+        lambda m, x: m.out((y := m.one(x)).relu() + y + torch.relu(m.two(x))),
+        one=conv(3, 4), two=conv(3, 4), out=conv(4, 2),
+    )  # fmt: skip
+    x = images(2, 3, 8, 8)
+    model.to(x.dtype)
+    graph = trace(model, x)
+    counter = counting.Counter(graph, torch.device("cpu"), [0.0] * len(graph.sites), with_mean=False)
+    assert counter.network(x).equal(model(x))
+    assert [node.target for node in counter.network.graph.nodes].count(torch.relu_) == 1

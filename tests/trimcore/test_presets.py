@@ -48,3 +48,16 @@ def test_published_parameters_are_those_of_the_widths():
         _, conv2, fc1, _ = map(int, configuration.split("-"))
         assert cost_of(graph, {"conv2": range(conv2, 50), "fc1": range(fc1, 500)}).parameters == parameters
         assert round(431_080 / parameters, 2) == compression
+
+
+def test_the_frontier_presets_promise_what_their_steps_multiply_to():
+    """60 and 200 times by neurons at least; with weights, both begin alike and few parameters are left."""
+    spec, sparse = map(presets.preset, ("lenet5-frontier", "lenet5-frontier-sparse"))
+    reached = 1.0
+    sizes = [reached := reached * step.value**step.iterations for step in spec.step]
+    assert sizes[2] >= 60
+    assert sizes[-1] >= 200
+    shared = {"base", "retrain", "distill", "model", "data"}
+    assert spec.model_dump(include=shared) == sparse.model_dump(include=shared)
+    assert sparse.step[0] == spec.step[0]
+    assert sparse.step[1] == spec.step[1].model_copy(update={"iterations": 1})

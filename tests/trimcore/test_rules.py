@@ -5,7 +5,7 @@ import operator
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -13,6 +13,7 @@ from tests.trimcore.nets import Net, between, conv
 from tests.trimcore.oracle import check, images, random_plan, randomised
 from trimcore import channels, rules
 from trimcore.errors import NotTrimmable
+from trimcore.rules.layers import conv_shape
 from trimcore.tracing import trace
 
 
@@ -338,3 +339,44 @@ def test_squeeze_of_all_axes_freezes_and_of_named_ones_does_not():
     example = torch.zeros(2, 1, 8, 8)
     assert "squeeze" in trace(Squeezed(), example).layers["conv"].reason
     assert trace(Squeezed((2, 3)), example).trimmable() == ["conv"]
+
+
+# --- shapes by formula
+
+
+@st.composite
+def convolutions(draw) -> tuple[nn.Module, torch.Size]:
+    """Any convolution of PyTorch's, and a shape that it may or may not take."""
+    dimensions, transposed = draw(st.integers(1, 3)), draw(st.booleans())
+    numbers = {
+        name: draw(st.lists(st.integers(low, high), min_size=dimensions, max_size=dimensions))
+        for name, low, high in (("kernel_size", 1, 4), ("stride", 1, 3), ("dilation", 1, 3), ("padding", 0, 3))
+    }
+    if transposed:
+        numbers["output_padding"] = [draw(st.integers(0, max(s, d) - 1)) for s, d in zip(
+            numbers["stride"], numbers["dilation"], strict=True
+        )]  # fmt: skip
+    elif draw(st.booleans()):
+        numbers["padding"] = draw(st.sampled_from(["same", "valid"]))
+        if numbers["padding"] == "same":
+            numbers["stride"] = [1] * dimensions
+    kind = getattr(nn, f"Conv{'Transpose' if transposed else ''}{dimensions}d")
+    values = {name: v if isinstance(v, str) else tuple(v) for name, v in numbers.items()}
+    module = kind(4, 6, **values, groups=2, device="meta")
+    sides = draw(st.lists(st.integers(1, 9), min_size=dimensions, max_size=dimensions))
+    return module, torch.Size((2, draw(st.sampled_from([4, 4, 4, 5])), *sides))
+
+
+@settings(deadline=None, max_examples=300)
+@given(convolutions())
+def test_the_shape_of_a_convolution_is_what_pytorch_makes(case):
+    module, shape = case
+    try:
+        expected = module(torch.empty(shape, device="meta")).shape
+    except RuntimeError:
+        expected = None
+    if expected is None or 0 in expected or shape[1] != 4:  # the last is not looked at without memory
+        with pytest.raises(RuntimeError, match="it takes 4 channels but is given 5|it leaves nothing of"):
+            conv_shape(module, shape)
+    else:
+        assert conv_shape(module, shape) == expected

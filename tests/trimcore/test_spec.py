@@ -14,7 +14,7 @@ model = "vgg16-small"
 data  = "cifar10"
 name = "all of it"
 seed  = 7
-device = "cuda:1"
+device = "cuda"
 image_size = 32
 channels = 3
 [parent]
@@ -38,6 +38,8 @@ lr = 0.5
 momentum = 0.8
 weight_decay = 0.001
 augment = "shift+flip"
+[devices]
+count = 4
 [profile]
 examples = 300
 relevance_examples = 200
@@ -59,6 +61,7 @@ rule = "fraction"
 value = 0.5
 iterations = 3
 criterion = "l1"
+multiple = 16
 [step.layer.fc1]
 rule = "keep"
 value = 4
@@ -67,6 +70,9 @@ criterion = "l2"
 conv2 = [1, 5]
 [step.never_cut]
 fc1 = [0]
+[step.retrain]
+epochs = 9
+lr = 0.125
 [[step]]
 layers = ["all"]
 rule = "absolute"
@@ -75,6 +81,9 @@ value = 0.9
 min_accuracy = 0.8
 [control]
 scratch = true
+[distill]
+weight = 0.75
+temperature = 3.0
 """
 
 STEP = '[[step]]\nlayers = ["conv1", "fc1"]\n'
@@ -103,7 +112,7 @@ def test_every_key_arrives():
     retraining = {"epochs": 5, "batch_size": 32, "lr": 0.25, "momentum": 0, "weight_decay": 0, "augment": "shift",
                   "keep_momentum": True}
     assert spec.loads(EVERYTHING).model_dump() == {
-        "model": "vgg16-small", "data": "cifar10", "name": "all of it", "seed": 7, "device": "cuda:1", "image_size": 32,
+        "model": "vgg16-small", "data": "cifar10", "name": "all of it", "seed": 7, "device": "cuda", "image_size": 32,
         "channels": 3,
         "parent": {"run": "20260101-093000-lenet5-1a2b", "iteration": 2},
         "base": {"weights": "w.pt", "epochs": 11, **training},
@@ -113,12 +122,13 @@ def test_every_key_arrives():
         "verify": {"pairs": "lfw:faces", "distance": "euclidean"},
         "step": [
             {"layers": ["conv2", "fc1"], "rule": "fraction", "value": 0.5, "iterations": 3, "criterion": "l1",
-             "layer": {"fc1": {"rule": "keep", "value": 4.0, "criterion": "l2"}}, "also_cut": {"conv2": [1, 5]},
-             "never_cut": {"fc1": [0]}},
-            {"layers": ["all"], "rule": "absolute", "value": 0.9, "iterations": 1, "criterion": "apoz", "layer": {},
-             "also_cut": {}, "never_cut": {}},
+             "multiple": 16, "layer": {"fc1": {"rule": "keep", "value": 4.0, "criterion": "l2"}},
+             "also_cut": {"conv2": [1, 5]}, "never_cut": {"fc1": [0]}, "retrain": {"epochs": 9, **dict.fromkeys(training), "lr": 0.125}},
+            {"layers": ["all"], "rule": "absolute", "value": 0.9, "iterations": 1, "criterion": "apoz",
+             "multiple": 1, "layer": {}, "also_cut": {}, "never_cut": {}, "retrain": None},
         ],
         "stop": {"min_accuracy": 0.8}, "control": {"scratch": True},
+        "distill": {"weight": 0.75, "temperature": 3.0}, "devices": {"count": 4},
     }  # fmt: skip
 
 

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from tests.trimcore.nets import NETS, Net, conv, drawn
 from tests.trimcore.oracle import ROUNDING, check, gap, images, masked, random_plan, randomised
+from trimcore import surgery
 from trimcore.errors import NotTrimmable
 from trimcore.models import build
-from trimcore.surgery import kept_neurons, prune
+from trimcore.surgery import kept_neurons, prune, sliced
 from trimcore.tracing import trace
 
 
@@ -269,3 +270,16 @@ def test_a_rewritten_layer_stays_whole_while_others_are_cut():
     x = images(2, 3, 8, 8)
     assert trace(model, x).trimmable() == ["c"]
     assert check(model, {"c": [0, 3]}, x).b.weight.shape == (6, 6, 3, 3)
+
+
+@pytest.mark.parametrize("block", [1, 40, 10**6])
+@pytest.mark.parametrize("shape", [(7, 9), (7, 9, 3, 2), (7, 9, 2)])
+@pytest.mark.parametrize("kept", [([6, 0, 3], [8, 1]), (None, [4]), ([2], None), ([], [1]), ([1, 2], [])])
+def test_weights_are_cut_along_two_axes_whatever_the_block(block, shape, kept, monkeypatch):
+    monkeypatch.setattr(surgery, "BLOCK", block)
+    weight = torch.arange(torch.Size(shape).numel()).view(shape)
+    rows, columns = (range(size) if which is None else which for size, which in zip(shape, kept, strict=False))
+    expected = weight.numpy()[list(rows)][:, list(columns)]
+    found = sliced(weight, tuple(None if which is None else torch.tensor(which, dtype=torch.int64) for which in kept))
+    assert found.shape == expected.shape
+    assert (found.numpy() == expected).all()

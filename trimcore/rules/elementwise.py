@@ -49,8 +49,8 @@ def _pair(tracer, node, a, b, zero):
     shape = torch.broadcast_shapes(a.shape, b.shape)
     wide_a, wide_b = a.ids.expand(shape), b.ids.expand(shape)
     slim_a, slim_b = narrowed([wide_a, wide_b])
-    tracer.tie(slim_a // 2, slim_b // 2)
-    return Channels((slim_a // 2 * 2 | zero(slim_a & 1, slim_b & 1)).expand(shape))
+    tracer.tie(slim_a >> 1, slim_b >> 1)
+    return Channels((slim_a & ~1 | zero(slim_a & 1, slim_b & 1)).expand(shape))
 
 
 def _with_constant(tracer, node, a, b, zero):

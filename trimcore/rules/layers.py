@@ -19,11 +19,32 @@ def goes_in_blocks(module: nn.Module) -> bool:
     return getattr(module, "cut_in_blocks", module.groups >= first)
 
 
+def conv_shape(module: nn.Module, shape: torch.Size) -> torch.Size:
+    """What a convolution of any kind makes of (N, C, ...): PyTorch's own formulas, without an operation carried out.
+
+    Raises RuntimeError where it takes other channels, or leaves nothing.
+    """
+    if shape[1] != module.in_channels:
+        raise RuntimeError(f"it takes {module.in_channels} channels but is given {shape[1]}")
+    reach = [step * (size - 1) for step, size in zip(module.dilation, module.kernel_size, strict=True)]
+    if isinstance(module, _ConvTransposeNd):
+        moves = zip(shape[2:], module.stride, module.padding, reach, module.output_padding, strict=True)
+        sides = [(size - 1) * stride - 2 * pad + reach + more + 1 for size, stride, pad, reach, more in moves]
+    else:
+        around = {"same": reach, "valid": [0] * len(reach)}
+        both = around[module.padding] if isinstance(module.padding, str) else [2 * pad for pad in module.padding]
+        moves = zip(shape[2:], module.stride, both, reach, strict=True)
+        sides = [(size + pad - reach - 1) // stride + 1 for size, stride, pad, reach in moves]
+    if min(sides) < 1:
+        raise RuntimeError(f"it leaves nothing of {tuple(shape[2:])} positions")
+    return torch.Size((shape[0], module.out_channels, *sides))
+
+
 def conv(tracer, node, x: Channels, module: nn.Module):
     """Convolutions of 1 to 3 dimensions, transposed and grouped ones too. Input (N, C, ...)."""
     if not has_batch(tracer, node, x):
         return tracer.unknown(node, (x,), {})
-    shape, groups = tracer.shape_of(node, x), module.groups
+    shape, groups = conv_shape(module, x.shape), module.groups
     transposed = isinstance(module, _ConvTransposeNd)
     # A weight meets each output position once, that of a transposed convolution each input position.
     where = x.shape if transposed else shape
@@ -97,7 +118,7 @@ def _channels_of(tracer, node, x: Channels, expected: int):
         return tracer.fresh(expected, f"{node.name} normalises across channels")
     if len(vector) != expected:
         raise NotTrimmable(f"{node.target} does not fit the {len(vector)} channels that it is given")
-    return vector // 2
+    return vector >> 1
 
 
 def layer_norm(tracer, node, x: Channels, *args, **kwargs):
@@ -115,7 +136,7 @@ def maxout(tracer, node, x: Channels, module: Maxout):
     shape, dim, vector = tracer.shape_of(node, x), module.dim % len(x.shape), along(x.ids, module.dim)
     if vector is None or channel_axis(x.ids) != dim:
         return tracer.unknown(node, (x,), {})
-    members, zero = vector.view(-1, module.k) // 2, (vector % 2).view(-1, module.k).amin(1)
+    members, zero = vector.view(-1, module.k) >> 1, (vector % 2).view(-1, module.k).amin(1)
     roles = {"out": tracer.outputs_of(node, len(members)), "in": members.flatten()}
     part = tracer.part(node, module, "maxout", roles, {})
     tracer.unite(node, members, part.outputs)

@@ -129,7 +129,7 @@ def _check_counts(tracer, node, x: Channels) -> None:
         return
     axis = channel_axis(x.ids)
     if axis is not None and x.shape[axis] == len(atoms):
-        tracer.tie(along(x.ids, axis) // 2, atoms)  # both have to stay as many
+        tracer.tie(along(x.ids, axis) >> 1, atoms)  # both have to stay as many
     else:
         tracer.must_agree(node, atoms, x)
 
@@ -138,9 +138,9 @@ def as_one(tracer, ids, axes: list[int]):
     """The ids with the channels along `axes` tied together: they do not differ there any more."""
     shape, (slim,) = ids.shape, narrowed([ids])
     for axis in axes:
-        tracer.tie_together(slim // 2, axis)
+        tracer.tie_together(slim >> 1, axis)
         zero = (slim & 1).amin(axis, keepdim=True)
-        slim = slim.narrow(axis, 0, 1) // 2 * 2 | zero
+        slim = slim.narrow(axis, 0, 1) & ~1 | zero
     return slim.expand(shape)
 
 

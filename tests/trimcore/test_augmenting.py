@@ -1,0 +1,76 @@
+"""Distorted images against whole-pixel moves, quarter turns and torch's own grid; and how far they ever go."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from trimcore import augmenting
+from trimcore.augmenting import affine_moves, augmented, seen_through
+
+UNMOVED = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
+
+
+def pictures(count: int, channels: int = 1, height: int = 28, width: int = 28) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, channels, height, width), generator=generator, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (7, 12), (1, 1)])
+def test_an_image_that_is_not_moved_stays_as_it_is(size):
+    images = pictures(5, 3, *size)
+    assert torch.equal(seen_through(images, UNMOVED.expand(5, 2, 3)), images)
+
+
+def test_a_move_by_whole_pixels_leaves_black_behind():
+    images, moves = pictures(2, 3, 10, 20), UNMOVED.repeat(2, 1, 1)
+    moves[0, 0, 2] = 2 * 3 / 20  # looks 3 pixels to the right: the image goes to the left
+    moves[1, 1, 2] = -2 * 4 / 10
+    left, down = seen_through(images, moves)
+    assert torch.equal(left[:, :, :-3], images[0, :, :, 3:])
+    assert not left[:, :, -3:].any()
+    assert torch.equal(down[:, 4:], images[1, :, :-4])
+    assert not down[:, :4].any()
+
+
+def test_a_quarter_turn():
+    images = pictures(3)
+    turned = seen_through(images, torch.tensor([[[0.0, -1, 0], [1, 0, 0]]]).expand(3, 2, 3))
+    assert torch.equal(turned, torch.rot90(images, 1, (2, 3)))
+
+
+@pytest.mark.parametrize("size", [(28, 28), (15, 32)])
+def test_any_move_is_what_torch_makes_of_it(size):
+    images, moves = pictures(600, 2, *size), affine_moves(600, torch.Generator().manual_seed(3))
+    grid = F.affine_grid(moves, list(images.shape), align_corners=False)
+    wanted = F.grid_sample(images.float(), grid, align_corners=False)
+    found = seen_through(images, moves).float()
+    assert (found - wanted).abs().max() < 0.51  # rounded to whole numbers
+    again = augmented(images, "affine", torch.Generator().manual_seed(3))  # in several parts
+    assert torch.equal(again.float(), found)
+
+
+def test_moves_stay_in_their_ranges_and_reach_far_into_them():
+    moves = affine_moves(4000, torch.Generator().manual_seed(0)).double()
+    (a, b, right), (c, d, down) = moves.unbind(1)[0].unbind(1), moves.unbind(1)[1].unbind(1)
+    turn, wide = torch.atan2(c, a), torch.hypot(a, c)
+    high = (a * d - b * c) / wide
+    shear = torch.atan(b * turn.cos() + d * turn.sin())
+    found = {"turn": turn, "shear": shear, "wide": wide - 1, "high": high - 1, "right": right / 2, "down": down / 2}
+    limits = {"turn": augmenting.ROTATION, "shear": augmenting.SHEAR, "wide": 0.12, "high": 0.12, "right": 1 / 14}
+    for name, values in found.items():
+        limit = limits.get(name, 1 / 14)
+        assert 0.98 * limit < values.max() <= limit + 1e-6, name
+        assert -limit - 1e-6 <= values.min() < -0.98 * limit, name
+        assert abs(values.mean()) < 0.05 * limit, name
+    assert math.degrees(augmenting.ROTATION) == pytest.approx(12)
+
+
+def test_an_image_is_augmented_on_its_own():
+    """The same image drawn twice is moved in two ways; colours of one image move together."""
+    image = pictures(1).repeat(2, 3, 1, 1)
+    one, other = augmented(image, "affine", torch.Generator().manual_seed(0))
+    assert not torch.equal(one, other)
+    assert torch.equal(one[0], one[1])
+    assert torch.equal(one[0], one[2])

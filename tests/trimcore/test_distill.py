@@ -1,0 +1,106 @@
+"""Distillation: its loss by hand, a teacher that stays as it is, and runs that go on the same after a stop."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from tests.trimcore.test_loop import assert_goes_on_the_same, carry_out, of_kind, step
+from trimcore import checkpoint, runs
+from trimcore.distill import cross_entropy, learning_from, softened
+from trimcore.loop import trim
+from trimcore.spec import Distill
+from trimcore.state import restore
+
+CPU = torch.device("cpu")
+TAUGHT = {"weight": 0.5, "temperature": 2.0}
+
+
+class Fixed(nn.Module):
+    """Gives the same scores for whatever it is shown."""
+
+    def __init__(self, scores: torch.Tensor):
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scores
+
+
+def test_by_hand():
+    """At T = 2 scores (2 ln 3, 0) are probabilities 3/4 and 1/4; equal ones 1/2: KL = 3/4 ln 3/2 + 1/4 ln 1/2."""
+    theirs, own = torch.tensor([[2 * math.log(3), 0.0]]), torch.zeros(1, 2)
+    far = 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert float(softened(own, theirs, 2.0)) == pytest.approx(far)
+    both = torch.cat([own, theirs]), torch.cat([theirs, theirs])
+    assert float(softened(*both, 2.0)) == pytest.approx(far / 2)  # the mean of it and of no distance
+    loss = learning_from(Fixed(theirs), Distill(weight=0.25, temperature=2.0), CPU)
+    assert float(loss(torch.zeros(1), own, torch.tensor([1]))) == pytest.approx(0.75 * math.log(2) + 0.25 * far)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 5.0])
+def test_the_gradient_is_that_of_the_paper(temperature):
+    """Hinton et al. 2015, equation 2, times T^2: T * (q - p) for each of the examples of the mean."""
+    generator = torch.Generator().manual_seed(0)
+    own, theirs = (3 * torch.randn(6, 10, generator=generator, dtype=torch.float64) for _ in range(2))
+    softened(own.requires_grad_(), theirs, temperature).backward()
+    wanted = temperature * ((own / temperature).softmax(1) - (theirs / temperature).softmax(1)) / 6
+    assert torch.allclose(own.grad, wanted.detach())
+
+
+def test_the_weight_leads_from_the_labels_to_the_teacher():
+    scores, labels = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
+    teacher = Fixed(scores.flip(0))
+    images = torch.zeros(4)
+    alone = learning_from(teacher, Distill(weight=0.0), CPU)(images, scores, labels)
+    assert torch.equal(alone, cross_entropy(images, scores, labels))
+    whole = learning_from(teacher, Distill(weight=1.0, temperature=3.0), CPU)(images, scores, labels)
+    assert torch.allclose(whole, softened(scores, scores.flip(0), 3.0))
+
+
+def test_the_teacher_looks_as_it_will_be_used_and_learns_nothing():
+    teacher = nn.Sequential(nn.Linear(5, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, 3)).train()
+    before = copy.deepcopy(teacher.state_dict())
+    loss = learning_from(teacher, Distill(**TAUGHT), CPU)
+    student, x, y = nn.Linear(5, 3), torch.randn(8, 5), torch.zeros(8, dtype=torch.int64)
+    values = [loss(x, student(x), y) for _ in range(2)]
+    assert values[0] == values[1]  # no dropout
+    values[0].backward()
+    assert student.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in teacher.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
+
+
+def test_only_retraining_learns_from_the_network_of_iteration_0(make_spec):
+    plain, _, unlike = carry_out(make_spec(step=[step("conv2")]))
+    taught, snapshots, made = carry_out(make_spec(step=[step("conv2")], distill=TAUGHT))
+    assert all(torch.equal(made[0].state[name], tensor) for name, tensor in unlike[0].state.items())
+    assert of_kind(plain, "pruned") == of_kind(taught, "pruned")
+    assert not torch.equal(made[1].state["fc1.weight"], unlike[1].state["fc1.weight"])
+    teacher = snapshots[-1][1]["teacher"]
+    assert teacher["widths"] == made[0].widths
+    assert all(torch.equal(teacher["state"][name], tensor) for name, tensor in made[0].state.items())
+
+
+def test_a_snapshot_holds_no_teacher_where_there_is_none(make_spec):
+    _, snapshots, _ = carry_out(make_spec(step=[step("conv2")]))
+    assert {content["teacher"] for _, content in snapshots} == {None}
+    older = {key: value for key, value in snapshots[0][1].items() if key != "teacher"}
+    assert restore(older).teacher is None
+
+
+def test_a_run_that_learns_from_a_teacher_resumes_to_the_same_bits(make_spec):
+    spec = make_spec(step=[step("conv2", iterations=2)], distill=TAUGHT, retrain={"epochs": 2})
+    assert assert_goes_on_the_same(spec) == 2 + 1 + 2 * (1 + 2 + 1)
+
+
+def test_the_teacher_of_a_branch_is_the_network_that_it_begins_with(make_spec, tmp_path):
+    _, _, made = carry_out(make_spec(step=[step("conv2")]))
+    (tmp_path / "mother" / "checkpoints").mkdir(parents=True)
+    checkpoint.save(made[1], runs.checkpoint_path(tmp_path / "mother", 1))
+    spec = make_spec(step=[step("conv2")], distill=TAUGHT, parent={"run": "mother", "iteration": 1})
+    last = [event.payload() for event in trim(spec, runs=tmp_path) if event.kind == "epoch"][-1]
+    assert last["teacher"]["widths"]["conv2"] == 47
+    assert torch.equal(last["teacher"]["state"]["conv2.weight"], made[1].state["conv2.weight"])
