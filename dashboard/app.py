@@ -10,9 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `streamlit ru
 
 import streamlit as st
 
-from dashboard import ending, frame, guide, links
+from dashboard import ending, frame, garbage, guide, links
 from trimcore import models
 
+garbage.spare_what_was_imported()
 models.forbid_imports()  # what comes from a browser must not decide which code is run
 VIEWS = Path(__file__).parent / "views"
 st.set_page_config(page_title="trimcore", page_icon=frame.IMAGES / "mark.svg", layout="wide")

@@ -33,7 +33,7 @@ def _run_choice() -> None:
     st.session_state.run_choice = st.session_state.run  # a widget's own value would be lost from page to page
     st.selectbox(
         "Run", ids, key="run_choice", index=None, on_change=_choose, placeholder="choose a run",
-        format_func=lambda run_id: f"{_mark(run_id)} {store.title(run_id)}",
+        format_func=label,
         help="The run that Profile, Run and Report show. It stands in the URL, and so does what else a page shows: "
              "the address is a link that can be shared.",
     )  # fmt: skip
@@ -71,9 +71,10 @@ def _follow_url(ids: list[str]) -> None:
         st.session_state.run = None
 
 
-def _mark(run_id: str) -> str:
+def label(run_id: str) -> str:
+    """A run in the list: how it stands, and what it is called."""
     words = {"running": "▶", "finished": "✓", "failed": "✗", "queued": "…", "paused": "‖", "stopped": "■", "lost": "?"}
-    return words.get(store.status(run_id).state, "…")
+    return f"{words.get(store.status(run_id).state, '…')} {store.title(run_id)}"
 
 
 def _work_card() -> None:

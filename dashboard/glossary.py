@@ -90,6 +90,9 @@ TERMS = {
     "keep": Entry("So many neurons of each layer stay: those with the lowest APoZ."),
     "least of each unit": Entry("Removes so many neurons of each maxout unit, those that are least often its maximum; "
                                 "a unit keeps at least one. (Rueda et al. 2017)"),
+    "times smaller": Entry(
+        "Makes the whole network so many times smaller in parameters, in each iteration. Layers are compared by how "
+        "far a neuron's score stands out in its layer, and by the parameters that it saves."),
     "goes": Entry("Whether the rule above would remove the neuron."),
     "would go": Entry("How many neurons of the layer the rule above would remove."),
     "sparsity": Entry("The share of weights that are held at zero, the smallest ones. Over n iterations it rises to s "
@@ -170,6 +173,18 @@ TERMS = {
     "most": Entry("The largest value of any seed."),
     # training
     "epochs after each cut": Entry("How many times all training images are seen while the network recovers."),
+    "epochs after its cuts": Entry("Retraining of this step alone, such as a long one after the last cut; empty: as "
+                                   "long as that of the others."),
+    "widths in multiples of": Entry(
+        "What a cut leaves of each layer is rounded up to such a multiple, and the neurons that are nearest to staying "
+        "come back. Some kernels take as long for 49 neurons as for 64; 1 leaves the widths alone. The figures below "
+        "show what it costs in parameters, the measured time of the run what it brings."),
+    "share that the first network teaches": Entry(
+        "While retraining, how much of the loss is the distance to the scores of the network that the run began with, "
+        "instead of to the labels; 0 is none. (Hinton et al. 2015)",
+        r"(1 - w) \, \mathrm{CE} + w \, T^2 \, \mathrm{KL}"),
+    "temperature": Entry("The T by which both scores are divided first: the higher, the more the less likely classes "
+                         "count. (Hinton et al. 2015)"),
     "epochs of the base network": Entry("How many times all training images are seen before the first cut."),
     "learning rate": Entry("How large the steps of retraining are. Too small, and accuracy does not come back in time; "
                            "too large, and it falls."),

@@ -3,6 +3,8 @@
 All of it is read from the run's folder, so that everybody who watches sees the same.
 """
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from dashboard import store, work
@@ -94,9 +96,7 @@ def progress(status: Status) -> None:
     st.progress(share, text=f"This pass over the data {share:.0%}")
     with st.container(horizontal=True, gap="medium"):
         for label, value in cells(v):
-            with st.container(width=132, gap=None):
-                st.caption(label)
-                st.markdown(f"**{value}**")
+            st.markdown(f":small[:gray[{label}]]  \n**{value}**", width=132)  # one element: it is drawn each second
     if v.get("device"):
         st.caption(f":material/developer_board: {plain(v['device'])}")
 
@@ -111,8 +111,8 @@ def show(status: Status) -> None:
             progress(status)
 
 
-def watch(run_id: str, key: str) -> bool:
-    """Show state and progress, live while the run is active. Returns whether it is.
+def watch(run_id: str, key: str, below: Callable[[str], None] = lambda run_id: None) -> bool:
+    """Show state and progress, live while the run is active, with what `below(run_id)` draws. Returns whether it is.
 
     The whole page is drawn anew when the run ends, is resumed, or is asked for something: in every browser.
     """
@@ -129,6 +129,7 @@ def watch(run_id: str, key: str) -> bool:
             st.rerun()
         if status.active:
             show(status)
+            below(run_id)  # in the same fragment: each that is called costs as much as what it draws
 
     panel()
     return shown.active

@@ -1,7 +1,7 @@
 """What people write on runs, and taking a run away: a name, a note and tags in a small form, and a delete that asks."""
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -55,17 +55,16 @@ def _save(run_id: str, keys: Mapping[str, str]) -> None:
     work.attempt(shelf.write_notes, store.folder(), run_id, shelf.Notes(name, note, tuple(tags)))
 
 
-def known_tags(run_ids: Iterable[str] | None = None) -> list[str]:
-    """All tags of these runs, of all without them, in alphabetical order."""
-    ids = store.run_ids() if run_ids is None else run_ids
-    return sorted({tag for run_id in ids for tag in store.notes(run_id).tags})
+def known_tags() -> list[str]:
+    """All tags of all runs, in alphabetical order."""
+    return sorted({tag for run_id in store.run_ids() for tag in store.notes(run_id).tags})
 
 
 def why_it_stays(run_id: str) -> str:
     """Why `shelf.delete` would refuse a run; "" where it would not."""
     if (status := store.status(run_id)).active:
         return f"it is {status.state}, stop it first"
-    if heirs := shelf.children(store.folder(), run_id):
+    if heirs := store.children(run_id):
         return f"{counted(len(heirs), 'run')} began at an iteration of it, delete {heirs[-1]} first"
     return ""
 

@@ -16,18 +16,21 @@ LINES = {
     "count": "the highest few of each layer",
     "keep": "all but the lowest few of each layer",
     "maxout": "the least relevant few of each maxout unit; a unit keeps at least one",
+    "smaller": "of all layers together, until the network has so many times fewer parameters",
     "quality": "below value × the standard deviation of the layer's weights (Han et al. 2015)",
     "sparsity": "the smallest, until this share of each layer is zero",
     "sparsity-overall": "the smallest, until this share of all these layers together is zero",
 }
-NAMES = {"maxout": "least of each unit", "quality": "quality × std", "sparsity": "sparsity of each layer",
+NAMES = {"maxout": "least of each unit", "smaller": "times smaller", "quality": "quality × std",
+         "sparsity": "sparsity of each layer",
          "sparsity-overall": "sparsity overall"}  # of rules that are not called as in a spec
-OF_LAYERS = [name for name in NEURON_RULES if name != "maxout"]
+OF_LAYERS = [name for name in NEURON_RULES if name not in ("maxout", "smaller")]  # of each layer by itself
 # smallest, largest, step, to begin with
 RANGES = {
     "mean+std": (-1.0, 3.0, 0.1, 1.0), "absolute": (0.0, 1.0, 0.01, 0.9), "fraction": (0.0, 0.95, 0.05, 0.2),
     "count": (1, 4096, 1, 10), "keep": (1, 4096, 1, 20),
-    "maxout": (1, 15, 1, 1), "quality": (0.05, 4.0, 0.05, 1.0), "sparsity": (0.01, 0.99, 0.01, 0.7),
+    "maxout": (1, 15, 1, 1), "smaller": (1.05, 20.0, 0.05, 1.5),
+    "quality": (0.05, 4.0, 0.05, 1.0), "sparsity": (0.01, 0.99, 0.01, 0.7),
     "sparsity-overall": (0.01, 0.99, 0.01, 0.7),
 }  # fmt: skip
 

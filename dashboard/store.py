@@ -1,12 +1,13 @@
 """Reading run folders for the pages. Nothing here writes, and a run never notices that it is looked at."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import streamlit as st
 
 from dashboard import lineage
-from trimcore import runs, shelf, tables
+from dashboard.remembering import Remembered, mark
+from trimcore import runs, shelf, spec, tables
 
 MARKS = {
     "queued": ":material/schedule:", "starting": ":material/hourglass_top:", "running": ":material/sprint:",
@@ -14,6 +15,7 @@ MARKS = {
     "stopped": ":material/stop:", "finished": ":material/check:", "failed": ":material/error:",
     "lost": ":material/help:",
 }  # fmt: skip
+LOG_LINES, LOG_BYTES = 200, 100_000  # of the end of a log
 
 
 def folder() -> Path:
@@ -25,8 +27,15 @@ def run_ids() -> list[str]:
     return runs.list_runs(folder())
 
 
+_json, _spec, _parent = Remembered(runs.read_json), Remembered(spec.load), Remembered(shelf.parent_of)
+_launched_as = Remembered(shelf.launched_as)
+_notes = Remembered(lambda path: shelf.notes_of(path.parent))
+_events = Remembered(lambda path: list(runs.read_events(path.parent)), 64)  # of large networks each is megabytes
+_log_tail = Remembered(lambda path: _last_lines(path), 64)
+
+
 def status(run_id: str) -> runs.Status:
-    return runs.state_of(runs.open_run(folder(), run_id))
+    return runs.state_of(runs.open_run(folder(), run_id), lambda path: if_there(_json, path, {}))
 
 
 def unfinished() -> list[str]:
@@ -35,41 +44,46 @@ def unfinished() -> list[str]:
 
 
 def events(run_id: str) -> list[dict]:
-    """All recorded events of a run; read again only when the file has grown."""
-    path = runs.open_run(folder(), run_id) / "events.jsonl"
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return []
-    return _events(str(path.parent), found.st_size, found.st_mtime_ns)
+    """All recorded events of a run."""
+    return if_there(_events, runs.open_run(folder(), run_id) / "events.jsonl", [])
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)  # shared, not copied on every rerun: nobody changes them
-def _events(path: str, size: int, changed: int) -> list[dict]:
-    return list(runs.read_events(Path(path)))
+def version(run_id: str) -> tuple:
+    """Tells what a run has recorded, and was asked, from anything before it."""
+    own = runs.open_run(folder(), run_id)
+    return tuple(if_there(mark, own / name, None) for name in ("events.jsonl", "spec.toml"))
 
 
-def spec_of(run_id: str):
+def spec_of(run_id: str) -> spec.Spec:
     """The run's spec. Raises SpecError when somebody damaged the file."""
-    path = runs.open_run(folder(), run_id) / "spec.toml"
-    return _spec(str(path), path.stat().st_mtime_ns)
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _spec(path: str, changed: int):
-    from trimcore import spec
-
-    return spec.load(path)
+    return _spec(runs.open_run(folder(), run_id) / "spec.toml")
 
 
 def notes(run_id: str) -> shelf.Notes:
     """The name, the note and the tags that were written on a run."""
-    return shelf.notes_of(runs.open_run(folder(), run_id))
+    return if_there(_notes, runs.open_run(folder(), run_id) / "notes.json", shelf.Notes())
 
 
-def parents() -> dict[str, tuple[str, int] | None]:
+def parents() -> lineage.Forest:
     """Every run, newest first, with the run and iteration that it began at (see `lineage.forest`)."""
-    return lineage.forest(shelf.parents(folder()))
+    return lineage.forest(shelf.parents(folder(), _parent_of))
+
+
+def children(run_id: str) -> list[str]:
+    """The runs that begin at an iteration of this one, oldest first."""
+    return shelf.children(folder(), run_id, _parent_of)
+
+
+def _parent_of(path: Path) -> shelf.Parent:
+    return if_there(_parent, path, None)
+
+
+def if_there(read: Callable, path: Path, otherwise):
+    """What is read of a file, which may come later, or have been deleted a moment ago."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return otherwise
 
 
 def profile_of(run_id: str, iteration: int | None = None) -> pd.DataFrame:
@@ -79,16 +93,16 @@ def profile_of(run_id: str, iteration: int | None = None) -> pd.DataFrame:
     return tables.profiles([found[iteration]] if iteration in found else [])
 
 
-def log_tail(run_id: str, lines: int = 200) -> str:
+def log_tail(run_id: str) -> str:
     """The end of the log."""
-    path = runs.open_run(folder(), run_id) / "log.txt"
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - 100_000))
-            text = file.read().decode("utf-8", "replace")
-    except FileNotFoundError:
-        return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return if_there(_log_tail, runs.open_run(folder(), run_id) / "log.txt", "")
+
+
+def _last_lines(path: Path) -> str:
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - LOG_BYTES))
+        text = file.read().decode("utf-8", "replace")
+    return "\n".join(text.splitlines()[-LOG_LINES:])
 
 
 def title(run_id: str) -> str:
@@ -105,7 +119,4 @@ def short_title(run_id: str) -> str:
 
 def name(run_id: str) -> str:
     """What a person calls a run: as it is noted on it, else as it was launched; may be empty."""
-    try:
-        return notes(run_id).name or spec_of(run_id).name
-    except ValueError:
-        return ""
+    return notes(run_id).name or if_there(_launched_as, folder() / run_id / "spec.toml", "")

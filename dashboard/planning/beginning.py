@@ -43,7 +43,8 @@ def adopt(run_id: str) -> None:
     """Make the run's network and data the work at hand; for a button's callback."""
     asked = store.spec_of(run_id)
     kept = asked.model_dump(exclude_none=True, include={
-        "image_size", "channels", "options", "device", "base", "convert", "profile", "retrain", "verify", "seed",
+        "image_size", "channels", "options", "device", "base", "convert", "profile", "retrain", "distill", "verify",
+        "seed",
     })  # fmt: skip
     work.replace_draft({**work.draft_for(asked.model, asked.data), **kept})
 
@@ -68,13 +69,8 @@ def profile_to_plan_with(draft: dict, begin: tuple[str, int] | None) -> dict[str
     run_id, iteration = begin or (_base_profile(draft), 0)
     if run_id is None:
         return None
-    found = store.profile_of(run_id, iteration)
-    if found.empty:
-        return None
-    return {
-        layer: Seen(own.apoz.tolist(), own.original_neuron.tolist())
-        for layer, own in found.groupby("layer", sort=False)
-    }
+    found = tables.latest(store.events(run_id), "profiled").get(iteration)
+    return found and {name: Seen(layer["apoz"], layer["original"]) for name, layer in found["layers"].items()}
 
 
 def is_converted(begin: tuple[str, int] | None) -> bool:

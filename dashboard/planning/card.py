@@ -39,12 +39,14 @@ def edit(step: dict, key: str, graph: ChannelGraph) -> None:
     step["iterations"] = left.number_input("Iterations", 1, 100, step["iterations"], key=f"{key}_iterations",
                                             help=glossary.about("iterations"))  # fmt: skip
     _choose_criterion(step, key, right)
+    _own_epochs(step, key, left)
+    _choose_multiple(step, key, right)
     if kind == "weights" and step["iterations"] > 1:
         st.caption(
             "The value grows over the iterations, steeply at first (Zhu and Gupta 2017)." if rule != "quality"
             else "The value grows over the iterations, by as much each time."
         )  # fmt: skip
-    if rule != "sparsity-overall":
+    if rule not in ("sparsity-overall", "smaller"):  # which have one value for all layers
         _own_values(step, key, layers if step["layers"] == ["all"] else step["layers"])
 
 
@@ -56,7 +58,8 @@ def layers_for(rule: str, graph: ChannelGraph) -> list[str]:
 
 
 def _rules_for(graph: ChannelGraph) -> list[str]:
-    return (rules.OF_LAYERS if graph.trimmable() or not graph.units else []) + (["maxout"] if graph.units else [])
+    whole_layers = [*rules.OF_LAYERS, "smaller"] if graph.trimmable() or not graph.units else []
+    return whole_layers + (["maxout"] if graph.units else [])
 
 
 def _fresh(kind: str) -> dict:
@@ -86,6 +89,27 @@ def _choose_criterion(step: dict, key: str, column) -> None:
     )  # fmt: skip
     if step["criterion"] != "apoz" and step["rule"] == "absolute":
         st.warning("The rule 'absolute' compares APoZ: choose another rule for this criterion.")
+
+
+def _own_epochs(step: dict, key: str, column) -> None:
+    own = step.get("retrain") or {}
+    st.session_state.setdefault(f"{key}_epochs", own.get("epochs"))
+    epochs = column.number_input(
+        "Epochs after its cuts", 0, 1000, None, key=f"{key}_epochs", placeholder="as for all steps",
+        help=glossary.about("epochs after its cuts"),
+    )  # fmt: skip
+    own = {**own, "epochs": epochs}
+    step["retrain"] = own if any(value is not None for value in own.values()) else None
+
+
+def _choose_multiple(step: dict, key: str, column) -> None:
+    if _place(step["rule"]) != "neurons":
+        step["multiple"] = 1
+        return
+    step["multiple"] = column.number_input(
+        "Widths in multiples of", 1, 1024, step.get("multiple", 1), key=f"{key}_multiple",
+        help=glossary.about("widths in multiples of"),
+    )  # fmt: skip
 
 
 def choose_layers(layers: list[str], shown: list[str], key: str) -> list[str]:

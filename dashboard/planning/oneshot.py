@@ -1,4 +1,5 @@
-"""The accuracy of a plan before any retraining, beside its sizes. A fragment: it never keeps anybody from editing."""
+"""The accuracy of a plan before any retraining, beside its sizes. A fragment, which waits for a thread: it never keeps
+anybody from editing."""
 
 import streamlit as st
 
@@ -23,11 +24,11 @@ def before_retraining(draft: dict, begin: opened.Begin, stages: list[Stage]) -> 
         f"Accuracy before retraining (about {work.in_words(guess)})", key="shot", icon=":material/bolt:",
     ):  # fmt: skip
         return
-    place = st.empty()
+    place, pulse = st.empty(), st.empty()
     with place.container():
         _accuracies(None, iterations)
     try:
-        shot = opened.shot(draft, begin)
+        shot = opened.shot(draft, begin, pulse.empty)
     except (TrimError, KeyError) as error:
         place.caption(frame.plain(f"The accuracy before retraining cannot be measured: {error}."))
         return

@@ -1,9 +1,10 @@
 """The network that a plan begins with, opened in the page's own process: what can be measured before anything runs."""
 
+import functools
+import threading
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-
-import streamlit as st
 
 from dashboard import looking, store, work
 from dashboard.planning.beginning import is_converted
@@ -21,6 +22,7 @@ from trimcore.unretrained import Measured, carried_out
 
 Begin = tuple[str, int]
 MOST = 64  # finds kept
+BEAT = 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,24 @@ def profile(draft: dict, subject: looking.Subject) -> Profile:
     return _profile(subject, parse({**draft, "step": [], "parent": None}))
 
 
-def shot(draft: dict, begin: Begin) -> Shot:
-    """The accuracies of the draft's plan on the first validation images, by real surgery. Raises TrimError."""
-    subject, wanted = looking.subject(*begin), parse({**draft, "parent": None})
-    return keep(_shot_key(draft, begin), lambda: _shot(begin, subject, wanted))
+def shot(draft: dict, begin: Begin, beat: Callable[[], None] = lambda: None) -> Shot:
+    """The accuracies of the draft's plan on the first validation images, by real surgery. Raises TrimError.
+
+    Measured in a thread, while `beat` is called again and again: where it raises (Streamlit's calls do, when the page
+    is to be drawn anew), what is measured is given up before its next network.
+    """
+    subject, wanted, given_up = looking.subject(*begin), parse({**draft, "parent": None}), threading.Event()
+    key = _shot_key(draft, begin)
+    if key in _shelf():
+        return keep(key, lambda: None)
+    job = _worker().submit(_shot, begin, subject, wanted, given_up)
+    try:
+        while wait([job], BEAT).not_done:
+            beat()
+        return keep(key, job.result)
+    finally:
+        job.cancel()
+        given_up.set()
 
 
 def is_known(draft: dict, begin: Begin) -> bool:
@@ -94,9 +110,15 @@ def keep(key: Hashable, make: Callable[[], object]):
     return found
 
 
-@st.cache_resource(show_spinner=False)
+@functools.cache
 def _shelf() -> dict:
     return {}
+
+
+@functools.cache
+def _worker() -> ThreadPoolExecutor:
+    """One for all: several plans at once would only share the cores."""
+    return ThreadPoolExecutor(1, "before-retraining")
 
 
 def place(begin: Begin) -> tuple:
@@ -110,7 +132,7 @@ def _shot_key(draft: dict, begin: Begin) -> tuple:
     return (*place(begin), str(settings), str(draft["step"]))
 
 
-def _shot(begin: Begin, subject: looking.Subject, wanted: Spec) -> Shot:
+def _shot(begin: Begin, subject: looking.Subject, wanted: Spec, given_up: threading.Event) -> Shot | None:
     split = subject.data.validation.subset(looking.FEW)
 
     def accuracy(graph: ChannelGraph) -> float:
@@ -120,6 +142,8 @@ def _shot(begin: Begin, subject: looking.Subject, wanted: Spec) -> Shot:
     now, done, last = accuracy(subject.graph), 0, subject.graph
     first = now
     for done, last in enumerate(networks, 1):
+        if given_up.is_set():
+            return None
         first = accuracy(last) if done == 1 else first
     return Shot(len(split), done, now, first, first if done <= 1 else accuracy(last))
 

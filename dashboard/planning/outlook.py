@@ -8,6 +8,9 @@ from trimcore import tables
 from trimcore.graph import ChannelGraph
 from trimcore.preview import Seen, Stage, preview
 from trimcore.spec import WEIGHT_RULES, Step, parse
+from trimcore.threads import one_thread
+
+GUESSED = ("mean+std", "absolute", "smaller")  # rules that leave widths which the scores decide
 
 
 def guessed(draft: dict) -> list[str]:
@@ -18,8 +21,7 @@ def guessed(draft: dict) -> list[str]:
 
 def is_estimate(step: dict) -> bool:
     """Whether what the step removes depends on scores that retraining changes."""
-    return step["rule"] in ("mean+std", "absolute") or any(own["rule"] in ("mean+std", "absolute")
-                                                           for own in step["layer"].values())  # fmt: skip
+    return step["rule"] in GUESSED or any(own["rule"] in GUESSED for own in step["layer"].values())
 
 
 def stages(draft: dict, graph: ChannelGraph, seen: dict[str, Seen] | None) -> list[Stage]:
@@ -39,7 +41,8 @@ def _stages(
     _graph: ChannelGraph, _seen: dict[str, Seen], _steps: list[Step],
 ) -> list[Stage]:  # fmt: skip
     """Large networks take seconds; most edits on the page do not touch the steps."""
-    return preview(_graph, _seen, _steps)
+    with one_thread():
+        return preview(_graph, _seen, _steps)
 
 
 def removed(stage: Stage, before: Stage, steps: list[dict]) -> str:
@@ -71,5 +74,5 @@ def seconds_for(values: dict) -> float | None:
     if seconds is None:
         return None
     wanted = parse(values)
-    epochs = wanted.base_epochs + wanted.convert_epochs + wanted.iterations * wanted.retrain.epochs
+    epochs = wanted.base_epochs + wanted.convert_epochs + wanted.retrain_epochs
     return seconds * epochs * (2 if values["control"]["scratch"] else 1)

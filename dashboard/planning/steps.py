@@ -120,7 +120,8 @@ def caption(step: dict) -> str:
     times = f"{step['iterations']} iteration{'s' if step['iterations'] > 1 else ''}"
     by = "" if step["criterion"] == criteria.fitting(step["rule"])[0] else f" by {criteria.LABELS[step['criterion']]}"
     own = f", own rules for {layers_text(list(step['layer']))}" if step["layer"] else ""
-    return f"{rules.called(step['rule'])} {step['value']:g}{by} · {times}{own}"
+    rounded = f", widths in multiples of {step['multiple']}" if step.get("multiple", 1) > 1 else ""
+    return f"{rules.called(step['rule'])} {step['value']:g}{by} · {times}{own}{rounded}"
 
 
 def edit_step(draft: dict, graph: ChannelGraph) -> None:

@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard import work
 from dashboard.planning.beginning import is_converted
 from trimcore import smooth
+from trimcore.augmenting import AUGMENTATIONS
 from trimcore.graph import ChannelGraph
 from trimcore.grouping import groupable
 
@@ -70,8 +71,9 @@ def training_settings(draft: dict, begin: tuple[str, int] | None, graph: Channel
         work.field(left.number_input, "Epochs after each cut", retrain, "epochs", 0, 1000, group="retrain")
         work.field(right.number_input, "Learning rate", retrain, "lr", 1e-5, 10.0, format="%g", group="retrain")
         work.field(left.number_input, "Batch size", retrain, "batch_size", 1, 65_536, group="retrain")
-        work.field(right.selectbox, "Augmentation", retrain, "augment", ["none", "shift", "shift+flip"],
-                   group="retrain", help="shift: by up to 1/14 of its size; flip: mirrored.")  # fmt: skip
+        work.field(right.selectbox, "Augmentation", retrain, "augment", list(AUGMENTATIONS),
+                   group="retrain", help="shift: by up to 1/14 of its size; flip: mirrored; affine: turned, scaled, "
+                   "sheared and moved a little.")  # fmt: skip
         if begin is None and base["weights"] in ("", "pretrained"):
             work.field(left.number_input, "Epochs of the base network", base, "epochs", 0, 1000, group="base")
             work.field(right.number_input, "Learning rate of the base", base, "lr", 1e-5, 10.0, format="%g",
@@ -80,6 +82,11 @@ def training_settings(draft: dict, begin: tuple[str, int] | None, graph: Channel
         work.field(st.checkbox, "Keep the momentum over a cut", retrain, "keep_momentum", group="retrain",
                    help="Retraining goes on with the optimizer's momentum of the weights that are kept; "
                    "otherwise it begins without any.")  # fmt: skip
+        distill = draft["distill"]
+        work.field(left.number_input, "Share that the first network teaches", distill, "weight", 0.0, 1.0, step=0.1,
+                   group="distill")  # fmt: skip
+        work.field(right.number_input, "Temperature", distill, "temperature", 0.5, 100.0, step=0.5, group="distill",
+                   disabled=not distill["weight"])  # fmt: skip
         work.field(left.number_input, "Seed", draft, "seed", 0, 2**31 - 1)
         work.field(right.number_input, "Examples to profile", draft["profile"], "examples", 0, 10_000_000,
                    help="Of the validation split; 0 is all.")  # fmt: skip

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import charts, frame, links, notes, pruned, store, tree, versus, work
 from dashboard.criteria import ranking
+from dashboard.listing import MORE, read_runs
 from dashboard.rivals import (
     differ_only_in_criterion,
     differ_only_in_seed,
@@ -15,55 +16,19 @@ from dashboard.rivals import (
     spread,
     verdict,
 )
-from trimcore import published, runs, tables
-from trimcore.errors import TrimError
+from trimcore import published, tables
 
-MORE = ["not zero", pruned.NONZERO, "verification", "tags"]  # columns for runs that have them
 PARAMETERS, NONZERO = "parameters", "non-zero parameters"
 MEASURES = ["test accuracy", "compression", pruned.NONZERO, "verification"]  # that seeds are summed up for
 
 
-def more(events: list[dict], row: pd.Series) -> dict:
-    """What a run says beyond its size and accuracy, if it does."""
-    said = {"verification": row.verification}
-    if tables.has_zero_weights(events):
-        ratio = pruned.without_zeros(row.to_frame().T).compression.iloc[0]
-        said |= {"not zero": row.nonzero_parameters, pruned.NONZERO: ratio}
-    return said
-
-
-def read_runs() -> pd.DataFrame:
-    """One row a run, newest first; empty without runs."""
-    found = []
-    for run_id in store.run_ids():
-        try:
-            asked = store.spec_of(run_id)
-        except TrimError:
-            continue
-        events = store.events(run_id)
-        rows = tables.iterations(events)
-        last = rows[rows.iteration == runs.result_in(events)].iloc[0] if len(rows) else None
-        found.append({
-            "id": run_id, "run": store.title(run_id), "state": store.status(run_id).state, "model": asked.model,
-            "data": asked.data, "criterion": ranking(asked), "compression": None if last is None else last.compression,
-            "test accuracy": None if last is None else last.accuracy_final,
-            "parameters": None if last is None else last.parameters,
-            "MACs ratio": None if last is None else last.macs_ratio,
-            "measured": None if last is None else last.latency_ratio,
-            "measured, batch 1": None if last is None else last.latency_1_ratio,
-            **({} if last is None else more(events, last)),
-            "iterations": max(len(rows) - 1, 0), "seed": asked.seed, "tags": list(store.notes(run_id).tags) or None,
-        })  # fmt: skip
-    return pd.DataFrame(found)
-
-
 def with_tags(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that have all tags which are asked for, where there are tags."""
-    known = notes.known_tags(table.id)
+    known = sorted({tag for tags in table.tags.dropna() for tag in tags})
     if not known:
         return table
     wanted = st.multiselect("Only runs with the tags", known, key="tags_wanted", placeholder="any")
-    has = [set(wanted) <= set(store.notes(run_id).tags) for run_id in table.id]
+    has = [set(wanted) <= set(tags or ()) for tags in table.tags]
     return table[has].reset_index(drop=True)
 
 
