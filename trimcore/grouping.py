@@ -73,8 +73,9 @@ def _line(node: fx.Node, modules: dict[str, nn.Module]) -> Iterator[fx.Node]:
 
 def _meeting(graph: ChannelGraph, layer: str) -> set[str]:
     """The parts that have channels of a layer, those that take part in training only too."""
-    own, parts = graph.layers[layer].neurons, graph.parts.values()
-    return {part.name for part in parts if any(torch.isin(groups, own).any() for groups in part.groups.values())}
+    own = torch.zeros(graph.group_count, dtype=torch.bool)
+    own[graph.layers[layer].neurons] = True
+    return {part.name for part in graph.parts.values() if any(own[groups].any() for groups in part.groups.values())}
 
 
 def insert(network: nn.Module, units: Mapping[str, int]) -> nn.Module:

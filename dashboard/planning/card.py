@@ -95,7 +95,7 @@ def _own_epochs(step: dict, key: str, column) -> None:
     own = step.get("retrain") or {}
     st.session_state.setdefault(f"{key}_epochs", own.get("epochs"))
     epochs = column.number_input(
-        "Epochs after its cuts", 0, 1000, None, key=f"{key}_epochs", placeholder="as for all steps",
+        "Epochs after its cuts", 0, 1000, None, key=f"{key}_epochs", placeholder="as usual",
         help=glossary.about("epochs after its cuts"),
     )  # fmt: skip
     own = {**own, "epochs": epochs}
