@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from trimcore import presets, published
@@ -50,13 +52,15 @@ def test_published_parameters_are_those_of_the_widths():
         assert round(431_080 / parameters, 2) == compression
 
 
-def test_the_frontier_presets_promise_what_their_steps_multiply_to():
-    """60 and 200 times by neurons at least; with weights, both begin alike and few parameters are left."""
+def test_the_frontier_presets_promise_what_their_steps_come_to():
+    """60 times by the budget at least, then the widths of the last step: 431,080 / 2,006. With weights, both begin
+    alike and few parameters are left."""
     spec, sparse = map(presets.preset, ("lenet5-frontier", "lenet5-frontier-sparse"))
-    reached = 1.0
-    sizes = [reached := reached * step.value**step.iterations for step in spec.step]
-    assert sizes[2] >= 60
-    assert sizes[-1] >= 200
+    *budget, last = spec.step
+    assert math.prod(step.value**step.iterations for step in budget) >= 60
+    widths = {layer: int(last.rule_for(layer).value) for layer in ("conv1", "conv2", "fc1")}
+    cut = {layer: range(width, full) for (layer, width), full in zip(widths.items(), (20, 50, 500), strict=True)}
+    assert cost_of(blank("lenet5", *GRAPHS["lenet5"]), cut).parameters == 2_006 < 431_080 / 200
     shared = {"base", "retrain", "distill", "model", "data"}
     assert spec.model_dump(include=shared) == sparse.model_dump(include=shared)
     assert sparse.step[0] == spec.step[0]
