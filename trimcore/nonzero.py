@@ -67,10 +67,13 @@ def _sums_of_columns(rows: Tensor, limit: float) -> Tensor:
     beside = max(1, SIDE_BY_SIDE // width)
     whole = count - count % beside
     counts = rows.new_zeros(beside * width, dtype=torch.int64)
-    step = max(1, PIECE * torch.get_num_threads() // (beside * width))
+    threads = torch.get_num_threads()
+    step = threads * max(1, PIECE // (beside * width))
     buffer = rows.new_empty(step * beside * width, dtype=torch.float32)
     for piece in rows[:whole].reshape(-1, beside * width).split(step):
-        counts += _beyond(piece, limit, buffer).sum(0).long()
+        marks = _beyond(piece, limit, buffer)
+        parts = threads if len(piece) == step else 1  # each thread sums what it has just written
+        counts += marks.view(parts, -1, beside * width).sum(1).sum(0).long()
     counts = counts.view(beside, width).sum(0)
     return counts + _beyond(rows[whole:], limit, buffer).sum(0).long() if whole < count else counts
 

@@ -1,7 +1,6 @@
 """The APoZ pass against plain inference of the same network on the same batch, and what it needs beside it."""
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -74,7 +73,13 @@ def _take(name: str, what: str) -> int:
     graph: ChannelGraph = trace(model, x)
     for _ in range(3):
         _infer(model, [x]) if what == "plain" else profile(model, [x], graph=graph)
-    return torch.cuda.max_memory_allocated() if x.is_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return torch.cuda.max_memory_allocated() if x.is_cuda else _peak()
+
+
+def _peak() -> int:
+    """Bytes. (`ru_maxrss` would begin with what the parent process has.)"""
+    lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def _nni(python: Path, rounds: int) -> dict[str, dict]:

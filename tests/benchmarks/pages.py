@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import Page, sync_playwright
 
-from tests.benchmarks.rows import Row, in_ms, table
+from tests.benchmarks.rows import Row, in_ms, of_a_part
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.large import fake_vgg16, many_runs, vgg16_draft, vgg16_widths
 from tests.dashboard.serving import ROOT, idle, serving
@@ -236,4 +236,4 @@ def browser() -> Iterator[Page]:
 
 
 if __name__ == "__main__":
-    print(table(rows()))
+    of_a_part(rows())
