@@ -51,7 +51,7 @@ def _others(x: Tensor, axis: int) -> list[int]:
 
 def _sums_of_rows(rows: Tensor, limit: float) -> Tensor:
     """(rows, length) -> (rows,)"""
-    piece = PIECE * torch.get_num_threads()
+    piece = min(PIECE * torch.get_num_threads(), EXACT_IN_FLOAT32)
     if rows.shape[1] > piece:
         return sum(_sums_of_rows(part, limit) for part in rows.split(piece, 1))
     counts, buffer = (rows.new_empty(n, dtype=torch.float32) for n in (len(rows), piece))
