@@ -85,8 +85,7 @@ def narrowed(tensors: list[Tensor], keep: int | None = None) -> list[Tensor]:
     return [t[cut] for t in tensors]
 
 
-def with_zero(ids: Tensor, zero) -> Channels:
-    """The same channels with the zero bit replaced by `zero(bit)`."""
-    shape = ids.shape
+def with_zero(ids: Tensor, zero: bool) -> Channels:
+    """The same channels, all of them zero by now, or none."""
     (slim,) = narrowed([ids])
-    return Channels((slim & ~1 | zero(slim & 1)).expand(shape))
+    return Channels((slim | 1 if zero else slim & ~1).expand(ids.shape))

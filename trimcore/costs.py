@@ -60,8 +60,7 @@ def cost_without(graph: ChannelGraph, gone: Tensor) -> Cost:
     layers: dict[str, LayerCost] = {}
     parts = graph.fine.parts.values()
     counted = {id(tensor) for part in parts for _, tensor, _ in part.tensors()}
-    for part in parts:
-        sizes = {role: len(kept) for role, kept in part.kept(gone).items()}
+    for part, sizes in zip(parts, graph.fine.sizes(gone).values(), strict=True):
         whole = kept = 0
         for _, tensor, roles in part.tensors():
             if isinstance(tensor, nn.Parameter):

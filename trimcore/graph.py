@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from trimcore.errors import NotTrimmable
 
+Kept = dict[str, dict[str, Tensor]]  # part -> role -> the positions that stay
 WITHOUT_NEURONS = ("norm", "scale", "fixed", "maxout")  # kinds of parts that are no layers of neurons
 
 
@@ -52,10 +53,6 @@ class Part:
             tensor = getattr(self.module, name, None)
             if tensor is not None:
                 yield name, tensor, roles
-
-    def kept(self, gone: Tensor) -> dict[str, Tensor]:
-        """By role, the positions that stay when the groups of the mask `gone` go."""
-        return {role: (~gone[groups]).nonzero().flatten() for role, groups in self.groups.items()}
 
     def macs(self, sizes: Mapping[str, int]) -> int:
         """Multiply-accumulates of one example, with so many positions of each role. Normalisation counts none."""
@@ -158,18 +155,50 @@ class ChannelGraph:
         """The neurons of a layer that may go: those whose group is not frozen and reaches an activation."""
         if not self.layers[layer].trimmable:
             return []
-        groups = self.layers[layer].neurons.tolist()
-        return [i for i, group in enumerate(groups) if group not in self.frozen and group in self._counted]
+        return self.may_go[self.layers[layer].neurons].nonzero().flatten().tolist()
 
     @cached_property
-    def _counted(self) -> set[int]:
-        return self.counted()
+    def may_go(self) -> Tensor:
+        """The groups that are not frozen and reach an activation. Mask, (group_count,)"""
+        return self.reaches & ~self.stays
 
-    def counted(self) -> set[int]:
-        """The groups that reach an activation, or the maximum of a unit."""
+    @cached_property
+    def reaches(self) -> Tensor:
+        """The groups that reach an activation, or the maximum of a unit. Mask, (group_count,)"""
         members = [part.groups["in"] for part in self.parts.values() if part.kind == "maxout"]
-        groups = [*(site.groups for site in self.sites), *members]
-        return set(torch.cat(groups).tolist()) if groups else set()
+        return self._mask([*(site.groups for site in self.sites), *members])
+
+    @cached_property
+    def stays(self) -> Tensor:
+        """The frozen groups. Mask, (group_count,)"""
+        return self._mask([torch.tensor(list(self.frozen), dtype=torch.long)])
+
+    def _mask(self, groups: list[Tensor]) -> Tensor:
+        mask = torch.zeros(self.group_count, dtype=torch.bool)
+        if groups:
+            mask[torch.cat(groups)] = True
+        return mask
+
+    def kept(self, gone: Tensor) -> Kept:
+        """By part and role, the positions that stay when the groups of the mask `gone` go."""
+        groups, lengths = self._positions
+        return self._by_role(stays.nonzero().flatten() for stays in (~gone)[groups].split(lengths))
+
+    def sizes(self, gone: Tensor) -> dict[str, dict[str, int]]:
+        """By part and role, how many positions stay when the groups of the mask `gone` go."""
+        groups, lengths = self._positions
+        until = torch.cat([torch.zeros(1, dtype=torch.long), (~gone)[groups].cumsum(0)])
+        return self._by_role(until[torch.tensor([0, *lengths]).cumsum(0)].diff().tolist())
+
+    @cached_property
+    def _positions(self) -> tuple[Tensor, list[int]]:
+        """The groups of all parts and roles end to end, so that all are looked up at once, and how many each has."""
+        groups = [groups for part in self.parts.values() for groups in part.groups.values()]
+        return torch.cat([torch.arange(0), *groups]), [len(one) for one in groups]
+
+    def _by_role(self, values: Iterable) -> dict:
+        values = iter(values)
+        return {name: {role: next(values) for role in part.groups} for name, part in self.parts.items()}
 
     def together(self, layer: str, neurons: Iterable[int]) -> list[int]:
         """These neurons of a layer and those that can only go with them, ascending."""
@@ -207,6 +236,17 @@ def connected(count: int, ties: list[tuple[Tensor, Tensor]]) -> Tensor:
             root = root[root]
 
 
+def first_reasons(root: Tensor, freezes: list[tuple[Tensor, str]]) -> dict[int, str]:
+    """By group the first of the reasons that freeze one of its atoms. `root` (atoms,) has the group of each atom."""
+    if not freezes:
+        return {}
+    numbers = torch.arange(len(freezes)).repeat_interleave(torch.tensor([len(atoms) for atoms, _ in freezes]))
+    first = torch.full((len(root),), len(freezes))
+    first.scatter_reduce_(0, root[torch.cat([atoms for atoms, _ in freezes])], numbers, "amin")
+    groups = (first < len(freezes)).nonzero().flatten()
+    return {group: freezes[number][1] for group, number in zip(groups.tolist(), first[groups].tolist(), strict=True)}
+
+
 def by_group(root: Tensor, parts: dict[str, Part], sites: list[Site]) -> tuple[dict[str, Part], list[Site]]:
     """Parts and sites with the groups `root` (atoms,) in place of their atoms."""
     grouped = {
@@ -216,12 +256,11 @@ def by_group(root: Tensor, parts: dict[str, Part], sites: list[Site]) -> tuple[d
     return grouped, [replace(site, groups=root[site.groups]) for site in sites]
 
 
-def layers_of(parts: dict[str, Part], counted: set[int], frozen: dict[int, str]) -> dict[str, Layer]:
+def layers_of(graph: ChannelGraph) -> dict[str, Layer]:
+    """The layers of a graph whose parts, sites and frozen groups are known."""
     layers: dict[str, Layer] = {}
-    atoms = 1 + max((int(part.outputs.max()) for part in parts.values() if len(part.outputs)), default=-1)
-    owner = torch.full((atoms,), -1)  # group -> the number of the first layer that has it
-    stays, reaches = _mask(atoms, frozen), _mask(atoms, counted)
-    for part in parts.values():
+    owner = torch.full((graph.group_count,), -1)  # group -> the number of the first layer that has it
+    for part in graph.parts.values():
         if part.kind == "fixed":
             layers[part.name] = Layer(part.name, part.kind, part.outputs, part.reason, part.name)
         if part.kind in WITHOUT_NEURONS:
@@ -235,19 +274,12 @@ def layers_of(parts: dict[str, Part], counted: set[int], frozen: dict[int, str])
         else:
             layer.leader = list(layers)[int(owners[0])]
             layers[layer.leader].tied.append(part.name)
-        free = groups[~stays[groups]]
+        free = groups[~graph.stays[groups]]
         if not len(free):
-            layer.reason = frozen[int(groups[0])]
-        elif not reaches[free].any():
+            layer.reason = graph.frozen[int(groups[0])]
+        elif not graph.reaches[free].any():
             only = "it takes part in training only"
             layer.reason = only if part.training_only else "its output reaches no activation"
         elif layer.width > 1 and (free == free[0]).all():
             layer.reason = "its channels can only be removed all together"
     return layers
-
-
-def _mask(count: int, members: Iterable[int]) -> Tensor:
-    """(count,) bool"""
-    mask = torch.zeros(count, dtype=torch.bool)
-    mask[[member for member in members if member < count]] = True
-    return mask

@@ -27,7 +27,8 @@ def carry_over(
     """
     names = {id(p): name for name, p in graph.model.named_parameters(remove_duplicate=False)}
     smaller = dict(small.named_parameters(remove_duplicate=False))
-    kept = {id(tensor): positions for tensor, positions in cut_tensors(graph, removed_groups(graph, plan))}
+    positions = graph.fine.kept(removed_groups(graph, plan))
+    kept = {id(tensor): of_axes for tensor, of_axes in cut_tensors(graph, positions)}
     if strangers := [p for g in optimizer.param_groups for p in g["params"] if id(p) not in names]:
         raise TrimError(f"the optimizer has a parameter of shape {tuple(strangers[0].shape)} that the network has not")
     if into is None:

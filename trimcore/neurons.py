@@ -83,8 +83,7 @@ def removal(graph: ChannelGraph, place: Place) -> dict:
     """What a removal of the neuron takes away, by the channel graph."""
     fine, modules, takes = graph.fine, dict(graph.model.named_modules()), {}
     gone = torch.arange(fine.group_count) == place.group
-    for part in fine.parts.values():
-        sizes = {role: len(kept) for role, kept in part.kept(gone).items()}
+    for part, sizes in zip(fine.parts.values(), fine.sizes(gone).values(), strict=True):
         for name, tensor, roles in part.tensors():
             less = tensor.numel() - cut_shape(tensor.shape, roles, sizes).numel()
             if less and isinstance(tensor, torch.nn.Parameter):

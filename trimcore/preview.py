@@ -167,11 +167,10 @@ def _zeros(graph: ChannelGraph, gone: Tensor, step: Step, round: int, before: in
     """How many weights are held at zero after a round of a step, at least `before`."""
     if before is None:
         return None
-    weights = {}
+    weights, sizes = {}, graph.fine.sizes(gone)
     for name, part in graph.fine.parts.items():
         if part.kind not in WITHOUT_NEURONS and (step.layers == ["all"] or name in step.layers):
-            sizes = {role: len(kept) for role, kept in part.kept(gone).items()}
-            weights[name] = cut_shape(part.module.weight.shape, part.axes["weight"], sizes).numel()
+            weights[name] = cut_shape(part.module.weight.shape, part.axes["weight"], sizes[name]).numel()
     rules = {name: step.rule_for(name) for name in weights}
     if any(own.rule == "quality" for own in rules.values()):
         return None

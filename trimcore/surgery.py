@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trimcore.errors import NotTrimmable
 from trimcore.folding import shift_of, take_up
-from trimcore.graph import ChannelGraph
+from trimcore.graph import ChannelGraph, Kept
 from trimcore.maxout import set_units
 from trimcore.rules.layers import goes_in_blocks
 from trimcore.tracing import trace
@@ -57,14 +57,15 @@ def cut(graph: ChannelGraph, plan: Cut, within: Iterable[str] = ()) -> ChannelGr
     forward function that looks at widths is refused with NotTrimmable.
     """
     gone = removed_groups(graph, plan, within)
-    return verified(graph, gone, _smaller(graph, gone))
+    kept = graph.fine.kept(gone)
+    return verified(graph, kept, _smaller(graph, gone, kept))
 
 
-def _smaller(graph: ChannelGraph, gone: Tensor) -> nn.Module:
+def _smaller(graph: ChannelGraph, gone: Tensor, kept: Kept) -> nn.Module:
     memo: dict[int, object] = {}  # what `deepcopy` puts in place of a tensor: no weight that goes is ever copied
     keep_alive = []
-    for tensor, kept in cut_tensors(graph, gone):
-        data = sliced(tensor.detach(), kept)
+    for tensor, positions in cut_tensors(graph, kept):
+        data = sliced(tensor.detach(), positions)
         is_parameter = isinstance(tensor, nn.Parameter)
         memo[id(tensor)] = nn.Parameter(data, requires_grad=tensor.requires_grad) if is_parameter else data
         keep_alive.append(tensor)
@@ -72,19 +73,19 @@ def _smaller(graph: ChannelGraph, gone: Tensor) -> nn.Module:
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:  # a result that it keeps, a loss say, has a history
                 memo[id(value)] = value.detach().clone()
-            elif type(value) is OrderedDict and not value:  # a dozen of hooks that nobody set, slow to copy
-                memo[id(value)] = OrderedDict()
+            elif type(value) in (OrderedDict, set) and not value:  # a dozen of hooks that nobody set, slow to copy
+                memo[id(value)] = type(value)()
     small = copy.deepcopy(graph.model, memo)
     modules, parts = dict(small.named_modules()), graph.fine.parts
     for part in parts.values():
-        kept = part.kept(gone)
-        shorter = any(len(kept[role]) < len(groups) for role, groups in part.groups.items())
+        own = kept[part.name]
+        shorter = any(len(own[role]) < len(groups) for role, groups in part.groups.items())
         if shorter and part.name in modules:  # a stored tensor has no numbers beside it
-            set_widths(modules[part.name], {role: len(positions) for role, positions in kept.items()})
+            set_widths(modules[part.name], {role: len(positions) for role, positions in own.items()})
     for fold in graph.folds:
         shift = shift_of(fold, parts, gone)
         if shift is not None:
-            take_up(modules[fold.into], parts[fold.consumer].kept(gone)["out"], shift)
+            take_up(modules[fold.into], kept[fold.consumer]["out"], shift)
     return set_units(small, {graph.units[layer].maxout: k for layer, k in units_left(graph, gone).items()})
 
 
@@ -99,15 +100,14 @@ def removed_groups(graph: ChannelGraph, plan: Cut, within: Iterable[str] = ()) -
         if name in within and name not in graph.units:
             raise NotTrimmable(f"layer {name!r} has no maxout units; {', '.join(graph.units) or 'no layer'} has")
         own, gone = (graph.fine, single) if name in within else (graph, whole)
-        layer, neurons = own.layer(name), list(neurons)
-        groups, allowed = layer.neurons.tolist(), set(own.candidates(name))
-        for neuron in neurons:
-            if not 0 <= neuron < layer.width:
-                raise NotTrimmable(f"layer {name!r} has neurons 0 to {layer.width - 1}, there is no {neuron}")
-            if neuron not in allowed:
-                why = own.frozen.get(groups[neuron], "it reaches no activation")
-                raise NotTrimmable(f"neuron {neuron} of layer {name!r} cannot be removed: {why}")
-        gone[[groups[neuron] for neuron in neurons]] = True
+        layer, neurons = own.layer(name), torch.tensor(list(neurons), dtype=torch.long)
+        for neuron in neurons[(neurons < 0) | (neurons >= layer.width)].tolist():
+            raise NotTrimmable(f"layer {name!r} has neurons 0 to {layer.width - 1}, there is no {neuron}")
+        groups = layer.neurons[neurons]
+        for place in (~own.may_go[groups]).nonzero().flatten().tolist():
+            why = own.frozen.get(int(groups[place]), "it reaches no activation")
+            raise NotTrimmable(f"neuron {int(neurons[place])} of layer {name!r} cannot be removed: {why}")
+        gone[groups] = True
     gone = single | graph.in_fine(whole)
     for layer in graph.fine.layers.values():
         if layer.width and bool(gone[layer.neurons].all()):
@@ -134,12 +134,12 @@ def units_left(graph: ChannelGraph, gone: Tensor) -> dict[str, int]:
     return left
 
 
-def cut_tensors(graph: ChannelGraph, gone: Tensor) -> Iterable[tuple[Tensor, tuple[Tensor | None, ...]]]:
-    """Every tensor that becomes smaller when the groups of the mask `gone` go, with the positions that stay along its
-    first axes (None: all of them)."""
+def cut_tensors(graph: ChannelGraph, kept: Kept) -> Iterable[tuple[Tensor, tuple[Tensor | None, ...]]]:
+    """Every tensor that becomes smaller when only the positions `kept` (see `ChannelGraph.kept`) stay, with those that
+    stay along its first axes (None: all of them)."""
     for part in graph.fine.parts.values():
-        kept = part.kept(gone)
-        shorter = {role: kept[role] for role, groups in part.groups.items() if len(kept[role]) < len(groups)}
+        own = kept[part.name]
+        shorter = {role: own[role] for role, groups in part.groups.items() if len(own[role]) < len(groups)}
         for _, tensor, roles in part.tensors():
             if any(role in shorter for role in roles):
                 yield tensor, tuple(shorter.get(role) for role in roles)

@@ -12,7 +12,7 @@ from trimcore.capture import Captured, capture
 from trimcore.channels import Channels, along, canonical, channel_axis, narrowed, spread, varying_axes, with_zero
 from trimcore.errors import NotTrimmable, first_line
 from trimcore.folding import Fold, can_absorb, has_fixed_shift
-from trimcore.graph import ChannelGraph, Part, Site, Units, by_group, connected, layers_of
+from trimcore.graph import ChannelGraph, Part, Site, Units, by_group, connected, first_reasons, layers_of
 from trimcore.in_place import check_in_place, is_in_place, names_of
 from trimcore.numbers import Numbers, same_proportions
 from trimcore.on_meta import execute, mapped, work_on_meta
@@ -100,7 +100,7 @@ class Tracer:
         rule, given = self.rule_of(node), {}
         if rule in rules.WITH_MODULE:
             given = {"module": self.module(node)}
-        known = rule and "out" not in kwargs and _fits(rule, self, node, *args, **kwargs, **given)
+        known = rule and "out" not in kwargs and _fits(rule, 2 + len(args), (*kwargs, *given))
         if not known or rule not in rules.SHAPED:
             self.freeze_counted(node, node.all_input_nodes)
         result = rule(self, node, *args, **kwargs, **given) if known else self.unknown(node, args, kwargs)
@@ -117,7 +117,7 @@ class Tracer:
         for name in names_of(self, node.args[0]) - {node}:
             value = self.env.get(name)
             if isinstance(value, Channels):
-                self.env[name] = with_zero(value.ids, lambda bit: 0)
+                self.env[name] = with_zero(value.ids, False)
 
     def _constant(self, node: fx.Node, args, kwargs):
         """What is computed of numbers and stored tensors alone. Of tensors only the shape is found."""
@@ -360,16 +360,12 @@ class Tracer:
             if not same_proportions(root[atoms], root[others]):
                 both = torch.cat([atoms, others])
                 freezes.append((both, f"{name} gives it a shape by the number of other channels"))
-        frozen: dict[int, str] = {}
-        for atoms, reason in freezes:
-            for group in root[atoms].unique().tolist():
-                frozen.setdefault(group, reason)
         parts, sites = by_group(root, self.parts, self.sites)
         graph = ChannelGraph(
-            self.model, self.graphs[0], self.held, self.inputs, parts, sites, {}, self.atoms, frozen, self.outputs,
-            self.folds,
+            self.model, self.graphs[0], self.held, self.inputs, parts, sites, {}, self.atoms,
+            first_reasons(root, freezes), self.outputs, self.folds,
         )  # fmt: skip
-        graph.layers = layers_of(parts, graph.counted(), frozen)
+        graph.layers = layers_of(graph)
         return graph
 
     def _units(self, fine: ChannelGraph) -> dict[str, Units]:
@@ -401,13 +397,11 @@ def _holds(kind: type, value) -> list:
     return found
 
 
-_signature = functools.cache(inspect.signature)
-
-
-def _fits(rule, *args, **kwargs) -> bool:
-    """Whether a rule can be called so: an operation may be called with its operands by name."""
+@functools.cache
+def _fits(rule, count: int, names: tuple[str, ...]) -> bool:
+    """Whether a rule can be called with so many operands by place, and these by name."""
     try:
-        _signature(rule).bind(*args, **kwargs)
+        inspect.signature(rule).bind(*[None] * count, **dict.fromkeys(names))
     except TypeError:
         return False
     return True

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from trimcore.errors import NotTrimmable
-from trimcore.graph import ChannelGraph
+from trimcore.graph import ChannelGraph, Kept
 from trimcore.tracing import trace
 
 DEPENDS = "the forward function depends on a width"
 
 
-def verified(whole: ChannelGraph, gone: Tensor, small: nn.Module) -> ChannelGraph:
-    """The graph of `small`, which is `whole` without the groups of the mask `gone` (see `surgery.removed_groups`).
+def verified(whole: ChannelGraph, kept: Kept, small: nn.Module) -> ChannelGraph:
+    """The graph of `small`, which is what `whole` is with only the positions `kept` (see `ChannelGraph.kept`).
 
     Raises NotTrimmable, naming the operation that depends on a width.
     """
@@ -25,7 +25,7 @@ def verified(whole: ChannelGraph, gone: Tensor, small: nn.Module) -> ChannelGrap
     except NotTrimmable as error:
         raise NotTrimmable(f"{DEPENDS}: {error}") from None
     _check_operations(whole, found)
-    _check_channels(whole, gone, found)
+    _check_channels(whole, kept, found)
     return found
 
 
@@ -52,24 +52,23 @@ def _same_constant(node: fx.Node, own: set[int], whole: ChannelGraph, found: Cha
     return id(one) in own or not isinstance(one, Tensor) or one.is_meta or torch.equal(one, other)
 
 
-def _check_channels(whole: ChannelGraph, gone: Tensor, found: ChannelGraph) -> None:
+def _check_channels(whole: ChannelGraph, kept: Kept, found: ChannelGraph) -> None:
     before, after = [], []
     for name, part in whole.fine.parts.items():
         if part.kind == "maxout":
             continue  # it may have disappeared; what it ties together shows in the layers on both of its sides
         other = found.parts.get(name)
-        for role, kept in part.kept(gone).items():
-            if other is None or role not in other.groups or len(other.groups[role]) != len(kept):
+        for role, positions in kept[name].items():
+            if other is None or role not in other.groups or len(other.groups[role]) != len(positions):
                 raise NotTrimmable(f"{DEPENDS}: {name} is used differently after the cut")
-            before.append(whole.parts[name].groups[role][kept])  # with its whole unit
+            before.append(whole.parts[name].groups[role][positions])  # with its whole unit
             after.append(other.groups[role])
     if not before:
         return
     was, now = torch.cat(before), torch.cat(after)
     # With one channel left more can hang together than before; only channels that may go can have been mixed up.
-    may_go = torch.ones(whole.group_count, dtype=torch.bool)
-    may_go[list(whole.frozen)] = False
-    was, now = was[may_go[was]], now[may_go[was]]
+    free = ~whole.stays[was]
+    was, now = was[free], now[free]
     low = torch.full((found.group_count,), whole.group_count).scatter_reduce(0, now, was, "amin")
     if not torch.equal(low[now], was):
         raise NotTrimmable(f"{DEPENDS}: channels reach other layers after the cut")

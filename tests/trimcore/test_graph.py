@@ -14,7 +14,8 @@ from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import check, gap, images, randomised
 from trimcore.costs import cost_of
 from trimcore.errors import NotTrimmable
-from trimcore.graph import connected
+from trimcore.graph import connected, first_reasons
+from trimcore.models import build
 from trimcore.tracing import trace
 
 IMAGES = torch.zeros(2, 3, 8, 8)
@@ -260,6 +261,28 @@ def test_the_graph_does_not_depend_on_where_and_how_the_weights_are(name):
         assert found.layers.keys() == wanted.layers.keys()
         for layer in wanted.layers:
             assert torch.equal(found.layers[layer].neurons, wanted.layers[layer].neurons)
+
+
+def test_what_a_mask_leaves_is_found_as_one_by_one_would_find_it():
+    graph = trace(build("densenet121", image_size=32), torch.zeros(1, 3, 32, 32))
+    gone = torch.rand(graph.group_count, generator=torch.Generator().manual_seed(0)) < 0.3
+    kept, sizes = graph.kept(gone), graph.sizes(gone)
+    assert list(kept) == list(sizes) == list(graph.parts)
+    for name, part in graph.parts.items():
+        expected = {
+            role: [place for place, group in enumerate(groups.tolist()) if not gone[group]]
+            for role, groups in part.groups.items()
+        }
+        assert {role: positions.tolist() for role, positions in kept[name].items()} == expected
+        assert sizes[name] == {role: len(positions) for role, positions in expected.items()}
+
+
+def test_the_first_reason_to_freeze_a_group_is_the_one_that_is_told():
+    root = torch.tensor([0, 1, 0, 3, 3])
+    freezes = [(torch.tensor([2]), "first"), (torch.tensor([0, 4]), "second"), (torch.arange(0), "of none"),
+               (torch.tensor([3]), "third")]  # fmt: skip
+    assert first_reasons(root, freezes) == {0: "first", 3: "second"}
+    assert first_reasons(root, []) == {}
 
 
 def test_several_inputs():

@@ -95,7 +95,7 @@ def batch_norm(tracer, node, x: Channels, module: nn.Module):
     if isinstance(module, nn.modules.instancenorm._InstanceNorm) and not has_batch(tracer, node, x):
         return tracer.unknown(node, (x,), {})
     tracer.part(node, module, "norm", {"out": _channels_of(tracer, node, x, module.num_features)}, PER_CHANNEL)
-    result, vector = with_zero(x.ids, lambda bit: 0), along(x.ids, 1)
+    result, vector = with_zero(x.ids, False), along(x.ids, 1)
     if has_fixed_shift(module) and vector is not None:
         result.constant = (x.constant or Constant(vector % 2)).then(node.target)
     return result
@@ -108,7 +108,7 @@ def group_norm(tracer, node, x: Channels, module: nn.GroupNorm):
     atoms = _channels_of(tracer, node, x, module.num_channels)
     tracer.tie_together(atoms.view(module.num_groups, -1), 1)
     tracer.part(node, module, "norm", {"out": atoms}, PER_CHANNEL)
-    return with_zero(x.ids, lambda bit: 0)
+    return with_zero(x.ids, False)
 
 
 def _channels_of(tracer, node, x: Channels, expected: int):
@@ -128,7 +128,7 @@ def layer_norm(tracer, node, x: Channels, *args, **kwargs):
     axis = channel_axis(x.ids)
     if axis is None or axis >= x.ids.dim() - len(shape):
         tracer.freeze(x, f"{node.name} normalises over all channels together")
-    return with_zero(x.ids, lambda bit: 0)
+    return with_zero(x.ids, False)
 
 
 def maxout(tracer, node, x: Channels, module: Maxout):

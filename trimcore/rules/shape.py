@@ -46,7 +46,7 @@ def pad(tracer, node, x: Channels, *args, **kwargs):
     if node.op == "call_module":
         value = getattr(tracer.module(node), "value", 0)
     result = Channels(spread(along(x.ids, axis), shape, axis))
-    return result if not value else with_zero(result.ids, lambda bit: 0)
+    return result if not value else with_zero(result.ids, False)
 
 
 def reduce(tracer, node, x: Channels, dim=None, keepdim=False, *, axis=None, **kwargs):
