@@ -13,7 +13,6 @@ import streamlit as st
 from dashboard import ending, frame, garbage, guide, links
 from trimcore import models
 
-garbage.spare_what_was_imported()
 models.forbid_imports()  # what comes from a browser must not decide which code is run
 VIEWS = Path(__file__).parent / "views"
 st.set_page_config(page_title="trimcore", page_icon=frame.IMAGES / "mark.svg", layout="wide")
@@ -38,6 +37,7 @@ PAGES = {
     ]
 }
 page = st.navigation(list(PAGES.values()))
+garbage.spare_what_stays(page.title)
 frame.warn_about_settings()
 links.arrive()
 frame.side_bar()

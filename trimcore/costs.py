@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trimcore.graph import ChannelGraph, cut_shape
+from trimcore.graph import ChannelGraph, elements
 from trimcore.surgery import Cut, removed_groups
 from trimcore.tracing import trace
 
@@ -56,24 +56,30 @@ def cost_of(graph: ChannelGraph, plan: Cut | None = None) -> Cost:
 
 def cost_without(graph: ChannelGraph, gone: Tensor) -> Cost:
     """The cost when the channel groups of the mask `gone`, of `graph.fine`, are away. (group_count,)"""
-    parameters = sum(p.numel() for p in graph.model.parameters())
+    parameters, shapes, fixed = graph.parameters, graph.fine.shapes, _parameters_of_fixed(graph)
     layers: dict[str, LayerCost] = {}
-    parts = graph.fine.parts.values()
-    counted = {id(tensor) for part in parts for _, tensor, _ in part.tensors()}
-    for part, sizes in zip(parts, graph.fine.sizes(gone).values(), strict=True):
-        whole = kept = 0
-        for _, tensor, roles in part.tensors():
-            if isinstance(tensor, nn.Parameter):
-                whole += tensor.numel()
-                kept += cut_shape(tensor.shape, roles, sizes).numel()
-        parameters += kept - whole
+    for part, sizes in zip(graph.fine.parts.values(), graph.fine.sizes(gone).values(), strict=True):
+        own = shapes[part.name]
+        kept = sum(elements(shape, roles, sizes) for shape, roles in own)
+        parameters += kept - sum(shape.numel() for shape, _ in own)
         if part.kind == "fixed":
-            own = {id(p): p.numel() for p in part.module.parameters() if id(p) not in counted}
-            kept = sum(own.values())
-            counted |= own.keys()
+            kept = fixed[part.name]
         if part.name in graph.layers:
             layers[part.name] = LayerCost(part.kind, sizes["out"], kept, part.macs(sizes))
     return Cost(parameters, sum(layer.macs for layer in layers.values()), layers)
+
+
+def _parameters_of_fixed(graph: ChannelGraph) -> dict[str, int]:
+    """By fixed part, its parameters that no other part has."""
+    parts = graph.fine.parts.values()
+    fixed = [part for part in parts if part.kind == "fixed"]
+    counted = {id(tensor) for part in parts for _, tensor, _ in part.tensors()} if fixed else set()
+    found = {}
+    for part in fixed:
+        own = {id(p): p.numel() for p in part.module.parameters() if id(p) not in counted}
+        found[part.name] = sum(own.values())
+        counted |= own.keys()
+    return found
 
 
 def nonzero_parameters(model: nn.Module) -> int:

@@ -5,6 +5,7 @@ map and its columns) form one *channel group*. A group that meets an operation w
 reason. `tracing` makes the graph of a network.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -58,13 +59,13 @@ class Part:
         """Multiply-accumulates of one example, with so many positions of each role. Normalisation counts none."""
         if self.kind in WITHOUT_NEURONS:
             return self.fixed_macs
-        return self.positions * cut_shape(self.module.weight.shape, self.axes["weight"], sizes).numel()
+        return self.positions * elements(self.module.weight.shape, self.axes["weight"], sizes)
 
 
-def cut_shape(shape: torch.Size, roles: tuple[str | None, ...], sizes: Mapping[str, int]) -> torch.Size:
-    """The shape of a tensor with so many positions of each role left."""
+def elements(shape: torch.Size, roles: tuple[str | None, ...], sizes: Mapping[str, int]) -> int:
+    """How many elements a tensor of that shape has with so many positions of each role left."""
     kept = [length if role is None else sizes[role] for length, role in zip(shape, roles, strict=False)]
-    return torch.Size([*kept, *shape[len(roles) :]])
+    return math.prod(kept) * math.prod(shape[len(roles) :])
 
 
 @dataclass
@@ -196,14 +197,27 @@ class ChannelGraph:
         groups = [groups for part in self.parts.values() for groups in part.groups.values()]
         return torch.cat([torch.arange(0), *groups]), [len(one) for one in groups]
 
+    @cached_property
+    def parameters(self) -> int:
+        """Of the whole network."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    @cached_property
+    def shapes(self) -> dict[str, list[tuple[torch.Size, tuple[str | None, ...]]]]:
+        """By part, the shape of each parameter that it has and the roles of its axes."""
+        return {
+            name: [(tensor.shape, roles) for _, tensor, roles in part.tensors() if isinstance(tensor, nn.Parameter)]
+            for name, part in self.parts.items()
+        }
+
     def _by_role(self, values: Iterable) -> dict:
         values = iter(values)
         return {name: {role: next(values) for role in part.groups} for name, part in self.parts.items()}
 
     def together(self, layer: str, neurons: Iterable[int]) -> list[int]:
         """These neurons of a layer and those that can only go with them, ascending."""
-        groups = self.layers[layer].neurons
-        return torch.isin(groups, groups[list(neurons)]).nonzero().flatten().tolist()
+        groups, neurons = self.layers[layer].neurons, list(neurons)
+        return torch.isin(groups, groups[neurons]).nonzero().flatten().tolist() if neurons else []
 
     def trimmable(self) -> list[str]:
         """Names of the layers to plan with, in depth order; of tied layers only the first."""

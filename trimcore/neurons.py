@@ -8,7 +8,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from trimcore.costs import cost_without
 from trimcore.errors import NotTrimmable
-from trimcore.graph import ChannelGraph, Site, cut_shape
+from trimcore.graph import ChannelGraph, Site, elements
 from trimcore.modes import in_mode
 from trimcore.watching import watched
 
@@ -85,7 +85,7 @@ def removal(graph: ChannelGraph, place: Place) -> dict:
     gone = torch.arange(fine.group_count) == place.group
     for part, sizes in zip(fine.parts.values(), fine.sizes(gone).values(), strict=True):
         for name, tensor, roles in part.tensors():
-            less = tensor.numel() - cut_shape(tensor.shape, roles, sizes).numel()
+            less = tensor.numel() - elements(tensor.shape, roles, sizes)
             if less and isinstance(tensor, torch.nn.Parameter):
                 takes[f"{part.name}.{name}" if part.name in modules else part.name] = less
     before, after = cost_without(fine, torch.zeros_like(gone)), cost_without(fine, gone)

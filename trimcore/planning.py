@@ -1,6 +1,5 @@
 """Which neurons go: rules that turn scores into a plan. Pure functions; nothing is cut here."""
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -129,28 +128,33 @@ def choose(
     if isinstance(rule, TimesSmaller):
         raise SpecError("rule 'smaller' chooses among the neurons of all layers, not of one")
     width = len(scores)
-    allowed = set(range(width)) if candidates is None else set(candidates)
-    members: dict[int, list[int]] = {}
-    for neuron, group in enumerate(range(width) if groups is None else groups.tolist()):
-        members.setdefault(group, []).append(neuron)
-    pooled = scores.double().clone()
-    for group in members.values():
-        if len(group) > 1:
-            pooled[group] = pooled[group].mean()
-    score = pooled.tolist()
-    ranked = sorted(
-        (group for group in members.values() if allowed.issuperset(group)), key=lambda group: (-score[group[0]], group)
-    )
+    group = torch.arange(width) if groups is None else _numbered_by_their_first(groups)
+    sizes = group.bincount()
+    pooled = torch.zeros(len(sizes), dtype=torch.float64).index_add_(0, group, scores.double().cpu()) / sizes
+    held = torch.zeros(len(sizes), dtype=torch.bool)
+    if candidates is not None:
+        stays = torch.ones(width, dtype=torch.bool)
+        stays[list(candidates)] = False
+        held[group[stays]] = True
+    ranked = pooled.argsort(descending=True, stable=True)
+    ranked = ranked[~held[ranked]]
     if isinstance(rule, MeanPlusStd | Absolute):
-        threshold = rule.threshold(pooled)
-        going = [group for group in ranked if score[group[0]] > threshold]
+        threshold = rule.threshold(pooled[group])
+        going = ranked[pooled[ranked] > threshold]
     else:
-        threshold, most = None, rule.count(width)
-        sizes = itertools.accumulate(len(group) for group in ranked)
-        going = [group for group, size in zip(ranked, sizes, strict=True) if size <= most]
-    if len(going) == len(members):
-        going.pop()
-    return sorted(itertools.chain(*going)), threshold
+        threshold, going = None, ranked[sizes[ranked].cumsum(0) <= rule.count(width)]
+    if len(going) == len(sizes):
+        going = going[:-1]
+    goes = torch.zeros(len(sizes), dtype=torch.bool)
+    goes[going] = True
+    return goes[group].nonzero().flatten().tolist(), threshold
+
+
+def _numbered_by_their_first(groups: Tensor) -> Tensor:
+    """The same groups, counted from 0 in the order in which they appear. (width,)"""
+    values, group = groups.cpu().unique(return_inverse=True)
+    first = torch.full((len(values),), len(groups)).scatter_reduce(0, group, torch.arange(len(groups)), "amin")
+    return first.argsort().argsort()[group]
 
 
 def choose_in_units(scores: Tensor, k: int, count: int = 1) -> list[int]:

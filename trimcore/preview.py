@@ -14,7 +14,7 @@ from trimcore import models
 from trimcore.choosing import layers_of
 from trimcore.costs import Cost, cost_without
 from trimcore.errors import SpecError
-from trimcore.graph import WITHOUT_NEURONS, ChannelGraph, cut_shape
+from trimcore.graph import WITHOUT_NEURONS, ChannelGraph, elements
 from trimcore.grouping import group_blank
 from trimcore.magnitude import scheduled
 from trimcore.planning import choose, choose_in_units, make_rule
@@ -69,10 +69,16 @@ def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]
     Raises SpecError for a layer that was not profiled.
     """
     gone = torch.zeros(graph.group_count, dtype=torch.bool)  # of graph.fine
-    scores = {name: dict(zip(layer.original, layer.apoz, strict=True)) for name, layer in seen.items()}
-    for name in seen:
-        graph.layer(name)
-        _remove(graph, gone, name, [i for i in range(graph.layers[name].width) if i not in scores[name]])
+    scores = {}
+    for name, layer in seen.items():
+        there, scores[name] = (
+            torch.tensor(list(layer.original)),
+            torch.zeros(graph.layer(name).width, dtype=torch.float64),
+        )
+        scores[name][there] = torch.tensor(layer.apoz, dtype=torch.float64)
+        away = torch.ones(len(scores[name]), dtype=torch.bool)
+        away[there] = False
+        _remove(graph, gone, name, away)
     stages, zeros = [Stage(-1, {}, cost_without(graph, gone), units_left(graph, gone))], 0
     for number, step in enumerate(steps):
         for round in range(1, step.iterations + 1):
@@ -86,9 +92,9 @@ def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]
     return stages
 
 
-def _remove(graph: ChannelGraph, gone: Tensor, name: str, neurons: list[int]) -> None:
-    """Marks neurons in `gone`: each with all that can only go with it, except that a maxout unit stays with the others
-    of its neurons."""
+def _remove(graph: ChannelGraph, gone: Tensor, name: str, neurons: Tensor | list[int]) -> None:
+    """Marks neurons (a mask, or numbers) in `gone`: each with all that can only go with it, except that a maxout unit
+    stays with the others of its neurons."""
     if name in graph.units:
         part = graph.fine.parts[graph.units[name].maxout]
         gone[graph.fine.layers[name].neurons[neurons]] = True
@@ -99,7 +105,7 @@ def _remove(graph: ChannelGraph, gone: Tensor, name: str, neurons: list[int]) ->
         gone |= graph.in_fine(mask)
 
 
-def _iteration(graph: ChannelGraph, gone: Tensor, scores: dict, step: Step) -> dict[str, int]:
+def _iteration(graph: ChannelGraph, gone: Tensor, scores: Mapping[str, Tensor], step: Step) -> dict[str, int]:
     """Marks in `gone` what one iteration removes; returns how many of each layer."""
     going: dict[str, list[int]] = {}
     inside: dict[str, list[int]] = {}
@@ -108,47 +114,44 @@ def _iteration(graph: ChannelGraph, gone: Tensor, scores: dict, step: Step) -> d
         raise SpecError(f"layer {unknown[0]!r} was not profiled; there are {', '.join(scores)}")
     together = _smaller(graph, gone, scores, step, names) if step.rule == "smaller" else {}
     for name in names:
-        left = (~gone[graph.fine.layers[name].neurons]).nonzero().flatten().tolist()
+        left = (~gone[graph.fine.layers[name].neurons]).nonzero().flatten()
         own = step.rule_for(name)
         if own.rule == "maxout":  # which of a unit's neurons go makes no difference here
             k = units_left(graph, gone)[name]
-            inside[name] = [left[i] for i in choose_in_units(torch.zeros(len(left)), k, int(own.value))]
+            inside[name] = left[choose_in_units(torch.zeros(len(left)), k, int(own.value))].tolist()
             continue
         if own.rule == "smaller":
             wanted = together[name]
         else:
-            ranking, candidates = _ranking(graph, scores, name, left)
             rule, groups = make_rule(own.rule, own.value), graph.layers[name].neurons[left]
-            wanted = {left[k] for k in choose(ranking, rule, candidates, groups)[0]}
-        also = set(graph.together(name, step.also_cut.get(name, ())))
-        wanted = (wanted | also) - set(graph.together(name, step.never_cut.get(name, ())))
-        going[name] = [i for i in left if i in wanted]
+            wanted = set(left[choose(scores[name][left], rule, _may_go(graph, name, left), groups)[0]].tolist())
+        also = set(graph.together(name, step.also_cut.get(name, ()))).intersection(left.tolist())
+        going[name] = sorted((wanted | also) - set(graph.together(name, step.never_cut.get(name, ()))))
         if step.multiple > 1:
-            groups = dict(zip(left, graph.layers[name].neurons[left].tolist(), strict=True))
-            going[name] = rounded_up(going[name], groups, step.multiple, lambda i: scores[name].get(i, 0.0), also)  # noqa: B023
+            groups = dict(zip(left.tolist(), graph.layers[name].neurons[left].tolist(), strict=True))
+            going[name] = rounded_up(going[name], groups, step.multiple, scores[name].tolist().__getitem__, also)
     whole = _whole(graph, gone)
-    going = sparing_the_last(graph, going, lambda name, i: scores[name].get(i, 0.0), whole)
+    going = sparing_the_last(graph, going, lambda name, i: float(scores[name][i]), whole)
     for name, neurons in (going | inside).items():
         _remove(graph, gone, name, neurons)
     return {name: len(neurons) for name, neurons in (going | inside).items()}
 
 
-def _ranking(graph: ChannelGraph, scores: dict, name: str, left: list[int]) -> tuple[Tensor, list[int]]:
-    """The scores of the neurons that are left of a layer, and the places among them of those that may go."""
-    allowed = set(graph.candidates(name))
-    ranking = torch.tensor([scores[name].get(i, 0.0) for i in left], dtype=torch.float64)
-    return ranking, [place for place, i in enumerate(left) if i in allowed]
+def _may_go(graph: ChannelGraph, name: str, left: Tensor) -> list[int]:
+    """The places of those that may go among the neurons that are left of a layer."""
+    return graph.may_go[graph.layers[name].neurons[left]].nonzero().flatten().tolist()
 
 
-def _smaller(graph: ChannelGraph, gone: Tensor, scores: dict, step: Step, names: list[str]) -> dict[str, set[int]]:
+def _smaller(
+    graph: ChannelGraph, gone: Tensor, scores: Mapping[str, Tensor], step: Step, names: list[str]
+) -> dict[str, set[int]]:
     """What the rule `smaller` takes of each layer."""
     whole, layers = _whole(graph, gone), {}
     for name in names:
-        left = (~whole[graph.layers[name].neurons]).nonzero().flatten().tolist()
-        ranking, candidates = _ranking(graph, scores, name, left)
+        left = (~whole[graph.layers[name].neurons]).nonzero().flatten()
         never = set(graph.together(name, step.never_cut.get(name, ())))
-        candidates = [place for place in candidates if left[place] not in never]
-        layers[name] = ranked(graph.layers[name].neurons[left], ranking, candidates)
+        candidates = [place for place in _may_go(graph, name, left) if int(left[place]) not in never]
+        layers[name] = ranked(graph.layers[name].neurons[left], scores[name][left], candidates)
     going = times_smaller(graph, layers, step.value, whole)
     return {name: {i for removal in going for i in removal.neurons.get(name, ())} for name in names}
 
@@ -170,7 +173,7 @@ def _zeros(graph: ChannelGraph, gone: Tensor, step: Step, round: int, before: in
     weights, sizes = {}, graph.fine.sizes(gone)
     for name, part in graph.fine.parts.items():
         if part.kind not in WITHOUT_NEURONS and (step.layers == ["all"] or name in step.layers):
-            weights[name] = cut_shape(part.module.weight.shape, part.axes["weight"], sizes[name]).numel()
+            weights[name] = elements(part.module.weight.shape, part.axes["weight"], sizes[name])
     rules = {name: step.rule_for(name) for name in weights}
     if any(own.rule == "quality" for own in rules.values()):
         return None

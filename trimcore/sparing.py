@@ -39,5 +39,5 @@ def sparing_the_last(
 def _mask(graph: ChannelGraph, going: Mapping[str, list[int]], gone: Tensor | None) -> Tensor:
     mask = torch.zeros(graph.group_count, dtype=torch.bool) if gone is None else gone.clone()
     for name, neurons in going.items():
-        mask[graph.layers[name].neurons[neurons]] = True
+        mask[graph.layers[name].neurons[torch.tensor(neurons, dtype=torch.long)]] = True
     return mask

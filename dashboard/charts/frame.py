@@ -51,11 +51,12 @@ def side_text(rows: Sequence[int], text: Sequence[str], x: float) -> go.Scatter:
 
 def figure(traces: Sequence, alt: str, height: int, *, margin: dict | None = None, **layout) -> go.Figure:
     """A transparent figure with compact margins and the legend above; `alt` is one sentence that says what it shows."""
-    chart = go.Figure(list(traces))
-    chart.update_layout(
+    settings = layout | dict(
         height=height, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", dragmode=False,
-        margin=dict(l=8, r=8, t=32, b=8) | (margin or {}), uirevision="keep",  # a live chart keeps its zoom
-        legend=dict(orientation="h", x=0, xanchor="left", y=1, yref="container", yanchor="top", traceorder="normal"),
-        hoverlabel_align="left", meta={"alt": alt},
+        uirevision="keep",  # a live chart keeps its zoom
+        margin=dict(l=8, r=8, t=32, b=8) | (margin or {}), hoverlabel=dict(align="left"), meta={"alt": alt},
+        legend=dict(
+            orientation="h", x=0, xanchor="left", y=1, yref="container", yanchor="top", traceorder="normal",
+        ) | layout.get("legend", {}),
     )
-    return chart.update_layout(**layout)
+    return go.Figure(list(traces), settings)  # all at once: `update_layout` takes three times as long

@@ -130,7 +130,11 @@ def _search(label: str, names: list[str], begin: list[str], key: str) -> list[st
 
 def _own_values(step: dict, key: str, layers: list[str]) -> None:
     """A value of its own for single layers of the step, with the rule that it was given for."""
-    with st.expander("Another value for single layers", icon=":material/tune:"):
+    st.session_state.setdefault(f"{key}_single", bool(step["layer"]))  # open where there is something to see
+    with st.expander("Another value for single layers", key=f"{key}_single", on_change="rerun",
+                     icon=":material/tune:") as box:  # fmt: skip
+        if not box.open:
+            return
         names = _search("Layers with a value of their own", layers, list(step["layer"]), f"{key}_own")
         before, step["layer"] = step["layer"], {}
         for name in names:

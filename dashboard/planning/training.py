@@ -65,37 +65,45 @@ def near_zero(draft: dict, graph: ChannelGraph) -> None:
 
 
 def training_settings(draft: dict, begin: tuple[str, int] | None, graph: ChannelGraph) -> None:
-    with st.expander("Training, stopping, repeating", icon=":material/settings:"):
-        retrain, base = draft["retrain"], draft["base"]
-        left, right = st.columns(2)
-        work.field(left.number_input, "Epochs after each cut", retrain, "epochs", 0, 1000, group="retrain")
-        work.field(right.number_input, "Learning rate", retrain, "lr", 1e-5, 10.0, format="%g", group="retrain")
-        work.field(left.number_input, "Batch size", retrain, "batch_size", 1, 65_536, group="retrain")
-        work.field(right.selectbox, "Augmentation", retrain, "augment", list(AUGMENTATIONS),
-                   group="retrain", help="shift: by up to 1/14 of its size; flip: mirrored; affine: turned, scaled, "
-                   "sheared and moved a little.")  # fmt: skip
-        if begin is None and base["weights"] in ("", "pretrained"):
-            work.field(left.number_input, "Epochs of the base network", base, "epochs", 0, 1000, group="base")
-            work.field(right.number_input, "Learning rate of the base", base, "lr", 1e-5, 10.0, format="%g",
-                       group="base")  # fmt: skip
+    """Closed until somebody opens it: its many fields would be drawn anew with every click on the page."""
+    with st.expander("Training, stopping, repeating", key="settings", on_change="rerun",
+                     icon=":material/settings:") as box:  # fmt: skip
+        if box.open:
+            _fields(draft, begin, graph)
+
+
+def _fields(draft: dict, begin: tuple[str, int] | None, graph: ChannelGraph) -> None:
+    retrain, base, augment = draft["retrain"], draft["base"], draft["retrain"]["augment"]
+    left, right = st.columns(2)
+    work.field(left.number_input, "Epochs after each cut", retrain, "epochs", 0, 1000, group="retrain")
+    work.field(right.number_input, "Learning rate", retrain, "lr", 1e-5, 10.0, format="%g", group="retrain")
+    work.field(left.number_input, "Batch size", retrain, "batch_size", 1, 65_536, group="retrain")
+    work.field(right.selectbox, "Augmentation", retrain, "augment", list(AUGMENTATIONS),
+               group="retrain", help="shift: by up to 1/14 of its size; flip: mirrored; affine: turned, scaled, "
+               "sheared and moved a little.")  # fmt: skip
+    if begin is None and base["weights"] in ("", "pretrained"):
+        work.field(left.number_input, "Epochs of the base network", base, "epochs", 0, 1000, group="base")
+        work.field(right.number_input, "Learning rate of the base", base, "lr", 1e-5, 10.0, format="%g",
+                   group="base")  # fmt: skip
+    if retrain["augment"] != augment:
         base["augment"] = retrain["augment"]
-        work.field(st.checkbox, "Keep the momentum over a cut", retrain, "keep_momentum", group="retrain",
-                   help="Retraining goes on with the optimizer's momentum of the weights that are kept; "
-                   "otherwise it begins without any.")  # fmt: skip
-        distill = draft["distill"]
-        work.field(left.number_input, "Share that the first network teaches", distill, "weight", 0.0, 1.0, step=0.1,
-                   group="distill")  # fmt: skip
-        work.field(right.number_input, "Temperature", distill, "temperature", 0.5, 100.0, step=0.5, group="distill",
-                   disabled=not distill["weight"])  # fmt: skip
-        work.field(left.number_input, "Seed", draft, "seed", 0, 2**31 - 1)
-        work.field(right.number_input, "Examples to profile", draft["profile"], "examples", 0, 10_000_000,
-                   help="Of the validation split; 0 is all.")  # fmt: skip
-        if graph.units:
-            work.field(right.number_input, "Examples to measure relevance on", draft["profile"], "relevance_examples",
-                       0, 10_000_000, help="Of the training split; 0 is all.")  # fmt: skip
-        work.field(left.number_input, "Lowest accuracy, 0 to 1", draft["stop"], "min_accuracy", 0.0, 1.0, step=0.005,
-                   format="%.3f", help="The run ends when the validation accuracy after retraining falls below it; "
-                   "the iteration before is then the result.")  # fmt: skip
-        work.field(right.text_input, "Name of the run", draft, "name", max_chars=80)
-        work.field(st.toggle, "Also train the final widths from new weights", draft["control"], "scratch",
-                   help="An honest control: does starting from the kept weights help at all?")  # fmt: skip
+    work.field(st.checkbox, "Keep the momentum over a cut", retrain, "keep_momentum", group="retrain",
+               help="Retraining goes on with the optimizer's momentum of the weights that are kept; "
+               "otherwise it begins without any.")  # fmt: skip
+    distill = draft["distill"]
+    work.field(left.number_input, "Share that the first network teaches", distill, "weight", 0.0, 1.0, step=0.1,
+               group="distill")  # fmt: skip
+    work.field(right.number_input, "Temperature", distill, "temperature", 0.5, 100.0, step=0.5, group="distill",
+               disabled=not distill["weight"])  # fmt: skip
+    work.field(left.number_input, "Seed", draft, "seed", 0, 2**31 - 1)
+    work.field(right.number_input, "Examples to profile", draft["profile"], "examples", 0, 10_000_000,
+               help="Of the validation split; 0 is all.")  # fmt: skip
+    if graph.units:
+        work.field(right.number_input, "Examples to measure relevance on", draft["profile"], "relevance_examples",
+                   0, 10_000_000, help="Of the training split; 0 is all.")  # fmt: skip
+    work.field(left.number_input, "Lowest accuracy, 0 to 1", draft["stop"], "min_accuracy", 0.0, 1.0, step=0.005,
+               format="%.3f", help="The run ends when the validation accuracy after retraining falls below it; "
+               "the iteration before is then the result.")  # fmt: skip
+    work.field(right.text_input, "Name of the run", draft, "name", max_chars=80)
+    work.field(st.toggle, "Also train the final widths from new weights", draft["control"], "scratch",
+               help="An honest control: does starting from the kept weights help at all?")  # fmt: skip

@@ -151,7 +151,7 @@ def test_compare_names_the_criteria_and_who_is_ahead(runs_folder):
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_momentum_can_be_kept_over_a_cut(launched, keep):
-    app = page("plan", draft=plan_of(STEPS, retrain={"keep_momentum": not keep}))
+    app = page("plan", draft=plan_of(STEPS, retrain={"keep_momentum": not keep}), settings=True)
     next(box for box in app.checkbox if box.label == "Keep the momentum over a cut").set_value(keep).run()
     app.button(key="launch").click().run()
     assert launched[0].retrain.keep_momentum is keep
@@ -168,7 +168,8 @@ def test_a_mistake_in_one_starts_none(launched):
 
 def test_single_layers_have_values_of_their_own(launched):
     own = {"conv1": {"rule": "keep", "value": 15.0}}
-    app = page("plan", draft=plan_of([{"layers": ["all"], "rule": "fraction", "value": 0.25, "layer": own}]))
+    draft = plan_of([{"layers": ["all"], "rule": "fraction", "value": 0.25, "layer": own}])
+    app = page("plan", draft=draft)
     box = next(box for box in app.multiselect if box.label == "Layers with a value of their own")
     assert box.value == ["conv1"]
     box.set_value(["conv1", "fc1"]).run()

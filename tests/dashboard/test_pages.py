@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import frame
+from dashboard import frame, work
 from tests.dashboard.fakes import fake_run, real_run
 from trimcore import control, runs, spec, tables
 
@@ -222,7 +222,7 @@ def field(app: AppTest, label: str):
     ],
 )
 def test_every_edit_counts_not_only_each_second(run, label, values, read):
-    app = page("plan", run=run.name)
+    app = page("plan", run=run.name, settings=True)
     for value in values:
         field(app, label).set_value(value).run()
         assert read(app.session_state.draft) == value
@@ -231,13 +231,36 @@ def test_every_edit_counts_not_only_each_second(run, label, values, read):
 def test_an_edit_that_arrives_with_the_click_is_launched(run, monkeypatch):
     launched = []
     monkeypatch.setattr(control, "launch", lambda asked, folder: launched.append(asked) or run.name)
-    app = page("plan", run=run.name)
+    app = page("plan", run=run.name, settings=True)
     field(app, "Iterations").set_value(7)
     field(app, "Epochs after each cut").set_value(9)
     app.button(key="launch").click().run()
     assert not app.exception
     assert (launched[0].step[0].iterations, launched[0].retrain.epochs) == (7, 9)
     assert launched[0].parent == spec.Parent(run=run.name, iteration=0)
+
+
+def test_what_a_preset_says_of_training_stays_until_it_is_changed():
+    def augments() -> tuple[str, str]:
+        return tuple(app.session_state.draft[part]["augment"] for part in ("base", "retrain"))
+
+    draft = work.draft_for("lenet5", "mnist-5k")
+    draft["base"]["augment"], draft["retrain"]["augment"] = "affine", "shift"
+    app = page("plan", draft=draft, settings=True)
+    assert augments() == ("affine", "shift")
+    field(app, "Augmentation").set_value("none").run()
+    assert augments() == ("none", "none")
+
+
+def test_closed_settings_and_single_values_keep_what_was_chosen(run):
+    app = page("plan", run=run.name, settings=True)
+    field(app, "Learning rate").set_value(0.3).run()
+    app.session_state.settings = False
+    app.run()
+    assert not [widget for widget in app.number_input if widget.label == "Learning rate"]
+    app.session_state.settings = True
+    app.run()
+    assert field(app, "Learning rate").value == app.session_state.draft["retrain"]["lr"] == 0.3
 
 
 def test_plan_with_this_rule_reaches_a_plan_that_was_opened_before(run):

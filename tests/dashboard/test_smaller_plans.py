@@ -54,7 +54,7 @@ def test_a_step_has_epochs_of_its_own_until_they_are_taken_back(launched, epochs
 
 
 def test_a_teacher_is_chosen_among_the_settings(launched):  # noqa: F811
-    app = page("plan", draft=plan_of([STEP]))
+    app = page("plan", draft=plan_of([STEP]), settings=True)
     assert field(app, "Temperature").disabled
     field(app, "Share that the first network teaches").set_value(0.5).run()
     field(app, "Temperature").set_value(2.0).run()
