@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard import store, work
+from dashboard import garbage, store, work
 from dashboard.frame import plain
 from trimcore import control, waiting
 from trimcore.errors import RunError
@@ -121,6 +121,7 @@ def watch(run_id: str, key: str, below: Callable[[str], None] = lambda run_id: N
 
     @st.fragment(run_every=EVERY if shown.active else seldom, key=f"watch_{key}")
     def panel() -> None:
+        garbage.spare_what_stays("live panel")
         try:
             status = store.status(run_id)
         except RunError:

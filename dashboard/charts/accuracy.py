@@ -41,29 +41,34 @@ def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame, into: str = "ReLU")
             **settings,
         )
 
-    traces = [
-        line(segments(cuts.start, cuts.start), segments(cuts.before, cuts.initial), INITIAL.colour, width=2),
-        line(segments(climbed.start, climb.time), segments(climbed.initial, climb.percent), FINAL.colour, dash="dot"),
+    traces = [go.Scatter(
+        x=_gaps(epochs, epochs.time), y=_gaps(epochs, epochs.percent), mode="lines+markers",
+        name="each epoch", marker_size=4,  # a dot, so that a first epoch shows before there is a line
+        line=dict(color=FINAL.colour, width=2), customdata=_gaps(epochs, epochs[["place", "epoch"]].to_numpy()),
+        hovertemplate="%{customdata[0]}, epoch %{customdata[1]}<br>accuracy %{y:.2f} %<extra></extra>",
+    )]
+    if len(cuts):
+        traces = [
+            line(segments(cuts.start, cuts.start), segments(cuts.before, cuts.initial), INITIAL.colour, width=2),
+            line(segments(climbed.start, climb.time), segments(climbed.initial, climb.percent), FINAL.colour,
+                 dash="dot"),
+            *traces,
+            points(
+                cuts, cuts.start, cuts.initial, INITIAL, "initial", "<b>cut %{customdata[0]}: %{customdata[1]}</b><br>"
+                "before %{customdata[2]:.2f} %<br>initial %{customdata[3]:.2f} %",
+                mode="markers+text", textposition="middle right",
+                text=[percent(value / 100) if value < floor else "" for value in cuts.initial],
+            ),
+        ]
+    if len(measured):
+        traces.append(points(measured, measured.end, measured.final, FINAL, "final", mode="markers",
+                             hover="<b>iteration %{customdata[0]}</b><br>final %{customdata[4]:.2f} %"))
+    traces += [*_beneath(epochs, cuts, floor), *[
         go.Scatter(
-            x=_gaps(epochs, epochs.time), y=_gaps(epochs, epochs.percent), mode="lines+markers",
-            name="each epoch", marker_size=4,  # a dot, so that a first epoch shows before there is a line
-            line=dict(color=FINAL.colour, width=2), customdata=_gaps(epochs, epochs[["place", "epoch"]].to_numpy()),
-            hovertemplate="%{customdata[0]}, epoch %{customdata[1]}<br>accuracy %{y:.2f} %<extra></extra>",
-        ),
-        points(
-            cuts, cuts.start, cuts.initial, INITIAL, "initial", "<b>cut %{customdata[0]}: %{customdata[1]}</b><br>"
-            "before %{customdata[2]:.2f} %<br>initial %{customdata[3]:.2f} %",
-            mode="markers+text", textposition="middle right",
-            text=[percent(value / 100) if value < floor else "" for value in cuts.initial],
-        ),
-        points(measured, measured.end, measured.final, FINAL, "final", mode="markers",
-               hover="<b>iteration %{customdata[0]}</b><br>final %{customdata[4]:.2f} %"),
-        *_beneath(epochs, cuts, floor),
-        *[go.Scatter(
             x=[time], y=[ceiling], mode="text", text=f"to {into}", textposition="top right", cliponaxis=False,
             showlegend=False, hovertemplate=f"from here on the network turns into {into}<extra></extra>",
-        ) for time in _conversions(epochs)],
-    ]
+        ) for time in _conversions(epochs)
+    ]]
     if len(cuts):
         numbered = cuts.iloc[::-(-len(cuts) // MAX_NUMBERS)]
         traces.append(go.Scatter(
@@ -108,7 +113,8 @@ def _timeline(epochs, into="ReLU"):
     epochs = require(epochs, "epochs", EPOCHS)
     epochs = epochs.assign(converting=epochs.phase == "convert" if "phase" in epochs else False)
     epochs = epochs.sort_values(["iteration", "converting", "epoch"], ignore_index=True)
-    place = ("iteration " + epochs.iteration.astype(str)).where(~epochs.converting, f"conversion to {into}")
+    place = [f"conversion to {into}" if converting else f"iteration {iteration}"
+             for iteration, converting in zip(epochs.iteration, epochs.converting, strict=True)]
     return epochs.assign(time=np.arange(1, len(epochs) + 1), percent=100 * epochs.accuracy, place=place)
 
 
@@ -135,12 +141,13 @@ def _working_range(epochs, cuts):
 
     A run settles at its finals and in each iteration's second half; fresh cuts and first epochs may lie far beneath.
     """
-    place = epochs.groupby("iteration").cumcount() / epochs.groupby("iteration").time.transform("size")
-    settled = pd.concat([epochs.percent[place >= 0.5], cuts.final]).dropna()
-    everything = pd.concat([epochs.percent, cuts.initial, cuts.final]).dropna()
-    top, low = everything.max(), settled.quantile(0.05)
-    floor = everything.min()
-    if cuts.initial.notna().any():
+    _, first, size = np.unique(epochs.iteration, return_index=True, return_counts=True)
+    place = (np.arange(len(epochs)) - first.repeat(size)) / size.repeat(size)
+    reached, initial, final = (rows.to_numpy(float) for rows in (epochs.percent, cuts.initial, cuts.final))
+    settled = np.concatenate([reached[place >= 0.5], final])
+    everything = np.concatenate([reached, initial, final])
+    top, low, floor = np.nanmax(everything), np.nanquantile(settled, 0.05), np.nanmin(everything)
+    if np.isfinite(initial).any():
         floor = max(floor, low - 1.5 * max(top - low, 1))
     pad = 0.06 * max(top - floor, 0.5)
     return max(0, floor - pad), top + pad
@@ -149,6 +156,8 @@ def _working_range(epochs, cuts):
 def _beneath(epochs, cuts, floor):
     """The lowest epoch of each iteration that lies beneath the axis, where no cut stands for it already."""
     hidden = epochs[epochs.percent < floor]
+    if hidden.empty:
+        return []
     hidden = hidden[~hidden.iteration.isin(cuts.iteration[cuts.initial < floor])]
     hidden = hidden.loc[hidden.groupby("iteration").percent.idxmin()]
     if hidden.empty:

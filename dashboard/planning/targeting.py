@@ -90,9 +90,11 @@ def _planned(
 
 def _target(wish: type[Target], base: float) -> Target:
     if wish in (Smaller, LessWork):
-        return wish(st.number_input("N", 1.0, 1000.0, 2.0, 0.5, key=f"wish_{wish.__name__}", persist_state="session"))
+        return wish(st.number_input("N", 1.0, 1000.0, 2.0, 0.5, width=220, key=f"wish_{wish.__name__}",
+                                    persist_state="session"))  # fmt: skip
     begin = 90.0 if wish is NoLayerAbove else max(0.0, round(100 * base - 1, 1))
-    value = st.number_input("X, %", 0.0, 100.0, begin, 1.0, key=f"wish_{wish.__name__}", persist_state="session")
+    value = st.number_input("X, %", 0.0, 100.0, begin, 1.0, width=220, key=f"wish_{wish.__name__}",
+                            persist_state="session")  # fmt: skip
     return wish(value / 100)
 
 

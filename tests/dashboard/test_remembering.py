@@ -221,12 +221,17 @@ def test_what_comes_after_the_imports_is_still_collected():
         def __init__(self):
             self.me = self
 
+    spared = Ring()
     garbage.spare_what_stays("Plan")
     try:
         assert gc.get_freeze_count() > 100_000, "PyTorch alone has more"
-        gone = weakref.ref(Ring())
+        gone, kept = weakref.ref(Ring()), weakref.ref(spared)
+        del spared
         gc.collect()
         assert gone() is None
+        assert kept() is not None, "it was taken out of the search"
+        garbage.spare_what_stays("Plan")
+        assert kept() is None, "... until everything is looked through again"
     finally:
         gc.unfreeze()
         garbage._begun.clear()
