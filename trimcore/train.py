@@ -83,8 +83,9 @@ def make_optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimize
         {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(
-        [g for g in groups if g["params"]], lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0
-    )
+        [g for g in groups if g["params"]], lr=settings.lr, momentum=settings.momentum,
+        nesterov=settings.momentum > 0, fused=all(p.device.type in ("cpu", "cuda") for p in trainable),
+    )  # fmt: skip
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -39,11 +40,16 @@ def rows(rounds: int = 5) -> Iterator[Row]:
         data = load_data("mnist-5k", image_size=SIZE[name])
         some = replace(data, train=data.train.subset(steps * BATCH))
         ours, plain = trimcore_loop(name, some, device), plain_loop(name, some, device)
-        mine, theirs, only_data = alternating([ours, plain, lambda: loading(some, device)], rounds)  # noqa: B023
+        bare = kernels_alone(name, some, device)
+        mine, theirs, only_data, least = alternating(
+            [ours, plain, lambda: loading(some, device), bare], rounds,  # noqa: B023
+        )  # fmt: skip
         count = steps * BATCH
         yield Row("retraining", case, "images/s over those of a plain loop", theirs / mine,
                   f">= {GOALS[name, device.type]}" if (name, device.type) in GOALS else "",
                   f"{count / mine:,.0f} images/s", f"{count / theirs:,.0f} images/s")  # fmt: skip
+        yield Row("retraining", case, "... if convolutions and matrix products were all", theirs / least, "",
+                  f"{count / least:,.0f} images/s", f"{count / theirs:,.0f} images/s")  # fmt: skip
         yield Row("retraining", case, "share of the time that the data takes", only_data / mine, "<= 0.1",
                   f"{count / only_data:,.0f} images/s prepared", "")  # fmt: skip
         work = FORWARD_AND_BACKWARD * cost(build(name, **_shape(data)), torch.zeros(1, *data.example_shape)).macs
@@ -83,6 +89,33 @@ def plain_loop(name: str, data: Data, device: torch.device) -> Callable[[], None
         _wait(device)
 
     return epoch
+
+
+def kernels_alone(name: str, data: Data, device: torch.device) -> Callable[[], None]:
+    """What no training loop can do without: each convolution and linear layer, forward and backward, in the precision
+    that training has, on inputs that are there already."""
+    network, dtype = build(name, **_shape(data)).to(device), torch.bfloat16 if has_fast_bf16(device) else torch.float32
+    layout = torch.channels_last if has_fast_bf16(device) else torch.contiguous_format
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    shapes = {}
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda layer, given: shapes.update({layer: given[0].shape}))
+    network(torch.zeros(BATCH, *data.example_shape, device=device))
+    calls = []
+    for layer in layers:
+        layer._forward_pre_hooks.clear()
+        x = torch.randn(shapes[layer], device=device, dtype=dtype)
+        x, layer = (one.to(memory_format=layout) if x.dim() == 4 else one for one in (x, layer.to(dtype)))
+        x.requires_grad_(layer is not layers[0])  # nobody wants the gradient of the images
+        calls.append((layer, x, torch.randn_like(layer(x))))
+
+    def steps() -> None:
+        for _ in range(STEPS[name]):
+            for layer, x, gradient in calls:
+                torch.autograd.backward(layer(x), gradient)
+        _wait(device)
+
+    return steps
 
 
 class Pictures(Dataset):
