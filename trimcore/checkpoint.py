@@ -7,14 +7,15 @@ given the weights.
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from trimcore import models, smooth
+from trimcore import checksum, models, smooth
 from trimcore.errors import CheckpointError, NotTrimmable, first_line
 from trimcore.mismatch import mismatches, summary, unwrapped
 from trimcore.rebuilding import architecture, build_with, units_by_shape, widths_of
@@ -71,13 +72,22 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def save_atomic(content: dict, path: Path) -> None:
+    """As a file with a checksum, which `read` compares. Raises OSError."""
+    with written(content, path) as temporary:
+        os.replace(temporary, path)
+
+
+@contextmanager
+def written(content: dict, path: Path) -> Iterator[Path]:
+    """The content with its checksum, safe on the disk under a temporary name beside `path`. After the block it is gone,
+    unless it was moved from there. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
-            torch.save(content, file)
+            torch.save({**content, "checksum": checksum.of(content)}, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -4,7 +4,7 @@ import json
 import time
 from pathlib import Path
 
-from trimcore import checkpoint, memory, runs, tables
+from trimcore import checkpoint, memory, resuming, runs, tables
 from trimcore.events import Event
 from trimcore.pace import Pace
 
@@ -16,6 +16,8 @@ class Recorder:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        for unfinished in (folder / "checkpoints").glob(".*.pt.*"):  # of a process that was killed while it wrote
+            unfinished.unlink(missing_ok=True)
         self.events = list(runs.read_events(folder))
         self.file = open(folder / "events.jsonl", "a+b", buffering=0)  # noqa: SIM115 (closed by close)
         self._mend_last_line()
@@ -49,11 +51,8 @@ class Recorder:
             for name, text in tables.csv_texts(self.events).items():
                 runs.write_atomic(self.folder / name, text)
         if event.payload is not None:
-            self._save_resume(snapshot)
+            resuming.save(snapshot, self.folder)
         self._status(state="running", **self._place(event))
-
-    def _save_resume(self, snapshot: dict) -> None:
-        checkpoint.save_atomic({"format": checkpoint.FORMAT, **snapshot}, self.folder / "checkpoints" / "resume.pt")
 
     def _place(self, event: Event) -> dict:
         keys, forgotten = ("phase", "iteration", "epoch", "epochs"), {}

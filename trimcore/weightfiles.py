@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from trimcore import checksum
 from trimcore.errors import CheckpointError, first_line
 from trimcore.sparsefile import SHAPES, contents, packed, unpacked
 
@@ -55,6 +56,14 @@ def _read_torch(path: str | Path) -> dict:
         ) from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{str(path)!r} holds a {type(content).__name__}, not weights by name")
+    if isinstance(said := content.get("checksum"), str):  # files of before have none
+        content = {key: value for key, value in content.items() if key != "checksum"}
+        try:
+            found = checksum.of(content)
+        except (ValueError, RuntimeError, RecursionError) as error:
+            raise CheckpointError(f"{str(path)!r} is damaged: {first_line(error)}") from None
+        if said != found:
+            raise CheckpointError(f"{str(path)!r} is damaged: it does not hold what was written to it")
     return content
 
 

@@ -83,7 +83,7 @@ def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: P
 
 def _trained(folder: Path, asked: "Spec", watch: Callable[[Event], None] | None, log: Path | None) -> dict:
     """Go through the loop; of several processes the first records, and all end at the same event."""
-    from trimcore import checkpoint, distributed
+    from trimcore import distributed, resuming
     from trimcore.loop import trim
     from trimcore.recorder import Recorder
 
@@ -92,8 +92,11 @@ def _trained(folder: Path, asked: "Spec", watch: Callable[[Event], None] | None,
         if first:
             runs.update_status(folder, state="starting", heartbeat=time.time())
             recorder = Recorder(folder)
-        resume_point = folder / "checkpoints" / "resume.pt"
-        resume = checkpoint.read(resume_point) if resume_point.exists() else None
+        resume, passed_over = resuming.find(folder)
+        if recorder and passed_over:
+            note = Event("note", {"text": passed_over})
+            recorder.record(note)
+            _show(note, watch, log)
         for event in trim(asked, runs=folder.parent, resume=resume):
             if recorder:
                 recorder.record(event)

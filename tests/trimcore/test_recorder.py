@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from trimcore import checkpoint, memory, recorder, runs, tables
+from trimcore import checkpoint, memory, recorder, resuming, runs, tables
 from trimcore.events import Event
 from trimcore.loop import trim
 from trimcore.recorder import Recorder
@@ -54,7 +54,7 @@ def test_files_are_there_and_whole_when_the_event_is(folder, tiny):
                 assert (folder / name).read_bytes() == text.encode()
     kept.close()
     assert sorted(os.listdir(folder / "checkpoints")) == [
-        "iteration-00.pt", "iteration-01.pt", "iteration-02.pt", "resume.pt",
+        "iteration-00.pt", "iteration-01.pt", "iteration-02.pt", "resume-before.pt", "resume.pt",
     ]  # fmt: skip
     assert not [name for name in os.listdir(folder) if name.startswith(".")]
 
@@ -76,7 +76,7 @@ def test_the_resume_point_is_not_written_before_its_event(folder, monkeypatch):
     """A crash between the two repeats an epoch; the other way round its row would be lost for good."""
     written = []
     monkeypatch.setattr(
-        checkpoint, "save_atomic", lambda content, path: written.extend(e["kind"] for e in runs.read_events(folder))
+        resuming, "save", lambda snapshot, run: written.extend(e["kind"] for e in runs.read_events(run))
     )
     record_all(folder, [Event("epoch", {"iteration": 0}, lambda: {"epoch": 1})])
     assert written == ["epoch"]
@@ -103,6 +103,14 @@ def test_numbers_go_on_after_a_resume_and_a_torn_line(folder):
     whole = (folder / "events.jsonl").read_bytes()
     record_all(folder, [])
     assert (folder / "events.jsonl").read_bytes() == whole  # no empty line when the last one was whole
+
+
+def test_what_a_killed_process_left_half_written_goes(folder):
+    for name in (".resume.pt.12345", ".iteration-01.pt.12345"):
+        (folder / "checkpoints" / name).write_bytes(b"half of it")
+    resuming.save({"epoch": 1}, folder)
+    Recorder(folder).close()
+    assert os.listdir(folder / "checkpoints") == ["resume.pt"]
 
 
 def test_progress_is_shown_and_not_kept(folder, monkeypatch):

@@ -143,12 +143,38 @@ def test_a_disk_that_cannot_be_written(prepare, tiny):
     assert str(folder / "checkpoints") in outcome["reason"]
 
 
-def test_a_damaged_resume_point_is_said(prepare, tiny):
+@pytest.mark.parametrize("damage", ["torn", "one bit", "empty"])
+def test_a_damaged_resume_point_is_passed_over_and_said(prepare, tiny, whole, csvs_of, damage):
     folder = prepare(tiny)
-    (folder / "checkpoints" / "resume.pt").write_bytes(b"PK\3\4 torn")
+    carry_out(folder, Watch("epoch", 3, lambda: runs.request(folder, "pause")))
+    (folder / "request.json").unlink()
+    newest = folder / "checkpoints" / "resume.pt"
+    newest.write_bytes(damaged(newest.read_bytes(), damage))
+    assert carry_out(folder)["state"] == "finished"
+    (note,) = (event["text"] for event in runs.read_events(folder, ("note",)))
+    assert "the newest resume point is damaged, so it goes on from the one before" in note
+    assert csvs_of(folder) == whole
+
+
+def damaged(content: bytes, how: str) -> bytes:
+    """A file cut off, with a bit of its largest tensor changed, or with nothing in it."""
+    if how == "one bit":
+        middle = len(content) // 2
+        return content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
+    return content[: len(content) // 3] if how == "torn" else b""
+
+
+@pytest.mark.parametrize(("kind", "way_out"), [("epoch", "launch its spec.toml anew"), ("initial", "0 is the last")])
+def test_when_no_resume_point_is_whole_the_way_out_is_told(prepare, tiny, kind, way_out):
+    folder = prepare(tiny)
+    carry_out(folder, Watch(kind, 1, lambda: runs.request(folder, "pause")))
+    (folder / "request.json").unlink()
+    for file in (folder / "checkpoints").glob("resume*.pt"):
+        file.write_bytes(b"PK\3\4 torn")
     outcome = carry_out(folder)
     assert outcome["state"] == "failed"
-    assert "resume.pt' is not a checkpoint" in outcome["reason"]
+    assert outcome["reason"].startswith("no resume point of this run can be read; ")
+    assert way_out in outcome["reason"]
     assert "\n" not in outcome["reason"]
 
 

@@ -1,0 +1,112 @@
+"""The last two resume points: what is kept, what is found, and that no moment leaves none."""
+
+import os
+
+import pytest
+import torch
+
+from trimcore import checkpoint, checksum, resuming
+from trimcore.errors import CheckpointError
+
+DIGESTED = {"b": [1, 2.0, None, "x"], "a": (torch.arange(6).view(2, 3), {"deep": True}), 3: torch.tensor(0.5)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path
+
+
+def epochs_kept(folder) -> list[int]:
+    names = (resuming.NEWEST, resuming.BEFORE)
+    return [checkpoint.read(folder / "checkpoints" / name)["epoch"] for name in names
+            if (folder / "checkpoints" / name).exists()]  # fmt: skip
+
+
+def test_the_last_two_are_kept(folder):
+    assert resuming.find(folder) == (None, "")
+    for epoch in (1, 2, 3):
+        resuming.save({"epoch": epoch}, folder)
+    assert epochs_kept(folder) == [3, 2]
+    assert resuming.find(folder) == ({"format": 1, "epoch": 3}, "")
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_whatever_fails_on_the_way_one_is_whole(folder, monkeypatch, failing):
+    for epoch in (1, 2):
+        resuming.save({"epoch": epoch}, folder)
+    calls, real = [], os.replace
+
+    def replace(source, target):
+        calls.append(target)
+        if len(calls) == failing + 1:
+            raise OSError(5, "Input/output error")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match="Input"):
+        resuming.save({"epoch": 3}, folder)
+    assert resuming.find(folder)[0]["epoch"] == 2
+
+
+def test_a_write_that_fails_leaves_both_as_they_were(folder, monkeypatch):
+    for epoch in (1, 2):
+        resuming.save({"epoch": epoch}, folder)
+
+    def full(content, file):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        resuming.save({"epoch": 3}, folder)
+    assert epochs_kept(folder) == [2, 1]
+    assert len(list((folder / "checkpoints").iterdir())) == 2, "nothing is left behind"
+
+
+def test_one_that_is_damaged_is_named(folder):
+    for epoch in (1, 2):
+        resuming.save({"epoch": epoch}, folder)
+    (folder / "checkpoints" / resuming.NEWEST).write_bytes(b"")
+    snapshot, said = resuming.find(folder)
+    assert snapshot["epoch"] == 1
+    assert said.startswith("the newest resume point is damaged")
+
+
+# --- the checksum ---
+
+
+@pytest.mark.parametrize("change", [
+    lambda d: d["b"].reverse(), lambda d: d["b"].append(0), lambda d: d.pop(3), lambda d: d.update(b=tuple(d["b"])),
+    lambda d: d["a"][0][1].add_(1), lambda d: d.update(a=(d["a"][0].view(3, 2), d["a"][1])),
+    lambda d: d["a"][1].update(deep=1), lambda d: d.update({3: d[3].double()}), lambda d: d.update({3: 0.5}),
+])  # fmt: skip
+def test_any_change_changes_the_checksum(change):
+    value = {"b": list(DIGESTED["b"]), "a": (DIGESTED["a"][0].clone(), dict(DIGESTED["a"][1])), 3: DIGESTED[3].clone()}
+    assert checksum.of(value) == checksum.of(DIGESTED)
+    change(value)
+    assert checksum.of(value) != checksum.of(DIGESTED)
+
+
+def test_how_a_tensor_lies_in_memory_does_not_matter():
+    tensor = torch.arange(24.0).view(2, 3, 2, 2)
+    assert checksum.of(tensor.contiguous(memory_format=torch.channels_last)) == checksum.of(tensor)
+
+
+@pytest.mark.parametrize("hollow", [
+    torch.zeros(1).expand(1 << 40), torch.zeros(3, device="meta"),
+    torch.zeros(1 << 20, 1 << 20, layout=torch.sparse_coo),
+])  # fmt: skip
+def test_a_tensor_that_is_larger_than_what_it_holds_is_refused_at_once(hollow):
+    with pytest.raises(ValueError, match="less than its elements"):
+        checksum.of({"w": hollow})
+
+
+def test_a_file_that_was_changed_is_refused(tmp_path):
+    path = tmp_path / "x.pt"
+    checkpoint.save_atomic({"format": 1, "w": torch.zeros(10_000)}, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="does not hold what was written"):
+        checkpoint.read(path)
