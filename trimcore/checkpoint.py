@@ -80,11 +80,16 @@ def save_atomic(content: dict, path: Path) -> None:
 @contextmanager
 def written(content: dict, path: Path) -> Iterator[Path]:
     """The content with its checksum, safe on the disk under a temporary name beside `path`. After the block it is gone,
-    unless it was moved from there. Raises OSError."""
+    unless it was moved from there. Raises OSError, also where PyTorch's writer tells it in other words."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
-            torch.save({**content, "checksum": checksum.of(content)}, file)
+            try:
+                torch.save({**content, "checksum": checksum.of(content)}, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # a full disk: the writer missed its place in the file then
+                    raise error.__context__ from None
+                raise
             file.flush()
             os.fsync(file.fileno())
         yield temporary

@@ -7,14 +7,17 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+from filelock import FileLock
 
-from trimcore import runs
+from trimcore import processes, runs
 from trimcore.errors import RunError
 from trimcore.spec import Spec, dumps
 from trimcore.supervisor import GRACE
+from trimcore.worker import lock_path
 
 RESUMABLE = ("paused", "stopped", "failed", "lost")
 
@@ -34,10 +37,11 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
         if not runs.checkpoint_path(parent, spec.parent.iteration).is_file():
             raise RunError(f"run {spec.parent.run!r} has no iteration {spec.parent.iteration} to begin from")
     folder = runs.create(runs_folder, spec.model, dumps(spec))
-    runs.update_status(
-        folder, state="queued", device_key=devices[0], more_devices=devices[1:], working_folder=os.getcwd(),
-        launcher=runs.identity(), queued_at=time.time(),
-    )  # fmt: skip
+    with _told(folder):
+        runs.update_status(
+            folder, state="queued", device_key=devices[0], more_devices=devices[1:], working_folder=os.getcwd(),
+            launcher=processes.identity(), queued_at=time.time(),
+        )  # fmt: skip
     return folder
 
 
@@ -76,18 +80,29 @@ def _await_supervisor(folder: Path, process: subprocess.Popen, limit: float = 20
 
 
 def resume(runs_folder: Path, run_id: str) -> None:
-    """Let a paused, stopped, failed or lost run go on from its last epoch. Raises RunError in any other state, and
-    SpecError for a network of the user's own where this process must not have it imported."""
+    """Let a paused, stopped, failed or lost run go on from its last epoch. Raises RunError in any other state and where
+    its folder cannot be written, and SpecError for a network of the user's own where this process must not have it
+    imported."""
     folder = runs.open_run(runs_folder, run_id)
-    state = runs.state_of(folder).state
-    if state not in RESUMABLE:
-        raise RunError(f"run {run_id!r} is {state}; only a run that is {', '.join(RESUMABLE)} can be resumed")
-    _check_allowed(folder)
-    (folder / "exit.json").unlink(missing_ok=True)
-    (folder / "request.json").unlink(missing_ok=True)
-    nobody = {"supervisor": None, "trainer": None, "outcome": None}
-    runs.update_status(folder, state="queued", launcher=runs.identity(), queued_at=time.time(), **nobody)
-    _start_supervisor(folder)
+    with _told(folder), FileLock(lock_path(runs_folder, run_id, "resume"), timeout=30):  # two may ask at once
+        state = runs.state_of(folder).state
+        if state not in RESUMABLE:
+            raise RunError(f"run {run_id!r} is {state}; only a run that is {', '.join(RESUMABLE)} can be resumed")
+        _check_allowed(folder)
+        (folder / "exit.json").unlink(missing_ok=True)
+        (folder / "request.json").unlink(missing_ok=True)
+        nobody = {"supervisor": None, "trainer": None, "outcome": None}
+        runs.update_status(folder, state="queued", launcher=processes.identity(), queued_at=time.time(), **nobody)
+        _start_supervisor(folder)
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Raises RunError, in one line, where the run's folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"run {folder.name!r}: {error.strerror or error} ({error.filename or folder})") from None
 
 
 def _check_allowed(folder: Path) -> None:
@@ -103,16 +118,17 @@ def _check_allowed(folder: Path) -> None:
 
 
 def ask(runs_folder: Path, run_id: str, action: str) -> None:
-    """Ask an active run to stop, pause or finish. Raises RunError when it has ended already."""
+    """Ask an active run to stop, pause or finish. Raises RunError when it has ended already, or cannot be told."""
     folder = runs.open_run(runs_folder, run_id)
     status = runs.state_of(folder)
     if not status.active:
         raise RunError(f"run {run_id!r} is {status.state} already")
     if status.state == "stopping" and action != "stop":
         raise RunError(f"run {run_id!r} is stopping already")
-    runs.request(folder, action)
+    with _told(folder):
+        runs.request(folder, action)
     trainer = status.values.get("trainer")
-    if action == "stop" and not runs.is_alive(status.values.get("supervisor")) and runs.is_alive(trainer):
+    if action == "stop" and not processes.is_alive(status.values.get("supervisor")) and processes.is_alive(trainer):
         _terminate(trainer["pid"])  # nobody else is there to insist
         if runs.state_of(folder).state == "lost":  # it was killed before it could say a word
             runs.write_exit(folder, "stopped", "stopped on request")

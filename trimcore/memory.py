@@ -1,4 +1,5 @@
-"""How much memory this process takes, of how much there is. In bytes; cheap enough to be asked four times a second."""
+"""How much memory this process takes, of how much there is, and whether there was too little. In bytes; cheap enough to
+be asked four times a second."""
 
 import psutil
 import torch
@@ -13,6 +14,15 @@ def in_use(device: str) -> dict[str, int]:
     so far, since that decides whether a network fits; mps knows only what is taken now.
     """
     return {"used": _ME.memory_info().rss, "total": _INSTALLED, **_of_device(device)}
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that there was no memory left: of a GPU, or of this machine, in the words of any of the
+    libraries that ask for some."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError | OSError) and ("out of memory" in said or "allocate memory" in said)
 
 
 def _of_device(device: str) -> dict[str, int]:

@@ -18,8 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from trimcore import processes
 from trimcore.errors import RunError
 
 FINAL = ("stopped", "paused", "finished", "failed", "lost")
@@ -169,23 +168,6 @@ def requested(folder: Path) -> str:
 # --- life and death ---
 
 
-def identity(pid: int | None = None) -> dict:
-    """A process as status.json names it: the start time tells a process from another with its recycled pid."""
-    process = psutil.Process(pid)
-    return {"pid": process.pid, "started": process.create_time(), "host": socket.gethostname()}
-
-
-def is_alive(process: dict | None) -> bool:
-    """Same pid, same start time, and not a zombie. False for one of another machine: nothing is known of it."""
-    if not process or process.get("host") != socket.gethostname():
-        return False
-    try:
-        found = psutil.Process(process["pid"])
-        return abs(found.create_time() - process["started"]) < 1.0 and found.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, KeyError, TypeError, ValueError):
-        return False
-
-
 @dataclass(frozen=True)
 class Status:
     """A run as it is now. `values` is status.json; `reason` says how it ended."""
@@ -211,7 +193,7 @@ def state_of(folder: Path, read: Callable[[Path], dict] = read_json) -> Status:
     if not ended:
         # The launcher may be a page that lives for weeks: it vouches for a run only until the supervisor is there.
         roles = [role for role in ("trainer", "supervisor") if values.get(role)] or ["launcher"]
-        living = [role for role in roles if is_alive(values.get(role))]
+        living = [role for role in roles if processes.is_alive(values.get(role))]
         if living and ("trainer" in living or not values.get("outcome")):
             return _living_state(folder, values)
         if living and "supervisor" in living:  # it is about to write exit.json

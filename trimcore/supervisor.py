@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trimcore import runs, waiting
+from trimcore import processes, runs, waiting
 from trimcore.worker import ENVIRONMENT, lock_path
 
 POLL = 0.2  # seconds
@@ -25,7 +25,7 @@ TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
 def supervise(folder: Path) -> dict:
     """Carry the run through to its end. Returns what exit.json says: state, reason, code."""
-    runs.update_status(folder, supervisor=runs.identity(), state="queued", heartbeat=time.time())
+    runs.update_status(folder, supervisor=processes.identity(), state="queued", heartbeat=time.time())
     devices = runs.devices_of(runs.read_json(folder / "status.json"))
     turns = [FileLock(lock_path(folder.parent, device, "turn")) for device in devices]
     if not _wait_for_turn(folder, devices, turns):
@@ -84,7 +84,7 @@ def _see_it_end(folder: Path, trainer: subprocess.Popen) -> int:
                     _signal_group(trainer.pid, signal.SIGTERM)
     _signal_group(trainer.pid, signal.SIGKILL)  # data loader workers that outlived it
     for process in runs.read_json(folder / "status.json").get("processes") or []:  # of several, each has its own group
-        if runs.is_alive(process):
+        if processes.is_alive(process):
             _signal_group(process["pid"], signal.SIGKILL)
     return code
 
@@ -107,5 +107,15 @@ def _outcome(folder: Path, code: int) -> dict:
     return {"state": "failed", "reason": f"the trainer ended with code {code} and no word; see the log"}
 
 
+def main(folder: Path) -> int:
+    """Exit code 1, with a line in the log, where the run's folder cannot be written: it is then shown as lost."""
+    try:
+        supervise(folder)
+    except OSError as error:
+        print(f"the supervisor cannot go on: {error.strerror or error} ({error.filename or folder})", flush=True)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    supervise(Path(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1])))

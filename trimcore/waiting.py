@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from trimcore import runs
+from trimcore import processes, runs
 
 
 def before(folder: Path, device: str) -> Iterator[str]:
@@ -15,5 +15,5 @@ def before(folder: Path, device: str) -> Iterator[str]:
             continue
         values = runs.read_json(other / "status.json")
         first = (values.get("queued_at", 0), run_id) < (mine, folder.name)
-        if first and device in runs.devices_of(values) and runs.is_alive(values.get("supervisor")):
+        if first and device in runs.devices_of(values) and processes.is_alive(values.get("supervisor")):
             yield run_id

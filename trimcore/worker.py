@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from trimcore import runs, torchrun
+from trimcore import processes, runs, torchrun
 from trimcore.errors import TrimError, first_line
 from trimcore.events import Event
 
@@ -51,7 +51,7 @@ def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: P
     """
     from trimcore import distributed, spec
 
-    me, first = runs.identity(), distributed.first()
+    me, first = processes.identity(), distributed.first()
     begun = {"trainer": me, "processes": distributed.of_all(me), "state": "queued", "outcome": None}
     if first:
         runs.update_status(folder, **begun, heartbeat=time.time())
@@ -68,17 +68,26 @@ def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: P
         outcome = {"state": "stopped", "reason": "interrupted from the keyboard"}
     except TrimError as error:
         outcome = {"state": "failed", "reason": str(error)}
-    except OSError as error:
-        outcome = {"state": "failed", "reason": f"{error.strerror or error} ({error.filename or folder})"}
     except Exception as error:  # noqa: BLE001 (the last resort: what went wrong must reach the page)
-        lost = distributed.is_lost(error)
-        if not lost:
-            traceback.print_exc()
-        reason = torchrun.LOST if lost else f"{type(error).__name__}: {first_line(error)}"
-        outcome = {"state": "failed", "reason": reason}
+        outcome = {"state": "failed", "reason": _in_a_line(error, folder)}
     if first:
         runs.update_status(folder, outcome=outcome, heartbeat=time.time())
     return outcome
+
+
+def _in_a_line(error: Exception, folder: Path) -> str:
+    """What went wrong that is no mistake of the user; the traceback of a fault of ours is left in the log."""
+    from trimcore import distributed, memory
+
+    if memory.ran_out(error):
+        less = "a smaller batch_size in [base] and [retrain] needs less, and so does a smaller image_size"
+        return f"out of memory ({first_line(error)}): {less}"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error} ({error.filename or folder})"
+    if distributed.is_lost(error):
+        return torchrun.LOST
+    traceback.print_exc()
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _trained(folder: Path, asked: "Spec", watch: Callable[[Event], None] | None, log: Path | None) -> dict:
@@ -167,6 +176,9 @@ def in_words(event: Event) -> str:
         rounding = d.get("rounding")
         kept = f", {rounding['parameters']:,} of them by rounding to {rounding['multiple']}" if rounding else ""
         return f"iteration {d['iteration']} cuts {gone}: {d['parameters']:,} parameters left{kept}"
+    if event.kind == "weights":
+        zeros = sum(layer["zeros"] for layer in d["layers"].values())
+        return f"iteration {d['iteration']} holds {zeros:,} weights at zero, in {', '.join(d['layers'])}"
     if event.kind == "initial":
         return f"iteration {d['iteration']} accuracy before retraining {d['accuracy']:.2%}"
     if event.kind == "iteration":

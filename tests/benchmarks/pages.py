@@ -25,7 +25,7 @@ from tests.dashboard.fakes import fake_run
 from tests.dashboard.large import fake_vgg16, many_runs, vgg16_draft, vgg16_widths
 from tests.dashboard.serving import ROOT, idle, serving
 from tests.dashboard.viewers import viewing
-from trimcore import runs
+from trimcore import processes, runs
 
 RUNS, VIEWERS, WINDOW = 1000, 10, 4.0  # seconds of training with viewers, then as many without
 FLAGS = ["--no-sandbox", "--disable-gpu"]
@@ -132,8 +132,8 @@ def live(page: Page, folder: Path, rounds: int) -> Row:
 
 
 def _sign_of_life(run: Path) -> None:
-    runs.update_status(run, state="running", trainer=runs.identity(), heartbeat=time.time(), phase="base", iteration=0,
-                       iterations=1, epoch=1, epochs=99, step=1, steps=30, fraction=0.1)  # fmt: skip
+    runs.update_status(run, state="running", trainer=processes.identity(), heartbeat=time.time(), phase="base",
+                       iteration=0, iterations=1, epoch=1, epochs=99, step=1, steps=30, fraction=0.1)  # fmt: skip
 
 
 def listing(folder: Path, rounds: int) -> Row:

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import notes, repeating, store
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.test_pages import APP, page, texts
-from trimcore import control, runs, shelf, spec
+from trimcore import control, processes, runs, shelf, spec
 from trimcore.errors import RunError
 from trimcore.shelf import Notes
 
@@ -111,7 +111,7 @@ def test_the_page_knows_when_the_shelf_would_refuse(run, runs_folder, state, hei
         branch_of(runs_folder, run, 1)
     if state == "running":
         (runs_folder / run / "exit.json").unlink()
-        runs.update_status(runs_folder / run, state="running", trainer=runs.identity())
+        runs.update_status(runs_folder / run, state="running", trainer=processes.identity())
     else:
         runs.write_exit(runs_folder / run, state, "")
     reason = notes.why_it_stays(run)

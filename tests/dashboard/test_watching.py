@@ -10,7 +10,7 @@ from dashboard import ending, live
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.serving import ROOT, serving
 from tests.dashboard.test_pages import page, texts
-from trimcore import control, runs, spec
+from trimcore import control, processes, runs, spec
 
 WIDTHS = [{"conv1": 20, "conv2": 50, "fc1": 500}, {"conv1": 20, "conv2": 30, "fc1": 178}]  # 570 and 228: 2.5 times
 AT_WORK = {
@@ -23,7 +23,7 @@ AT_WORK = {
 def at_work(folder, name="mine", **values) -> str:
     """A run that is said to be active: this very process is its trainer."""
     made = control.prepare_run(spec.parse({"device": "cpu", "name": name}), folder)
-    me = runs.identity()
+    me = processes.identity()
     runs.update_status(made, **AT_WORK | {"supervisor": me, "trainer": me, "heartbeat": time.time(), **values})
     return made.name
 

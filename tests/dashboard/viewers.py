@@ -35,6 +35,7 @@ class Viewer:
             done, _ = await asyncio.wait({listening, ending}, return_when=asyncio.FIRST_COMPLETED)
             for task in (listening, ending, *self.timers):
                 task.cancel()
+            await asyncio.wait({ending, *self.timers})
             if listening in done:
                 raise AssertionError("the server has closed the page") from listening.exception()
 
@@ -75,7 +76,7 @@ def viewing(url: str, count: int) -> Iterator[list[Viewer]]:
     viewers, loop, until = [Viewer(url) for _ in range(count)], asyncio.new_event_loop(), asyncio.Event()
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(viewer.watch(until) for viewer in viewers))
+        await asyncio.gather(*(viewer.watch(until) for viewer in viewers), return_exceptions=True)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(all_of_them(),), daemon=True)
     thread.start()

@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import psutil
 import pytest
 import torch
 from filelock import FileLock
 
-from trimcore import control, runs
+from trimcore import control, processes, runs
 from trimcore.errors import RunError, SpecError
 from trimcore.worker import carry_out, lock_path
 
@@ -96,7 +97,7 @@ def test_one_device_is_shared_in_the_order_of_coming(runs_folder, tiny, make_spe
 def test_without_its_supervisor_a_run_goes_on_and_can_be_stopped(runs_folder, training, state):
     kill(state(training, "running"), "supervisor")
     alone = state(training)
-    assert (alone.state, runs.is_alive(alone.values["trainer"])) == ("running", True)
+    assert (alone.state, processes.is_alive(alone.values["trainer"])) == ("running", True)
     with FileLock(lock_path(runs_folder, "cpu", "turn")).acquire(timeout=0):  # its turn is free, the device is not:
         held = subprocess.run([sys.executable, "-c", TRY_LOCK, str(lock_path(runs_folder, "cpu", "trainer"))])
         assert held.returncode == 3
@@ -104,7 +105,7 @@ def test_without_its_supervisor_a_run_goes_on_and_can_be_stopped(runs_folder, tr
     ended = state(training, "stopped", "lost")
     assert (ended.state, ended.reason) == ("stopped", "stopped on request; `resume` goes on from the last epoch")
     assert not (runs_folder / training / "exit.json").exists()
-    assert not runs.is_alive(alone.values["trainer"])
+    assert not processes.is_alive(alone.values["trainer"])
 
 
 TRY_LOCK = """
@@ -158,7 +159,7 @@ def test_a_launched_run_is_queued_before_anything_starts(runs_folder, tiny, nobo
     run_id = control.launch(tiny, runs_folder)
     assert nobody_starts == [runs_folder / run_id]
     values = runs.read_json(runs_folder / run_id / "status.json")
-    assert (values["state"], values["device_key"], values["launcher"]) == ("queued", "cpu", runs.identity())
+    assert (values["state"], values["device_key"], values["launcher"]) == ("queued", "cpu", processes.identity())
 
 
 @pytest.mark.parametrize("state", ["paused", "stopped", "failed", "lost"])
@@ -202,6 +203,46 @@ def test_a_branch_needs_its_parents_iteration(runs_folder, make_spec, folder):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_folder_that_cannot_be_written_is_told_in_a_line(runs_folder, folder, monkeypatch):
+    def read_only(*_):
+        raise OSError(30, "Read-only file system", str(folder))
+
+    runs.write_exit(folder, "failed", "x")
+    monkeypatch.setattr(runs, "write_atomic", read_only)
+    resume, stop = control.resume, lambda *run: control.ask(*run, "stop")
+    for ask in (resume, stop):
+        with pytest.raises(RunError, match="Read-only file system") as told:
+            ask(runs_folder, folder.name)
+        assert "\n" not in str(told.value)
+
+
+def test_of_two_who_resume_at_once_one_does(runs_folder, folder, monkeypatch):
+    started, both = [], threading.Barrier(2)
+
+    def start(run):
+        started.append(run)
+        runs.update_status(run, state="queued", supervisor=processes.identity())
+
+    def resume():
+        both.wait()
+        try:
+            control.resume(runs_folder, folder.name)
+        except RunError as error:
+            refused.append(str(error))
+
+    refused = []
+    runs.write_exit(folder, "failed", "x")
+    monkeypatch.setattr(control, "_start_supervisor", start)
+    threads = [threading.Thread(target=resume) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(started) == 1
+    (line,) = refused
+    assert "is queued; only a run that is" in line
+
+
 def test_a_device_that_is_not_there_leaves_no_folder(runs_folder, make_spec):
     with pytest.raises(SpecError, match="'cuda:1' is not there"):
         control.launch(make_spec(device="cuda:1"), runs_folder)
@@ -231,7 +272,7 @@ def test_a_deaf_trainer_without_supervisor_is_killed_and_the_run_is_stopped(runs
     deaf = [sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN); print(flush=True); signal.pause()"]
     with subprocess.Popen(deaf, stdout=subprocess.PIPE, start_new_session=True) as process:
         process.stdout.readline()
-        runs.update_status(folder, state="running", trainer=runs.identity(process.pid))
+        runs.update_status(folder, state="running", trainer=processes.identity(process.pid))
         control.ask(runs_folder, folder.name, "stop")
         assert not psutil.pid_exists(process.pid)
     assert runs.state_of(folder).state == "stopped"

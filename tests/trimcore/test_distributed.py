@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from tests.trimcore.in_processes import in_float32, measured
-from trimcore import control, distributed, runs, spec, supervisor, torchrun, waiting, worker
+from trimcore import control, distributed, processes, runs, spec, supervisor, torchrun, waiting, worker
 from trimcore.batches import Batches
 from trimcore.errors import DataError, SpecError
 from trimcore.splits import Folder, Resident
@@ -335,14 +335,14 @@ def test_it_waits_for_all_devices_and_keeps_none_of_them_meanwhile(on_two_device
 def test_who_asked_first_for_any_of_the_devices_goes_first(on_two_devices, runs_folder):
     later = runs.create(runs_folder, "lenet5", "")
     runs.update_status(later, device_key="cuda:1", queued_at=2.0)
-    runs.update_status(on_two_devices, supervisor=runs.identity())
+    runs.update_status(on_two_devices, supervisor=processes.identity())
     assert list(waiting.before(later, "cuda:1")) == [on_two_devices.name]
     assert list(waiting.before(later, "cuda:2")) == []
 
 
 def test_processes_that_outlive_the_trainer_are_ended(on_two_devices):
     left = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    runs.update_status(on_two_devices, processes=[runs.identity(left.pid)])
+    runs.update_status(on_two_devices, processes=[processes.identity(left.pid)])
     trainer = subprocess.Popen(["true"], start_new_session=True)
     assert supervisor._see_it_end(on_two_devices, trainer) == 0
     assert left.wait(10) == -signal.SIGKILL
@@ -358,4 +358,4 @@ def test_a_process_that_dies_ends_the_run(make_spec, runs_folder, eventually):
     os.kill(status["processes"][1]["pid"], signal.SIGKILL)
     ended = control.wait_for(runs_folder, run_id, lambda s: not s.active, 100)
     assert (ended.state, ended.reason) == ("failed", "process 1 of 2 was ended by SIGKILL: out of memory?")
-    eventually(lambda: not any(runs.is_alive(process) for process in [status["supervisor"], *status["processes"]]))
+    eventually(lambda: not any(processes.is_alive(process) for process in [status["supervisor"], *status["processes"]]))

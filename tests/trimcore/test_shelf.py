@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from trimcore import runs, shelf
+from trimcore import processes, runs, shelf
 from trimcore.errors import RunError
 from trimcore.shelf import Notes
 
@@ -20,7 +20,7 @@ def run(runs_folder):
             spec += f'[parent]\nrun = "{parent[0]}"\niteration = {parent[1]}\n'
         folder = runs.create(runs_folder, model, spec)
         if state == "running":
-            runs.update_status(folder, state="running", trainer=runs.identity())
+            runs.update_status(folder, state="running", trainer=processes.identity())
         else:
             runs.write_exit(folder, state, "")
         return folder.name

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from trimcore import runs, supervisor, waiting
+from trimcore import processes, runs, supervisor, waiting
 from trimcore.supervisor import supervise
 from trimcore.worker import lock_path
 
@@ -86,7 +86,7 @@ def test_the_state_while_it_trains(folder, trainer_is):
     trainer_is('cp "$3/status.json" "$3/then.json"')
     supervise(folder)
     then = runs.read_json(folder / "then.json")
-    assert (then["state"], then["supervisor"]) == ("starting", runs.identity())
+    assert (then["state"], then["supervisor"]) == ("starting", processes.identity())
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_it_lets_those_go_first_who_came_first(folder, trainer_is, eventually):
     """The device is free, but the one before has not taken it yet."""
     trainer_is(ME + says("finished", "done"))
     before = runs.create(folder.parent, "lenet5", "")
-    runs.update_status(before, device_key="cpu", queued_at=0.5, supervisor=runs.identity())
+    runs.update_status(before, device_key="cpu", queued_at=0.5, supervisor=processes.identity())
     waiting = threading.Thread(target=supervise, args=(folder,))
     waiting.start()
     waiting.join(0.3)
@@ -187,7 +187,7 @@ def test_who_came_first(folder, other, first):
     before = folder.parent / "20200101-000000-lenet5-0000"
     before.mkdir()
     (before / "spec.toml").write_text("")
-    runs.update_status(before, **{"device_key": "cpu", "supervisor": runs.identity(), **other})
+    runs.update_status(before, **{"device_key": "cpu", "supervisor": processes.identity(), **other})
     assert list(waiting.before(folder, "cpu")) == ([before.name] if first else [])
     (before / "exit.json").write_text("{}")
     assert not list(waiting.before(folder, "cpu"))

@@ -1,11 +1,13 @@
 """The trainer of a run folder, in this process: how it ends, what it obeys, and what it leaves for a resume."""
 
+import io
 import threading
 
 import pytest
+import torch
 from filelock import FileLock
 
-from trimcore import control, runs, worker
+from trimcore import control, processes, runs, worker
 from trimcore.events import Event
 from trimcore.worker import carry_out, in_words, lock_path
 
@@ -46,7 +48,7 @@ def test_a_run_to_its_end(prepare, tiny, capsys):
     assert [kind for kind in watch.seen if kind != "progress"] == kinds(folder)
     assert watch.seen.count("progress") == 4 * 5 + 3  # batches of training, and of profiling
     status = runs.read_json(folder / "status.json")
-    assert (status["outcome"]["state"], status["trainer"]) == ("finished", runs.identity())
+    assert (status["outcome"]["state"], status["trainer"]) == ("finished", processes.identity())
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(kinds(folder))
     assert "started: lenet5" in lines[0]
@@ -132,6 +134,54 @@ def test_a_fault_of_ours_leaves_its_traceback_and_one_line(prepare, tiny, capfd)
     outcome = carry_out(prepare(tiny), Watch("epoch", 1, broken))
     assert outcome == {"state": "failed", "reason": "ZeroDivisionError: first line"}
     assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+    OSError(12, "Cannot allocate memory"),
+])  # fmt: skip
+def test_without_memory_it_ends_with_what_would_need_less(prepare, tiny, capfd, error):
+    def exhausted():
+        raise error
+
+    folder = prepare(tiny)
+    outcome = carry_out(folder, Watch("epoch", 1, exhausted))
+    assert outcome["state"] == "failed"
+    assert outcome["reason"].startswith("out of memory (")
+    assert "smaller batch_size" in outcome["reason"]
+    assert "Traceback" not in capfd.readouterr().err
+    assert carry_out(folder)["state"] == "finished", "with memory it goes on"
+
+
+def test_a_full_disk_is_told_as_such(prepare, tiny, monkeypatch):
+    """PyTorch's writer turns the error into one of its own."""
+    real = open
+
+    def nearly_full(path, mode="r", *args, **settings):
+        file = real(path, mode, *args, **settings)
+        if mode == "wb" and ".pt." in str(path):
+            file.close()
+            return NearlyFull(path, mode)
+        return file
+
+    folder = prepare(tiny)
+    monkeypatch.setattr("builtins.open", nearly_full)
+    outcome = carry_out(folder)
+    assert outcome["reason"].startswith("No space left on device")
+    assert not list((folder / "checkpoints").iterdir()), "nothing is left half written"
+
+
+class NearlyFull(io.FileIO):
+    """A file on a disk with room for a few thousand bytes more."""
+
+    room = 5000
+
+    def write(self, data) -> int:
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError(28, "No space left on device")
+        return super().write(data)
 
 
 def test_a_disk_that_cannot_be_written(prepare, tiny):
@@ -228,6 +278,8 @@ WORDS = {
                  "APoZ after iteration 0 on 500 examples: conv1 50.0%, fc1 10.0%"),
     "pruned": ({"iteration": 1, "parameters": 12345, "layers": {"conv1": {"cut": [1, 2]}, "fc1": {"cut": []}}},
                "iteration 1 cuts conv1 −2, fc1 −0: 12,345 parameters left"),
+    "weights": ({"iteration": 3, "layers": {"conv1": {"zeros": 1200}, "fc1": {"zeros": 34}}},
+                "iteration 3 holds 1,234 weights at zero, in conv1, fc1"),
     "initial": ({"iteration": 1, "accuracy": 0.5}, "iteration 1 accuracy before retraining 50.00%"),
     "iteration": ({"iteration": 1, "compression": 2.346, "accuracy_final": 0.75},
                   "iteration 1 done: 2.35x smaller, test accuracy 75.00%"),
