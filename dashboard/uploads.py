@@ -1,4 +1,5 @@
-"""A checkpoint that came through the browser: weights only, checked against the architecture before it is kept."""
+"""A checkpoint that came through the browser: weights only, read in a process of its own and checked against the
+architecture before it is kept."""
 
 import hashlib
 import os
@@ -10,8 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import frame, store, work
-from trimcore import checkpoint
-from trimcore.errors import CheckpointError, RunError, TrimError
+from trimcore import sandbox
+from trimcore.errors import CheckpointError, RunError, TrimError, shortened
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def show_refusal(error: TrimError) -> None:
     st.error(frame.plain(str(error)))
     if found := getattr(error, "mismatches", ()):
         table = pd.DataFrame([
-            {"tensor": m.name, "problem": m.problem, "in the file": str(m.in_file or "—"),
+            {"tensor": shortened(m.name), "problem": m.problem, "in the file": str(m.in_file or "—"),
              "in the model": str(m.in_model or "—")}
             for m in found
         ])  # fmt: skip
@@ -77,6 +78,7 @@ def _check(path: Path, name: str, draft: dict) -> tuple[str, ...]:
     """What had to be taken off the weights. Raises CheckpointError, which names the file as its owner does."""
     wanted = work.arguments_of(draft)
     try:
-        return tuple(checkpoint.find_weights(path, draft["model"], wanted)[1])
+        with st.spinner("Reading the file, in a process of its own…"):
+            return tuple(sandbox.check_weights(path, draft["model"], wanted))
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(repr(str(path)), repr(name)), error.mismatches) from None

@@ -41,7 +41,9 @@ def sensitivity(
     click.echo(wide.reset_index().to_string(index=False, float_format="{:.1%}".format))
     if file:
         try:
-            runs.write_atomic(file, table.to_csv(index=False, lineterminator="\n"))
+            from trimcore.csvtext import as_csv
+
+            runs.write_atomic(file, as_csv(table))
         except OSError as error:
             raise TrimError(f"cannot write {str(file)!r}: {error.strerror or error}") from None
 

@@ -167,12 +167,14 @@ def find_weights(path: str | Path, model: str, arguments: dict[str, int]) -> tup
             have, want = in_words(found.arguments), in_words(arguments)
             raise CheckpointError(f"{str(path)!r} is for {have}; wanted are {want}")
         _check_fit(path, found.state, architecture(model, arguments), model, arguments)
+        _check_numbers(path, found.state)
         found.build()
         return found, done
     network = architecture(model, arguments)
     state, done = unwrapped(content, network.state_dict())
     _check_tensors(path, state)
     _check_fit(path, state, network, model, arguments)
+    _check_numbers(path, state)
     units = units_by_shape(network, arguments, state)
     widths = widths_of(build_with(model, arguments, state, units=units))
     return Checkpoint(model, arguments, widths, state, units=units), done
@@ -185,6 +187,13 @@ def _check_fit(path: str | Path, state: dict[str, Tensor], network: nn.Module, m
         return  # nothing was trimmed, so nothing needs to be traced
     if found := mismatches(wanted, state, _free_axes(network, arguments)):
         raise CheckpointError(f"{str(path)!r} does not fit {model}: {summary(found, arguments)}", found)
+
+
+def _check_numbers(path: str | Path, state: dict[str, Tensor]) -> None:
+    """Raises CheckpointError for weights of a training that came to nothing."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(f"{str(path)!r} has values in {name!r} that are no finite numbers")
 
 
 def _free_axes(network: nn.Module, arguments: dict[str, int]) -> dict[str, list[int]]:

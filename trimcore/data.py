@@ -9,7 +9,7 @@ import http.client
 import importlib.util
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -242,5 +242,18 @@ def _class_files(folder: Path) -> dict[str, list[Path]]:
     found = {}
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.name.startswith("."):
-            found[entry.name] = sorted(file for file in entry.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
+            found[entry.name] = sorted(_images(entry))
     return {name: files for name, files in found.items() if files}
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    """The files below a folder that are called images. Links to folders are not followed, and what is no ordinary file
+    (a pipe would be waited for) is none; a link that leads nowhere is told of later, as unreadable."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _images(folder / entry.name)
+            elif Path(entry.name).suffix.lower() in IMG_EXTENSIONS and (
+                entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+            ):
+                yield folder / entry.name

@@ -34,6 +34,11 @@ class RunError(TrimError):
     """A run that does not exist, is in the wrong state, or whose folder cannot be used."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What another library's error says, short enough for one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def shortened(text: str, most: int = 500) -> str:
+    """A line that may quote what somebody wrote, however long that is: its middle is left out."""
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 3 :]}"

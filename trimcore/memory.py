@@ -4,6 +4,8 @@ be asked four times a second."""
 import psutil
 import torch
 
+# Of CUDA, of PyTorch's own allocator, of the system, and of oneDNN, which tells no reason.
+WITHOUT_MEMORY = ("out of memory", "allocate memory", "could not create a primitive", "could not create a memory")
 _ME, _INSTALLED = psutil.Process(), psutil.virtual_memory().total
 
 
@@ -16,13 +18,13 @@ def in_use(device: str) -> dict[str, int]:
     return {"used": _ME.memory_info().rss, "total": _INSTALLED, **_of_device(device)}
 
 
-def ran_out(error: BaseException) -> bool:
+def ran_out(error: BaseException | None) -> bool:
     """Whether an error says that there was no memory left: of a GPU, or of this machine, in the words of any of the
     libraries that ask for some."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     said = str(error).lower()
-    return isinstance(error, RuntimeError | OSError) and ("out of memory" in said or "allocate memory" in said)
+    return isinstance(error, RuntimeError | OSError) and any(words in said for words in WITHOUT_MEMORY)
 
 
 def _of_device(device: str) -> dict[str, int]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 ENTRIES = ("state_dict", "model_state_dict", "model", "network", "net")  # where training scripts keep the weights
+LONGEST = 120  # characters of a tensor's name that are told
 DEEPEST = 3  # entries in entries; a file of a stranger may nest without end
 COMPILED = "_orig_mod."  # what torch.compile puts before the names of what it compiled
 
@@ -36,11 +37,10 @@ class Mismatch:
     in_model: Form | None
 
     def __str__(self) -> str:
-        if self.problem == "missing":
-            return f"{self.name!r} is missing"
-        if self.problem == "extra":
-            return f"{self.name!r} is extra"
-        return f"{self.name!r} is {self.in_file} in the file, {self.in_model} in the model"
+        name = repr(self.name if len(self.name) <= LONGEST else f"{self.name[:LONGEST]}…")
+        if self.problem in ("missing", "extra"):
+            return f"{name} is {self.problem}"
+        return f"{name} is {self.in_file} in the file, {self.in_model} in the model"
 
 
 def mismatches(

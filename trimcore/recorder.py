@@ -1,6 +1,7 @@
 """Events into the run folder: the one place that writes what a run did."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -46,12 +47,13 @@ class Recorder:
         # The event comes after its checkpoint, so that whoever reads it finds the file; before the resume point: after
         # a crash between the two it is made again, and the tables take the last; the other way round it would be lost.
         self.file.write((json.dumps(entry) + "\n").encode())
+        os.fsync(self.file.fileno())
         self.events.append(entry)
         if event.kind in ("iteration", "ended"):
             for name, text in tables.csv_texts(self.events).items():
                 runs.write_atomic(self.folder / name, text)
         if event.payload is not None:
-            resuming.save(snapshot, self.folder)
+            resuming.save(snapshot, self.folder, number)
         self._status(state="running", **self._place(event))
 
     def _place(self, event: Event) -> dict:

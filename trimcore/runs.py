@@ -19,9 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimcore import processes
-from trimcore.errors import RunError
+from trimcore.errors import RunError, shortened
+from trimcore.wholeness import is_whole
 
 FINAL = ("stopped", "paused", "finished", "failed", "lost")
+FILES = {
+    "spec.toml", "status.json", "events.jsonl", "log.txt", "exit.json", "request.json", "notes.json", "checkpoints",
+    "iterations.csv", "layers.csv", "neurons.csv", "classes.csv",
+}  # fmt: skip
 STALLED_AFTER = 30.0  # seconds without a sign of life from a process that lives
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KIND, _BEGINNING = re.compile(r'"kind": ?"(\w+)"'), 100  # characters of a recorded line, in which its kind stands
@@ -35,13 +40,25 @@ def runs_folder(given: str | Path | None = None) -> Path:
 def open_run(runs: Path, run_id: str) -> Path:
     """The folder of an existing run. Raises RunError for a name that is no run id or leads out of the runs folder."""
     if not _ID.fullmatch(run_id) or ".." in run_id:
-        raise RunError(f"{run_id!r} is not a run id; they look like 20260101-093000-lenet5-1a2b")
+        raise RunError(f"{shortened(repr(run_id))} is not a run id; they look like 20260101-093000-lenet5-1a2b")
     folder = runs / run_id
     if os.path.islink(folder) and folder.resolve().parent != runs.resolve():  # only a link leads out
         raise RunError(f"run {run_id!r} lies outside the runs folder {runs}")
     if not os.path.isfile(f"{folder}/spec.toml"):
         raise RunError(f"there is no run {run_id!r} in {runs}; `list` shows those that are")
+    if strange := _strange_file(folder):
+        raise RunError(f"run {run_id!r} is not opened: its {strange} is a link, or no ordinary file")
     return folder
+
+
+def _strange_file(folder: str | Path) -> str:
+    """A run may come from somebody else: the first file of it that leads elsewhere or never ends (a pipe), or ""."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            kind = entry.is_dir if entry.name == "checkpoints" else entry.is_file
+            if entry.name in FILES and not kind(follow_symlinks=False):
+                return entry.name
+    return ""
 
 
 def create(runs: Path, model: str, spec_toml: str) -> Path:
@@ -64,11 +81,19 @@ def create(runs: Path, model: str, spec_toml: str) -> Path:
 
 
 def list_runs(runs: Path) -> list[str]:
-    """Run ids, newest first."""
+    """Run ids, newest first. What `open_run` would refuse is not among them."""
     if not runs.is_dir():
         return []
     names = [name for name in os.listdir(runs) if _ID.fullmatch(name)]  # paths would cost five times as much
-    return sorted((name for name in names if os.path.isfile(f"{runs}/{name}/spec.toml")), reverse=True)
+    return sorted((name for name in names if _is_run(runs, name)), reverse=True)
+
+
+def _is_run(runs: Path, name: str) -> bool:
+    folder = f"{runs}/{name}"
+    try:
+        return os.path.isfile(f"{folder}/spec.toml") and not os.path.islink(folder) and not _strange_file(folder)
+    except OSError:
+        return False  # it is being deleted
 
 
 # --- files ---
@@ -91,7 +116,7 @@ def read_json(path: Path) -> dict:
     """A JSON object, or {} where there is none that can be read."""
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -115,7 +140,7 @@ def write_exit(folder: Path, state: str, reason: str, code: int = 0) -> dict:
 
 def read_events(folder: Path, kinds: Collection[str] = ()) -> Iterator[dict]:
     """The recorded events, in order; only those of some kinds, where they are named: a profile is a long line, which
-    need not be understood to be passed over. A line that is not whole is passed over too."""
+    need not be understood to be passed over. What is not whole (see `wholeness`) is passed over too."""
     try:
         with open(folder / "events.jsonl", encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -123,9 +148,9 @@ def read_events(folder: Path, kinds: Collection[str] = ()) -> Iterator[dict]:
                     continue
                 try:
                     event = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
-                if isinstance(event, dict) and "kind" in event and (not kinds or event["kind"] in kinds):
+                if is_whole(event) and (not kinds or event["kind"] in kinds):
                     yield event
     except FileNotFoundError:
         return

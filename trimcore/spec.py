@@ -11,11 +11,13 @@ from typing import Annotated, Literal
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from trimcore.errors import SpecError
+from trimcore.errors import SpecError, shortened
+from trimcore.ordinary import open_ordinary
 from trimcore.zeros import DEFAULT_TOLERANCE
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
 Positive = Annotated[int, Field(ge=1, le=10_000_000)]
+LARGEST = 1_000_000  # characters of a spec file
 NEURON_RULES = ("mean+std", "absolute", "fraction", "count", "keep", "maxout", "smaller")
 WEIGHT_RULES = ("quality", "sparsity", "sparsity-overall")
 RuleName = Literal[
@@ -274,7 +276,7 @@ class Spec(Section):
     profile: ProfileSettings = ProfileSettings()
     retrain: Retrain = Retrain()
     distill: Distill = Distill()
-    step: list[Step] = []
+    step: Annotated[list[Step], Field(max_length=1000)] = []
     verify: Verify = Verify()
     stop: Stop = Stop()
     control: Control = Control()
@@ -324,21 +326,27 @@ def parse(values: dict) -> Spec:
     try:
         return Spec.model_validate(values)
     except ValidationError as error:
-        raise SpecError(_one_line(error)) from None
+        raise SpecError(shortened(_one_line(error))) from None
 
 
 def loads(text: str) -> Spec:
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and arrays as deep
-        raise SpecError(f"the spec is not valid TOML: {error}") from None
+        raise SpecError(f"the spec is not valid TOML: {shortened(str(error))}") from None
     return parse(values)
 
 
 def load(path: str | Path) -> Spec:
     """Read a spec file. Raises SpecError when it cannot be read or does not pass."""
     try:
-        return loads(Path(path).read_text("utf-8"))
+        with open_ordinary(path, "r", encoding="utf-8") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise SpecError(
+                f"the spec {str(path)!r} has more than {LARGEST:,} characters; a long one has a few thousand"
+            )
+        return loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot read the spec {str(path)!r}: {_reason(error)}") from None
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from trimcore.csvtext import as_csv
 from trimcore.recorded import (
     EPOCHS,
     UNITS,
@@ -190,4 +191,4 @@ def csv_texts(events: list[dict]) -> dict[str, str]:
     found = {name: table(events) for name, table in CSVS.items()}
     if len(classes := _finished_classes(events)):
         found["classes.csv"] = classes
-    return {name: table.to_csv(index=False, lineterminator="\n") for name, table in found.items()}
+    return {name: as_csv(table) for name, table in found.items()}

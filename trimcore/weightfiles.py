@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trimcore import checksum
 from trimcore.errors import CheckpointError, first_line
+from trimcore.ordinary import open_ordinary
 from trimcore.sparsefile import SHAPES, contents, packed, unpacked
 
 # What torch's reader says when it meets a class or a function, or the opcodes that newer pickles name them with.
@@ -31,7 +32,7 @@ def read(path: str | Path) -> dict:
     other one gives tensors by name.
     """
     try:
-        with open(path, "rb") as file:
+        with open_ordinary(path) as file:
             start = file.read(9)
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {str(path)!r}") from None

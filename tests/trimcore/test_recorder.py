@@ -76,10 +76,10 @@ def test_the_resume_point_is_not_written_before_its_event(folder, monkeypatch):
     """A crash between the two repeats an epoch; the other way round its row would be lost for good."""
     written = []
     monkeypatch.setattr(
-        resuming, "save", lambda snapshot, run: written.extend(e["kind"] for e in runs.read_events(run))
+        resuming, "save", lambda snapshot, run, events: written.extend(e["kind"] for e in runs.read_events(run))
     )
-    record_all(folder, [Event("epoch", {"iteration": 0}, lambda: {"epoch": 1})])
-    assert written == ["epoch"]
+    record_all(folder, [Event("note", {"text": "grouped"}, lambda: {"epoch": 1})])
+    assert written == ["note"]
 
 
 def test_an_event_is_one_line_with_number_time_and_data(folder):
@@ -108,7 +108,7 @@ def test_numbers_go_on_after_a_resume_and_a_torn_line(folder):
 def test_what_a_killed_process_left_half_written_goes(folder):
     for name in (".resume.pt.12345", ".iteration-01.pt.12345"):
         (folder / "checkpoints" / name).write_bytes(b"half of it")
-    resuming.save({"epoch": 1}, folder)
+    resuming.save({"epoch": 1}, folder, 0)
     Recorder(folder).close()
     assert os.listdir(folder / "checkpoints") == ["resume.pt"]
 

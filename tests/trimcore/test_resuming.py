@@ -1,5 +1,6 @@
 """The last two resume points: what is kept, what is found, and that no moment leaves none."""
 
+import json
 import os
 
 import pytest
@@ -26,7 +27,7 @@ def epochs_kept(folder) -> list[int]:
 def test_the_last_two_are_kept(folder):
     assert resuming.find(folder) == (None, "")
     for epoch in (1, 2, 3):
-        resuming.save({"epoch": epoch}, folder)
+        resuming.save({"epoch": epoch}, folder, 0)
     assert epochs_kept(folder) == [3, 2]
     assert resuming.find(folder) == ({"format": 1, "epoch": 3}, "")
 
@@ -34,7 +35,7 @@ def test_the_last_two_are_kept(folder):
 @pytest.mark.parametrize("failing", [0, 1])
 def test_whatever_fails_on_the_way_one_is_whole(folder, monkeypatch, failing):
     for epoch in (1, 2):
-        resuming.save({"epoch": epoch}, folder)
+        resuming.save({"epoch": epoch}, folder, 0)
     calls, real = [], os.replace
 
     def replace(source, target):
@@ -45,13 +46,13 @@ def test_whatever_fails_on_the_way_one_is_whole(folder, monkeypatch, failing):
 
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(OSError, match="Input"):
-        resuming.save({"epoch": 3}, folder)
+        resuming.save({"epoch": 3}, folder, 0)
     assert resuming.find(folder)[0]["epoch"] == 2
 
 
 def test_a_write_that_fails_leaves_both_as_they_were(folder, monkeypatch):
     for epoch in (1, 2):
-        resuming.save({"epoch": epoch}, folder)
+        resuming.save({"epoch": epoch}, folder, 0)
 
     def full(content, file):
         file.write(b"half of it")
@@ -59,14 +60,27 @@ def test_a_write_that_fails_leaves_both_as_they_were(folder, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space"):
-        resuming.save({"epoch": 3}, folder)
+        resuming.save({"epoch": 3}, folder, 0)
     assert epochs_kept(folder) == [2, 1]
     assert len(list((folder / "checkpoints").iterdir())) == 2, "nothing is left behind"
 
 
+def test_a_point_whose_events_are_lost_is_passed_over(folder):
+    lines = [json.dumps({"seq": number, "kind": "note", "text": "x"}) + "\n" for number in (1, 2, 3)]
+    for epoch in (1, 2):
+        resuming.save({"epoch": epoch}, folder, epoch + 1)
+    lost = "the last recorded events are lost"
+    for count, epoch, words in ((3, 2, ""), (2, 1, lost), (1, 2, "some recorded events")):
+        (folder / "events.jsonl").write_text("".join(lines[:count]) + '{"seq": 9, "kind": "no')
+        snapshot, said = resuming.find(folder)
+        assert snapshot == {"format": 1, "epoch": epoch}
+        assert said.startswith(words)
+        assert bool(said) == bool(words)
+
+
 def test_one_that_is_damaged_is_named(folder):
     for epoch in (1, 2):
-        resuming.save({"epoch": epoch}, folder)
+        resuming.save({"epoch": epoch}, folder, 0)
     (folder / "checkpoints" / resuming.NEWEST).write_bytes(b"")
     snapshot, said = resuming.find(folder)
     assert snapshot["epoch"] == 1

@@ -167,7 +167,9 @@ def test_the_result_is_the_last_iteration_that_was_good_enough_also_before_the_e
 
 def test_the_result_is_what_the_end_said_or_the_last_iteration(folder):
     assert runs.result_of(folder) == 0
-    lines = [{"seq": i + 1, "kind": "iteration", "iteration": i} for i in range(3)]
+    row = {"kind": "iteration", "layers_trimmed": [], "widths": {}, "parameters": 1, "compression": 1.0, "macs": 1,
+           "macs_ratio": 1.0, "accuracy_final": 1.0}  # fmt: skip
+    lines = [{"seq": i + 1, "iteration": i, **row} for i in range(3)]
     (folder / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert runs.result_of(folder) == 2
     lines.append({"seq": 4, "kind": "ended", "reason": "below min_accuracy", "result": 1})

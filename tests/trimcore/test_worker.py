@@ -139,7 +139,7 @@ def test_a_fault_of_ours_leaves_its_traceback_and_one_line(prepare, tiny, capfd)
 @pytest.mark.parametrize("error", [
     MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to"),
-    OSError(12, "Cannot allocate memory"),
+    OSError(12, "Cannot allocate memory"), RuntimeError("could not create a primitive"),
 ])  # fmt: skip
 def test_without_memory_it_ends_with_what_would_need_less(prepare, tiny, capfd, error):
     def exhausted():

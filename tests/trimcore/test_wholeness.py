@@ -1,0 +1,69 @@
+"""Events that a run really records are whole; with any field missing or of another kind they are not."""
+
+import json
+
+import pytest
+
+from trimcore import runs, wholeness
+from trimcore.loop import trim
+from trimcore.wholeness import KINDS, is_whole
+
+NUMBERS = [True, "1", None, [], {}, float("nan"), float("inf"), 10**400]
+
+
+@pytest.fixture(scope="module")
+def recorded(make_spec) -> list[dict]:
+    """Of every kind one, as they are read back: cuts, units, weights, a control, a verification, a conversion."""
+    units = make_spec(
+        model="lenet5-maxout", options={"width": 16, "k": 4}, control={"scratch": True},
+        step=[{"layers": ["conv2"], "rule": "fraction", "value": 0.3, "layer": {}},
+              {"layers": ["fc1"], "rule": "maxout", "value": 1}, {"layers": ["all"], "rule": "sparsity", "value": 0.5}],
+    )  # fmt: skip
+    grouped = make_spec(convert={"to": "maxout", "k": 4, "epochs": 1}, step=[], image_size=28)
+    verified = make_spec(data="mnist-5k", image_size=0, base={"epochs": 0}, step=[], verify={"pairs": "test"})
+    events = [event for spec in (units, grouped, verified) for event in trim(spec) if event.recorded]
+    return [json.loads(json.dumps({"kind": event.kind, **event.data})) for event in events]
+
+
+def test_what_a_run_records_is_whole(recorded):
+    assert {event["kind"] for event in recorded} == set(KINDS)
+    assert [event["kind"] for event in recorded if not is_whole(event)] == []
+
+
+def test_what_lacks_a_field_or_has_another_kind_in_it_is_not(recorded):
+    for kind, required in {
+        "iteration": ["iteration", "parameters", "compression", "macs_ratio", "accuracy_final"],
+        "epoch": ["iteration", "epoch", "loss", "accuracy", "validation_accuracy", "seconds"],
+        "initial": ["iteration", "accuracy"], "control": ["accuracy", "epochs"], "profiled": ["iteration"],
+        "pruned": ["iteration"], "weights": ["iteration"], "verified": ["iteration", "accuracy", "count"],
+    }.items():  # fmt: skip
+        event = next(event for event in recorded if event["kind"] == kind)
+        for name in required:
+            assert not is_whole({key: value for key, value in event.items() if key != name}), f"{kind} without {name}"
+            for value in NUMBERS:
+                assert not is_whole({**event, name: value}), f"{kind} with {name} = {value!r}"
+    for event in recorded:
+        if event["kind"] in ("profiled", "pruned", "weights"):
+            for broken in ([], "x", {"conv1": []}, {"conv1": {}}):
+                assert not is_whole({**event, "layers": broken})
+
+
+def test_more_fields_and_kinds_to_come_are_no_harm(recorded):
+    assert all(is_whole({**event, "of_tomorrow": [1, {"a": None}]}) for event in recorded)
+    assert is_whole({"kind": "of_tomorrow", "iteration": "seven"})
+    for broken in (None, 5, [], {}, {"kind": 5}, {"kind": None}):
+        assert not is_whole(broken)
+
+
+def test_what_is_not_whole_is_not_read(tmp_path):
+    lines = [{"seq": 1, "kind": "note", "text": "a"}, {"seq": 2, "kind": "note"},
+             {"seq": 3, "kind": "note", "text": "b"}]  # fmt: skip
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [event["seq"] for event in runs.read_events(tmp_path)] == [1, 3]
+
+
+def test_numbers():
+    assert all(map(wholeness.number, (0, -1.5, 10**15)))
+    assert not any(map(wholeness.number, (*NUMBERS, 10**16)))
+    assert wholeness.count(0)
+    assert not any(map(wholeness.count, (-1, 0.0, True)))

@@ -1,0 +1,105 @@
+"""Whether a recorded event is what its kind says it is: a run folder may be damaged, or have been made by somebody
+else, and what reads it counts on the fields that every version has written.
+
+More fields are no harm, and what only newer versions write is not asked for.
+"""
+
+from collections.abc import Callable, Mapping
+
+LARGEST = 10**15  # parameters, multiply-accumulates, seconds
+MOST_ITERATIONS = 10**6
+
+Check = Callable[[object], bool]
+
+
+def number(value) -> bool:
+    return type(value) in (int, float) and abs(value) <= LARGEST  # which what is no number is not
+
+
+def count(value) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST
+
+
+def iteration(value) -> bool:
+    return type(value) is int and 0 <= value <= MOST_ITERATIONS
+
+
+def text(value) -> bool:
+    return isinstance(value, str)
+
+
+def maybe(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def list_of(check: Check) -> Check:
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+def table_of(check: Check) -> Check:
+    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
+
+
+def fields(required: Mapping[str, Check], **optional: Check) -> Check:
+    """A JSON object that has all required fields, and whose optional ones are right where they are there."""
+
+    def check(value) -> bool:
+        return (
+            isinstance(value, dict)
+            and all(name in value and own(value[name]) for name, own in required.items())
+            and all(own(value[name]) for name, own in optional.items() if name in value)
+        )
+
+    return check
+
+
+MEASURED = {"iteration": iteration, "accuracy": number}
+BY_CLASS = {
+    "class_accuracy": table_of(list_of(maybe(number))), "class_examples": table_of(list_of(count)),
+}  # fmt: skip
+PROFILED = fields(
+    {"kind": text, "width": count, "parameters": count, "macs": count, "apoz": list_of(number),
+     "original": list_of(count)},
+    tolerance=number, groups=list_of(count),
+)  # fmt: skip
+UNITS = fields({"k": count, "examples": count, "positions": count, "shares": count, "counts": list_of(list_of(count))})
+KINDS: dict[str, Check] = {
+    "started": fields({}, classes=list_of(text), splits=table_of(count), image=list_of(count), device=text, torch=text),
+    "epoch": fields(
+        {"iteration": iteration, "phase": text, "epoch": count, "loss": number, "accuracy": number,
+         "validation_accuracy": number, "seconds": number},
+        epochs=count, images_per_second=number,
+    ),
+    "profiled": fields({"iteration": iteration, "layers": table_of(PROFILED)}, units=table_of(UNITS)),
+    "pruned": fields(
+        {"iteration": iteration, "layers": table_of(fields({"cut": list_of(count)}, original=list_of(count)))},
+        widths=table_of(count), k=table_of(count),
+    ),
+    "weights": fields(
+        {"iteration": iteration, "layers": table_of(fields({"zeros": count, "weights": count}))},
+        widths=table_of(count), k=table_of(count),
+    ),
+    "initial": fields(MEASURED, validation_accuracy=maybe(number), **BY_CLASS),
+    "verified": fields(
+        {**MEASURED, "pairs": text, "distance": text, "count": count, "roc": list_of(list_of(number))},
+    ),
+    "iteration": fields(
+        {"iteration": iteration, "layers_trimmed": list_of(text), "widths": table_of(count), "parameters": count,
+         "compression": number, "macs": count, "macs_ratio": number, "accuracy_final": number},
+        accuracy_initial=maybe(number), validation_accuracy=maybe(number), nonzero_parameters=maybe(count),
+        latency_ms=maybe(number), seconds=maybe(number), loss_final=maybe(number), result=iteration,
+        k=table_of(count), bytes_dense=maybe(count), bytes_sparse=maybe(count), verification=maybe(number),
+        verification_error=maybe(number), **BY_CLASS,
+    ),
+    "control": fields({"accuracy": number, "epochs": count}),
+    "note": fields({"text": text}),
+    "ended": fields({}, reason=text, result=iteration),
+}  # fmt: skip
+
+
+def is_whole(event) -> bool:
+    """Whether this is an event with all that its kind needs. Of a kind that is not known nothing is asked."""
+    if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
+        return False
+    check = KINDS.get(event["kind"])
+    return check is None or check(event)
