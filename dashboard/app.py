@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `streamlit ru
 
 import streamlit as st
 
-from dashboard import ending, frame, garbage, guide, links
+from dashboard import ending, frame, garbage, guide, links, login
 from trimcore import models
 
 models.forbid_imports()  # what comes from a browser must not decide which code is run
@@ -36,13 +36,15 @@ PAGES = {
         ("report", ":material/description:", "The paper's table of a run, and its files."),
     ]
 }
+login.required()
 page = st.navigation(list(PAGES.values()))
 garbage.spare_what_stays(page.title)
-frame.warn_about_settings()
+login.warn_about_settings()
 links.arrive()
 frame.side_bar()
 with st.sidebar:
     guide.button()
+    login.card()
 with st.sidebar:
     ending.announce()
 if destination := st.session_state.pop("go_to", None):

@@ -109,16 +109,6 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+\-!|<>$:~])", r"\\\1", text)
 
 
-def warn_about_settings() -> None:
-    """Settings are only read from the working folder: started from elsewhere, the server would listen to everyone."""
-    if st.get_option("server.address") not in ("127.0.0.1", "localhost", "::1"):
-        st.warning(
-            "This server can be reached from other machines, because its settings were not found or were changed. "
-            "Start it from the project's folder: `streamlit run dashboard/app.py`.",
-            icon=":material/lock_open:",
-        )
-
-
 def chart(figure: go.Figure, key: str, of: str | None = None, **settings):
     """A chart. Its picture is saved under the key and what the chart is `of`: the selected run, unless it is given."""
     name = "-".join(filter(None, [work.selected_run() if of is None else of, key]))

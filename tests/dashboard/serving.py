@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,15 +21,17 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serving(
-    script: str, folder: Path, port: int | None = None, **environment: str
+    script: str, folder: Path, port: int | None = None, options: Sequence[str] = (), **environment: str
 ) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A server for `script`, started in `folder`: yields its address and its process, and ends it."""
+    """A server for `script`, started in `folder`, with further options: yields its address and its process, and ends
+    it."""
     port = port or free_port()
     url, log_path = f"http://127.0.0.1:{port}", Path(environment.pop("log", folder / "server.log"))
     with open(log_path, "w") as log:  # a pipe that nobody reads could block the server
         process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", script, "--server.headless=true", f"--server.port={port}",
-             "--server.address=127.0.0.1", "--server.fileWatcherType=none", "--browser.gatherUsageStats=false"],
+             "--server.address=127.0.0.1", "--server.fileWatcherType=none", "--browser.gatherUsageStats=false",
+             *options],
             cwd=folder, stdout=log, stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         )  # fmt: skip

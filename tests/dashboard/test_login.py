@@ -1,0 +1,115 @@
+"""A shared server: nobody sees a run without logging in, and a server that is open to all says so."""
+
+import contextlib
+
+import pytest
+
+from dashboard import login
+from tests.dashboard.fakes import fake_run
+from tests.dashboard.serving import ROOT, free_port, serving
+from tests.dashboard.test_pages import page as opened
+from tests.dashboard.viewers import viewing
+
+PATIENCE = 60_000
+
+
+@pytest.mark.parametrize(("email", "verified", "patterns", "expected"), [
+    (None, None, None, True), ("x@y.z", False, None, True), ("ada@example.org", True, ["ada@example.org"], True),
+    ("Ada@Example.ORG", None, ["*@example.org"], True), ("ada@example.org.evil.com", True, ["*@example.org"], False),
+    ("ada@example.org", False, ["*@example.org"], False), (None, True, ["*"], False), ("", True, ["*"], False),
+    ("bob@example.org", True, ["ada@example.org", "eve@*"], False), ("ada@example.org", True, [], False),
+])  # fmt: skip
+def test_who_is_on_the_list(email, verified, patterns, expected):
+    assert login.allowed(email, verified, patterns) is expected
+
+
+@pytest.mark.parametrize(
+    ("address", "told"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True), (None, True)]
+)
+def test_an_open_server_says_so(monkeypatch, address, told):
+    import streamlit as st
+
+    real = st.get_option
+    monkeypatch.setattr(st, "get_option", lambda name: address if name == "server.address" else real(name))
+    words = [one.value for one in opened("model").warning]
+    assert any("can be reached from other machines" in text for text in words) is told
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """shared(allow=...): a server that asks for a login, with a run in it; yields its address, the issuer, the run."""
+    pytest.importorskip("authlib", reason="a login needs streamlit[auth]")
+    from tests.dashboard.issuer import CLIENT, PASSWORD, issuing
+
+    with contextlib.ExitStack() as stack:
+        def start(allow: str = ""):
+            issuer, port = stack.enter_context(issuing()), free_port()
+            run_id = fake_run(tmp_path / "runs", {"name": "hushed"}, [{"conv1": 20, "conv2": 50, "fc1": 500}], [0.9])
+            secrets = tmp_path / "secrets.toml"
+            secrets.write_text(f"""
+                [auth]
+                redirect_uri = "http://127.0.0.1:{port}/oauth2callback"
+                cookie_secret = "{'x' * 40}"
+                client_id = "{CLIENT}"
+                client_secret = "{PASSWORD}"
+                server_metadata_url = "{issuer.url}/.well-known/openid-configuration"
+                {allow}
+            """, "utf-8")  # fmt: skip
+            where = {"TRIMCORE_RUNS": str(tmp_path / "runs"), "log": str(tmp_path / "log")}
+            url, _ = stack.enter_context(
+                serving("dashboard/app.py", ROOT, port, [f"--secrets.files={secrets}"], **where)
+            )
+            return url, issuer, run_id
+
+        yield start
+
+
+@pytest.fixture
+def page(chromium):
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    yield page
+    context.close()
+
+
+@pytest.mark.browser
+def test_a_run_is_seen_after_logging_in_and_not_before_or_after(shared, page):
+    url, issuer, run_id = shared()
+    page.goto(f"{url}/run?run={run_id}")
+    page.get_by_role("button", name="Log in").wait_for()
+    assert "hushed" not in page.content()
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_text("ada@example.org").wait_for()
+    assert "/authorize" in issuer.asked
+    page.goto(f"{url}/run?run={run_id}")
+    page.get_by_text("hushed").first.wait_for()
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("button", name="Log in").wait_for()
+    page.goto(f"{url}/run?run={run_id}")
+    page.get_by_role("button", name="Log in").wait_for()
+    assert "hushed" not in page.content()
+
+
+@pytest.mark.browser
+def test_who_is_not_on_the_list_sees_nothing(shared, page):
+    url, issuer, run_id = shared(allow='[people]\nallow = ["*@example.org"]')
+    issuer.account = {**issuer.account, "email": "eve@elsewhere.com"}
+    page.goto(f"{url}/run?run={run_id}")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_text("is not on the list").wait_for()
+    assert "hushed" not in page.content()
+    page.get_by_role("button", name="Log out").click()
+    issuer.account = {**issuer.account, "email": "ada@example.org"}
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_text("ada@example.org").wait_for()
+
+
+@pytest.mark.browser
+def test_without_a_cookie_the_server_sends_nothing_of_a_run(shared, eventually):
+    """Also to who speaks to it without a browser."""
+    url, _, run_id = shared()
+    with viewing(f"{url}/run?run={run_id}", 1) as (viewer,):
+        eventually(lambda: viewer.finished, 60)
+        assert list(viewer.buttons) == ["Log in"]
+        assert b"hushed" not in viewer.everything
