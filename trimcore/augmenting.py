@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-AUGMENTATIONS = ("none", "shift", "shift+flip", "affine")
-FURTHEST = 14  # an image is moved by up to its size divided by this
+AUGMENTATIONS = ("none", "nudge", "shift", "shift+flip", "affine")
+FURTHEST = 14  # an image is moved by up to its size divided by this; by a nudge half as far
 ROTATION, SHEAR = math.radians(12), math.radians(10)  # the most to either side
 SCALE = 0.12  # an image becomes larger or smaller by up to this share, in each direction on its own
 AT_ONCE = 256  # images that are distorted together: what they need fits into a cache
@@ -22,17 +22,17 @@ def augmented(pixels: Tensor, augment: str, generator: torch.Generator) -> Tenso
         return pixels
     if augment == "affine":
         return _distorted(pixels, generator)
-    pixels = _moved(pixels, generator)
+    pixels = _moved(pixels, generator, 2 * FURTHEST if augment == "nudge" else FURTHEST)
     if augment == "shift+flip":
         mirrored = torch.rand(len(pixels), generator=generator).to(pixels.device) < 0.5
         pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(3), pixels)
     return pixels
 
 
-def _moved(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """By whole pixels."""
+def _moved(pixels: Tensor, generator: torch.Generator, furthest: int) -> Tensor:
+    """By whole pixels, up to the image's height divided by `furthest`."""
     count, _, height, width = pixels.shape
-    reach = round(height / FURTHEST)
+    reach = round(height / furthest)
     down, right = torch.randint(2 * reach + 1, (2, count), generator=generator).to(pixels.device)
     windows = F.pad(pixels, [reach] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, C, down, right, H, W)
     return windows[torch.arange(count, device=pixels.device), :, down, right]  # (B, C, H, W)

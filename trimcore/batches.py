@@ -28,9 +28,10 @@ class Batches:
 
     `seed` fixes the order and the augmentation, on every device; None keeps the split's order. Iterating again gives
     the same again: give each epoch its own seed. `augment`: "none"; "shift" moves each image by up to round(size / 14)
-    pixels, filling with black; "shift+flip" also mirrors it, or not; "affine" turns, scales, shears and moves it (see
-    `augmenting`). Unreadable files are left out of their batch. `shared`: where several processes carry out a run, this
-    one has its part of each batch, and an augmentation of its own; `batch_size` is that of all parts together.
+    pixels, filling with black, and "nudge" by half as much; "shift+flip" also mirrors it, or not; "affine" turns,
+    scales, shears and moves it (see `augmenting`). Unreadable files are left out of their batch. `shared`: where
+    several processes carry out a run, this one has its part of each batch, and an augmentation of its own; `batch_size`
+    is that of all parts together.
 
     >>> for x, y in batches(data.train, data, 128, "cuda", seed=epoch, augment="shift"): ...
 

@@ -260,7 +260,7 @@ class Loop:
             optimizer.load_state_dict(state.optimizer)
         seed, rate = derive_seed(self.spec.seed, phase, state.iteration), 0.0
         hold = magnitude.hold(state.network, magnitude.masks_of(state.network, state.sparse)) if state.sparse else None
-        loss_of = self._learning_from_teacher() if phase == "retrain" and state.teacher else cross_entropy
+        loss_of = self._learning_from_teacher() if phase == "retrain" else cross_entropy
         with distributed.together(state.network, self.device) as network:
             for epoch in range(state.epoch, epochs):
                 number = {"phase": phase, "iteration": state.iteration, "epoch": epoch + 1, "epochs": epochs}
@@ -283,8 +283,10 @@ class Loop:
                 }, payload=self._snapshot)  # fmt: skip
 
     def _learning_from_teacher(self) -> Loss:
-        teacher = prepare(Checkpoint(**self.state.teacher).build(), self.device)
-        return learning_from(teacher, self.spec.distill, self.device)
+        settings = self.spec.distill_after(self.spec.step[self.state.step])
+        if not self.state.teacher or not settings.weight:
+            return cross_entropy
+        return learning_from(prepare(Checkpoint(**self.state.teacher).build(), self.device), settings, self.device)
 
     def _close_iteration(self) -> Iterator[Event]:
         """Measure and profile what the iteration made, report its row, and decide how to go on."""
@@ -316,7 +318,7 @@ class Loop:
                 state.units, state.sparse = dict(good.units), list(good.sparse)
         else:
             state.result = state.iteration
-            state.teacher = vars(made) if not state.iteration and self.spec.distill.weight else state.teacher
+            state.teacher = vars(made) if not state.iteration and self.spec.has_teacher else state.teacher
             state.good = vars(made) if self.spec.control.scratch and self.spec.stop.min_accuracy else None
         row["result"], row["activations"] = state.result, state.activations
         yield Event("iteration", row, payload=lambda: (made, self._snapshot()))

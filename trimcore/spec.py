@@ -25,7 +25,7 @@ RuleName = Literal[
 ]
 CriterionName = Literal["apoz", "l1", "l2", "mean-activation", "taylor", "random", "relevance", "magnitude"]
 IN_UNITS = ("relevance", "l1", "l2", "random")  # criteria that rank the neurons of a maxout unit
-Augmentation = Literal["none", "shift", "shift+flip", "affine"]
+Augmentation = Literal["none", "nudge", "shift", "shift+flip", "affine"]
 Neurons = dict[str, list[Annotated[int, Field(ge=0)]]]
 
 
@@ -93,7 +93,8 @@ class ProfileSettings(Section):
 
 
 class StepRetrain(Section):
-    """What the retraining of one step has of its own; the rest is as in `[retrain]`."""
+    """What the retraining of one step has of its own; the rest is as in `[retrain]`. `distill` is the weight of the
+    teacher, else that of `[distill]`."""
 
     epochs: Count | None = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
@@ -101,6 +102,7 @@ class StepRetrain(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
     augment: Augmentation | None = None
+    distill: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class LayerRule(Section):
@@ -318,7 +320,18 @@ class Spec(Section):
 
     def retrain_after(self, step: Step) -> Retrain:
         """How the network is retrained after a cut of this step."""
-        return self.retrain.model_copy(update=step.retrain.model_dump(exclude_none=True) if step.retrain else None)
+        own = step.retrain.model_dump(exclude_none=True, exclude={"distill"}) if step.retrain else None
+        return self.retrain.model_copy(update=own)
+
+    def distill_after(self, step: Step) -> Distill:
+        """How much of the teacher there is in that."""
+        own = step.retrain.distill if step.retrain else None
+        return self.distill if own is None else self.distill.model_copy(update={"weight": own})
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether any retraining learns from the network of iteration 0."""
+        return any(self.distill_after(step).weight for step in self.step)
 
 
 def parse(values: dict) -> Spec:

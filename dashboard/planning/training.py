@@ -79,8 +79,8 @@ def _fields(draft: dict, begin: tuple[str, int] | None, graph: ChannelGraph) -> 
     work.field(right.number_input, "Learning rate", retrain, "lr", 1e-5, 10.0, format="%g", group="retrain")
     work.field(left.number_input, "Batch size", retrain, "batch_size", 1, 65_536, group="retrain")
     work.field(right.selectbox, "Augmentation", retrain, "augment", list(AUGMENTATIONS),
-               group="retrain", help="shift: by up to 1/14 of its size; flip: mirrored; affine: turned, scaled, "
-               "sheared and moved a little.")  # fmt: skip
+               group="retrain", help="nudge: moved by up to 1/28 of its size; shift: by up to 1/14; flip: mirrored; "
+               "affine: turned, scaled, sheared and moved a little.")  # fmt: skip
     if begin is None and base["weights"] in ("", "pretrained"):
         work.field(left.number_input, "Epochs of the base network", base, "epochs", 0, 1000, group="base")
         work.field(right.number_input, "Learning rate of the base", base, "lr", 1e-5, 10.0, format="%g",

@@ -104,11 +104,13 @@ def shifted(image: np.ndarray, down: int, right: int, reach: int) -> bytes:
     return padded[:, reach - down : reach - down + height, reach - right : reach - right + width].tobytes()
 
 
-@pytest.mark.parametrize(("size", "reach"), [(28, 2), (39, 3), (3, 0)])
-@pytest.mark.parametrize("flip", [False, True])
-def test_augmentation_is_a_shift_within_reach_over_black(size, reach, flip):
-    split = resident(300, channels=3, size=size)
-    x, y = epoch(Batches(split, COLOUR, 64, "cpu", seed=0, augment="shift+flip" if flip else "shift"))
+@pytest.mark.parametrize(("size", "reach", "augment"), [
+    (28, 2, "shift"), (39, 3, "shift"), (3, 0, "shift"), (28, 2, "shift+flip"), (39, 3, "shift+flip"),
+    (28, 1, "nudge"), (64, 2, "nudge"), (13, 0, "nudge"),
+])  # fmt: skip
+def test_augmentation_is_a_shift_within_reach_over_black(size, reach, augment):
+    split, flip = resident(300, channels=3, size=size), augment == "shift+flip"
+    x, y = epoch(Batches(split, COLOUR, 64, "cpu", seed=0, augment=augment))
     seen = []
     for image, label in zip(to_bytes(x, COLOUR).numpy(), y.tolist(), strict=True):
         original = split.pixels[label].numpy()
@@ -168,7 +170,7 @@ def test_cuda_gives_what_the_cpu_gives(monkeypatch, free):
 
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
-    [({"augment": "twist"}, "'twist'; there are none, shift, shift"), ({"batch_size": 0}, "must be at least 1, not 0")],
+    [({"augment": "twist"}, "'twist'; there are none, nudge, shift"), ({"batch_size": 0}, "must be at least 1, not 0")],
 )
 def test_wrong_settings_are_refused(wrong, complaint):
     with pytest.raises(DataError, match=complaint):

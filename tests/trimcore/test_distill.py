@@ -84,6 +84,27 @@ def test_only_retraining_learns_from_the_network_of_iteration_0(make_spec):
     assert all(torch.equal(teacher["state"][name], tensor) for name, tensor in made[0].state.items())
 
 
+def test_a_step_may_learn_without_the_teacher_or_be_the_only_one_with_it(make_spec):
+    plain, alone = step("conv2"), {**step("fc1"), "retrain": {"distill": 0.0}}
+    taught = {**step("fc1"), "retrain": {"distill": TAUGHT["weight"]}}
+    weights = {}
+    for name, steps, distill in (
+        ("never", [plain, step("fc1")], {}), ("not at last", [plain, alone], TAUGHT),
+        ("only at last", [plain, taught], {**TAUGHT, "weight": 0.0}), ("always", [plain, step("fc1")], TAUGHT),
+    ):  # fmt: skip
+        _, _, made = carry_out(make_spec(step=steps, distill=distill))
+        weights[name] = [made[iteration].state["fc2.weight"] for iteration in range(3)]
+
+    def same(one: str, other: str, iteration: int) -> bool:
+        return torch.equal(weights[one][iteration], weights[other][iteration])
+
+    assert all(same("never", name, 0) for name in weights)
+    assert same("not at last", "always", 1)
+    assert not same("not at last", "always", 2)
+    assert same("only at last", "never", 1)
+    assert not same("only at last", "never", 2)
+
+
 def test_a_snapshot_holds_no_teacher_where_there_is_none(make_spec):
     _, snapshots, _ = carry_out(make_spec(step=[step("conv2")]))
     assert {content["teacher"] for _, content in snapshots} == {None}
