@@ -7,7 +7,7 @@ import pandas as pd
 
 from dashboard import lineage
 from dashboard.remembering import Remembered, mark
-from trimcore import runs, shelf, spec, tables
+from trimcore import control, runs, shelf, spec, tables
 
 MARKS = {
     "queued": ":material/schedule:", "starting": ":material/hourglass_top:", "running": ":material/sprint:",
@@ -57,6 +57,18 @@ def version(run_id: str) -> tuple:
 def spec_of(run_id: str) -> spec.Spec:
     """The run's spec. Raises SpecError when somebody damaged the file."""
     return _spec(runs.open_run(folder(), run_id) / "spec.toml")
+
+
+def brought(run_id: str) -> str:
+    """From where a run was brought here, in words; "" for one of this installation."""
+    own = folder() / run_id
+    if not control.is_brought(own):
+        return ""
+    said = if_there(_json, own / "brought.json", {})
+    made = next((event for event in events(run_id) if event["kind"] == "started"), {})
+    versions = {"trimcore": made.get("trimcore") or said.get("trimcore"), "PyTorch": made.get("torch")}
+    parts = [*(f"{name} {version}" for name, version in versions.items() if version), said.get("host")]
+    return ", ".join(str(part) for part in parts if part) or "unknown"
 
 
 def notes(run_id: str) -> shelf.Notes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from trimcore import before, control, runs
+from trimcore import before, control, runs, upkeep
 from trimcore.errors import TrimError
 from trimcore.events import Event
 from trimcore.worker import ENVIRONMENT
@@ -38,8 +38,8 @@ def main() -> int:
         print(f"trimcore: {error}", file=sys.stderr)
     except click.Abort:
         print("trimcore: interrupted", file=sys.stderr)
-    except SystemExit:  # how click ends when its reader has left: `trimcore list | head`
-        return 0
+    except SystemExit as end:  # of `doctor`; and how click ends when its reader has left: `trimcore list | head`
+        return end.code if isinstance(end.code, int) and sys.argv[1:2] == ["doctor"] else 0
     return 2
 
 
@@ -136,6 +136,9 @@ def profile(
 
 cli.add_command(before.sensitivity)
 cli.add_command(before.propose)
+cli.add_command(upkeep.doctor)
+cli.add_command(upkeep.pack)
+cli.add_command(upkeep.unpack)
 
 
 def _numbers(options: tuple[str, ...]) -> dict[str, int]:

@@ -84,6 +84,8 @@ def resume(runs_folder: Path, run_id: str) -> None:
     its folder cannot be written, and SpecError for a network of the user's own where this process must not have it
     imported."""
     folder = runs.open_run(runs_folder, run_id)
+    if is_brought(folder):
+        raise RunError(f"run {run_id!r} was brought from another installation: branch from one of its iterations")
     with _told(folder), FileLock(lock_path(runs_folder, run_id, "resume"), timeout=30):  # two may ask at once
         state = runs.state_of(folder).state
         if state not in RESUMABLE:
@@ -103,6 +105,11 @@ def _told(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"run {folder.name!r}: {error.strerror or error} ({error.filename or folder})") from None
+
+
+def is_brought(folder: Path) -> bool:
+    """Whether a run came from another installation (see `parcel`): it can be looked at, and branched from."""
+    return (folder / "brought.json").exists()
 
 
 def _check_allowed(folder: Path) -> None:

@@ -15,7 +15,7 @@ to be saved, and only when somebody asks.
 | verified | iteration, pairs (of what), distance, layer, count, accuracy, standard_error, folds, auc, roc, seconds |
 | iteration | a row of iterations.csv, result, activations ("relu" when converted), class_accuracy, class_examples |
 | control | parameters, epochs, accuracy, validation_accuracy, loss, seconds |
-| note | text |
+| note | text, level ("warning"; absent: info) |
 | ended | reason, result (iteration) |
 A profiled layer also says what counted as zero: tolerance and limits, as in `apoz.LayerProfile`; and, where not each
 of its neurons goes alone, groups: a number for each neuron, the same for those that only go together.

@@ -80,7 +80,8 @@ class Loop:
     def run(self) -> Iterator[Event]:
         yield self._started()
         for text in self.data.skipped[:1]:
-            yield Event("note", {"text": f"{len(self.data.skipped)} unreadable images are left out, {text} the first"})
+            text = f"{len(self.data.skipped)} unreadable images are left out, {text} the first"
+            yield Event("note", {"text": text, "level": "warning"})
         if distributed.normalises_apart(self.state.network, self.device):
             text = "on the CPU, BatchNorm takes its statistics over each process's own part of a batch"
             yield Event("note", {"text": text})

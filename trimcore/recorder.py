@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trimcore import checkpoint, memory, resuming, runs, tables
 from trimcore.events import Event
+from trimcore.logs import LOG
 from trimcore.pace import Pace
 
 STATUS_EVERY = 0.25  # seconds between two status.json while training
@@ -41,7 +42,9 @@ class Recorder:
         entry = {"seq": number, "time": round(time.time(), 3), "kind": event.kind, **event.data}
         if event.kind == "iteration":
             made, snapshot = event.payload()
-            checkpoint.save(made, runs.checkpoint_path(self.folder, event.data["iteration"]))
+            path, began = runs.checkpoint_path(self.folder, event.data["iteration"]), time.perf_counter()
+            checkpoint.save(made, path)
+            LOG.debug(f"{path.name}: {path.stat().st_size:,} bytes in {time.perf_counter() - began:.2f} s")
         elif event.payload is not None:
             snapshot = event.payload()
         # The event comes after its checkpoint, so that whoever reads it finds the file; before the resume point: after
@@ -68,6 +71,8 @@ class Recorder:
         if now - self.progress_time < STATUS_EVERY:
             return
         self.progress_time = now
+        place = (values.get(key) for key in ("phase", "iteration", "step", "steps"))
+        LOG.debug("%s of iteration %s: step %s of %s", *place)
         self._status(state="running", **values | self.pace.left(), memory=memory.in_use(self.device))
 
     def _status(self, **values) -> None:

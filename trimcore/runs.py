@@ -25,7 +25,7 @@ from trimcore.wholeness import is_whole
 FINAL = ("stopped", "paused", "finished", "failed", "lost")
 FILES = {
     "spec.toml", "status.json", "events.jsonl", "log.txt", "exit.json", "request.json", "notes.json", "checkpoints",
-    "iterations.csv", "layers.csv", "neurons.csv", "classes.csv",
+    "iterations.csv", "layers.csv", "neurons.csv", "classes.csv", "brought.json",
 }  # fmt: skip
 STALLED_AFTER = 30.0  # seconds without a sign of life from a process that lives
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -39,8 +39,7 @@ def runs_folder(given: str | Path | None = None) -> Path:
 
 def open_run(runs: Path, run_id: str) -> Path:
     """The folder of an existing run. Raises RunError for a name that is no run id or leads out of the runs folder."""
-    if not _ID.fullmatch(run_id) or ".." in run_id:
-        raise RunError(f"{shortened(repr(run_id))} is not a run id; they look like 20260101-093000-lenet5-1a2b")
+    check_id(run_id)
     folder = runs / run_id
     if os.path.islink(folder) and folder.resolve().parent != runs.resolve():  # only a link leads out
         raise RunError(f"run {run_id!r} lies outside the runs folder {runs}")
@@ -49,6 +48,12 @@ def open_run(runs: Path, run_id: str) -> Path:
     if strange := _strange_file(folder):
         raise RunError(f"run {run_id!r} is not opened: its {strange} is a link, or no ordinary file")
     return folder
+
+
+def check_id(run_id: str) -> None:
+    """Raises RunError for a name that is no run id: it could lead out of the runs folder."""
+    if not _ID.fullmatch(run_id) or ".." in run_id:
+        raise RunError(f"{shortened(repr(run_id))} is not a run id; they look like 20260101-093000-lenet5-1a2b")
 
 
 def _strange_file(folder: str | Path) -> str:
@@ -215,6 +220,8 @@ class Status:
 def state_of(folder: Path, read: Callable[[Path], dict] = read_json) -> Status:
     """The true state of a run: read, then checked against the processes. `read` may remember what it has read."""
     values, ended = read(folder / "status.json"), read(folder / "exit.json")
+    if not ended and (folder / "brought.json").exists():
+        ended = {"state": "lost", "reason": "it had not ended when it was brought here from another installation"}
     if not ended:
         # The launcher may be a page that lives for weeks: it vouches for a run only until the supervisor is there.
         roles = [role for role in ("trainer", "supervisor") if values.get(role)] or ["launcher"]

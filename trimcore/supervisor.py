@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from trimcore import processes, runs, waiting
+from trimcore.logs import LOG, logging_into
 from trimcore.worker import ENVIRONMENT, lock_path
 
 POLL = 0.2  # seconds
@@ -28,6 +29,7 @@ def supervise(folder: Path) -> dict:
     runs.update_status(folder, supervisor=processes.identity(), state="queued", heartbeat=time.time())
     devices = runs.devices_of(runs.read_json(folder / "status.json"))
     turns = [FileLock(lock_path(folder.parent, device, "turn")) for device in devices]
+    LOG.debug(f"the supervisor waits for its turn on {', '.join(devices)}")
     if not _wait_for_turn(folder, devices, turns):
         state = "paused" if runs.requested(folder) == "pause" else "stopped"
         return runs.write_exit(folder, state, f"{state} while it waited in the queue")
@@ -39,6 +41,7 @@ def supervise(folder: Path) -> dict:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**ENVIRONMENT, **os.environ},
             )  # fmt: skip
+        LOG.debug(f"the trainer is process {trainer.pid}")
         code = _see_it_end(folder, trainer)
     finally:
         _release(turns)
@@ -109,11 +112,13 @@ def _outcome(folder: Path, code: int) -> dict:
 
 def main(folder: Path) -> int:
     """Exit code 1, with a line in the log, where the run's folder cannot be written: it is then shown as lost."""
-    try:
-        supervise(folder)
-    except OSError as error:
-        print(f"the supervisor cannot go on: {error.strerror or error} ({error.filename or folder})", flush=True)
-        return 1
+    with logging_into(None):
+        try:
+            ended = supervise(folder)
+            LOG.debug(f"the supervisor ends: {ended['state']}, code {ended['code']}")
+        except OSError as error:
+            LOG.error(f"the supervisor cannot go on: {error.strerror or error} ({error.filename or folder})")
+            return 1
     return 0
 
 

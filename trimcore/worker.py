@@ -6,10 +6,10 @@ Where the spec asks for several devices, it starts itself again through torchrun
 torchrun of one's own, also on several machines that share the folder, and then trains in as many processes as that has.
 """
 
+import logging
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from trimcore import processes, runs, torchrun
+from trimcore import logs, processes, runs, torchrun
 from trimcore.errors import TrimError, first_line
 from trimcore.events import Event
+from trimcore.logs import LOG
 
 if TYPE_CHECKING:
     from trimcore.spec import Spec
@@ -49,6 +50,11 @@ def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: P
     is also in status.json, so that it is known should the supervisor be gone. A mistake of the user ends
     in state "failed" with one line; a fault of ours leaves its traceback in the log too.
     """
+    with logs.logging_into(log):
+        return _carried_out(folder, watch)
+
+
+def _carried_out(folder: Path, watch: Callable[[Event], None] | None) -> dict:
     from trimcore import distributed, spec
 
     me, first = processes.identity(), distributed.first()
@@ -61,7 +67,7 @@ def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: P
             if asked.devices.count > 1 and not torchrun.started():
                 outcome = _with_others(folder, asked.devices.count)
             else:
-                outcome = _trained(folder, asked, watch, log)
+                outcome = _trained(folder, asked, watch)
     except Asked as said:
         outcome = {"state": said.state, "reason": said.reason}
     except KeyboardInterrupt:
@@ -86,11 +92,11 @@ def _in_a_line(error: Exception, folder: Path) -> str:
         return f"{error.strerror or error} ({error.filename or folder})"
     if distributed.is_lost(error):
         return torchrun.LOST
-    traceback.print_exc()
+    LOG.error("a fault of trimcore itself", exc_info=error)
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _trained(folder: Path, asked: "Spec", watch: Callable[[Event], None] | None, log: Path | None) -> dict:
+def _trained(folder: Path, asked: "Spec", watch: Callable[[Event], None] | None) -> dict:
     """Go through the loop; of several processes the first records, and all end at the same event."""
     from trimcore import distributed, resuming
     from trimcore.loop import trim
@@ -103,13 +109,13 @@ def _trained(folder: Path, asked: "Spec", watch: Callable[[Event], None] | None,
             recorder = Recorder(folder)
         resume, passed_over = resuming.find(folder)
         if recorder and passed_over:
-            note = Event("note", {"text": passed_over})
+            note = Event("note", {"text": passed_over, "level": "warning"})
             recorder.record(note)
-            _show(note, watch, log)
+            _show(note, watch)
         for event in trim(asked, runs=folder.parent, resume=resume):
             if recorder:
                 recorder.record(event)
-                _show(event, watch, log)
+                _show(event, watch)
             request = REQUESTS.index(runs.requested(folder)) if first else 0
             _obey(REQUESTS[distributed.of_first(request)], event)
         return {"state": "finished", "reason": event.data["reason"]}
@@ -150,14 +156,9 @@ def _obey(asked: str, event: Event) -> None:
         raise Asked("finished", f"finished on request after iteration {event.data['iteration']}")
 
 
-def _show(event: Event, watch: Callable[[Event], None] | None, log: Path | None) -> None:
+def _show(event: Event, watch: Callable[[Event], None] | None) -> None:
     if event.recorded:
-        line = f"{time.strftime('%H:%M:%S')} {in_words(event)}"
-        if log is None:
-            print(line, flush=True)
-        else:
-            with open(log, "a", encoding="utf-8") as file:
-                print(line, file=file)
+        LOG.log(logging.WARNING if event.data.get("level") == "warning" else logging.INFO, in_words(event))
     if watch:
         watch(event)
 
@@ -199,7 +200,9 @@ def main() -> int:
     with distributed.joined():
         outcome = carry_out(Path(sys.argv[1]))
         if distributed.first():
-            print(f"{time.strftime('%H:%M:%S')} {outcome['state']}: {outcome['reason']}", flush=True)
+            with logs.logging_into(None):
+                level = logging.ERROR if outcome["state"] == "failed" else logging.INFO
+                LOG.log(level, f"{outcome['state']}: {outcome['reason']}")
         if outcome["state"] == "failed":
             torchrun.say_failed(outcome["reason"])
             sys.exit(1)

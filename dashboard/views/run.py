@@ -22,6 +22,9 @@ def confirm_stop() -> None:
 
 
 st.caption(f"{frame.plain(store.title(run_id))}  ·  `{run_id}`")
+if origin := store.brought(run_id):
+    st.caption(f":material/move_to_inbox: Brought from another installation ({frame.plain(origin)}): it can be looked "
+               "at, and branched from on **Plan**.")  # fmt: skip
 status = store.status(run_id)
 asked = status.values.get("asked") if status.active else ""
 with st.container(horizontal=True, vertical_alignment="center"):
@@ -31,7 +34,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Finish after this iteration", icon=":material/flag:", on_click=ask, args=("finish",),
                   disabled=asked in ("finish", "stop"))  # fmt: skip
         st.button("Stop…", icon=":material/stop:", on_click=confirm_stop, disabled=asked == "stop")
-    elif status.state in control.RESUMABLE:
+    elif status.state in control.RESUMABLE and not origin:
         st.button("Resume", type="primary", icon=":material/play_arrow:", on_click=work.attempt,
                   args=(control.resume, store.folder(), run_id))  # fmt: skip
 if not live.watch(run_id, "run", results.show):

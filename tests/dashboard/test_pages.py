@@ -320,3 +320,16 @@ def test_a_click_from_before_the_run_ended_keeps_the_run_selected(runs_folder, m
     frame.st.session_state.run_choice = other
     frame._choose()
     assert frame.st.session_state.run == other
+
+
+def test_a_run_from_elsewhere_says_so_and_offers_no_resume(runs_folder, finished_run):
+    from trimcore import parcel
+
+    parcel.pack(finished_run, runs_folder.parent / "run.zip")
+    run_id, _ = parcel.unpack(runs_folder.parent / "run.zip", runs_folder)
+    (runs_folder / run_id / "exit.json").unlink()
+    app = page("run", run=run_id)
+    assert "Brought from another installation (trimcore 0.1.0, PyTorch" in texts(app).replace("\\", "")
+    assert not [button for button in app.button if button.label == "Resume"]
+    for name in ("profile", "plan", "compare", "report"):
+        page(name, run=run_id)

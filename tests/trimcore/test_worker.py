@@ -62,6 +62,19 @@ def test_the_log_goes_to_a_file_when_one_is_given(prepare, tiny, capsys):
     assert len((folder / "log.txt").read_text("utf-8").splitlines()) == len(kinds(folder))
 
 
+@pytest.mark.parametrize(("level", "kinds_of_lines"), [
+    ("debug", {"DEBUG", "INFO"}), ("info", {"INFO"}), ("", {"INFO"}), ("nonsense", {"INFO"}), ("error", set()),
+])  # fmt: skip
+def test_the_log_has_levels(prepare, tiny, monkeypatch, capsys, level, kinds_of_lines):
+    monkeypatch.setenv("TRIMCORE_LOG", level)
+    carry_out(prepare(tiny))
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[1] for line in lines} == kinds_of_lines
+    if level == "debug":
+        assert any("iteration-01.pt: " in line and " bytes in " in line for line in lines)
+        assert any("base of iteration 0: step 1 of 5" in line for line in lines)
+
+
 def test_stop_is_seen_at_the_very_batch(prepare, tiny):
     folder = prepare(tiny)
     watch = Watch("progress", 7, lambda: runs.request(folder, "stop"))
@@ -133,7 +146,7 @@ def test_a_fault_of_ours_leaves_its_traceback_and_one_line(prepare, tiny, capfd)
 
     outcome = carry_out(prepare(tiny), Watch("epoch", 1, broken))
     assert outcome == {"state": "failed", "reason": "ZeroDivisionError: first line"}
-    assert "Traceback" in capfd.readouterr().err
+    assert "ERROR   a fault of trimcore itself\nTraceback" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("error", [

@@ -1,0 +1,110 @@
+"""What `doctor` finds, and what it advises: each kind of trouble made here."""
+
+import subprocess
+import sys
+
+import pytest
+
+from trimcore import doctor, processes, runs
+from trimcore.doctor import Finding, examine
+
+
+@pytest.fixture
+def made(runs_folder):
+    """made(state): a run that stands so."""
+
+    def make(state: str = "finished", **status):
+        folder = runs.create(runs_folder, "lenet5", 'model = "lenet5"\n')
+        if state != "running":
+            runs.write_exit(folder, state, "x")
+        runs.update_status(folder, state="running", **status)
+        return folder
+
+    return make
+
+
+def told(folder, level: str) -> list[str]:
+    return [str(finding) for finding in examine(folder) if finding.level == level]
+
+
+def test_all_is_well(runs_folder, made):
+    made()
+    lines = told(runs_folder, "ok")
+    assert any("Python 3." in line for line in lines)
+    assert any("torch " in line and "streamlit " in line for line in lines)
+    assert any(line.startswith("ok       device: ") for line in lines)
+    assert any("can be written" in line for line in lines)
+    assert any("1 runs, 1 finished" in line for line in lines)
+    assert [line for line in told(runs_folder, "problem") if "GiB free" not in line] == []
+
+
+def test_a_package_of_another_version(monkeypatch, runs_folder, tmp_path):
+    (tmp_path / "requirements.txt").write_text("click>=99\nnot-there>=1  # a comment\n# nothing\npsutil>=1\n")
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    problems = told(runs_folder, "problem")
+    assert any("click 8." in line and "(click>=99 is wanted)" in line and "pip install" in line for line in problems)
+    assert any("not-there is missing" in line for line in problems)
+    assert any("psutil 7." in line for line in told(runs_folder, "ok"))
+
+
+def test_a_runs_folder_that_cannot_be_used(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (line,) = [line for line in told(tmp_path / "file", "problem") if "runs folder" in line]
+    assert "TRIMCORE_RUNS" in line
+
+
+@pytest.mark.parametrize(("free", "level"), [(1 << 20, "problem"), (2 << 30, "note"), (1 << 40, "ok")])
+def test_little_room(monkeypatch, runs_folder, free, level):
+    usage = doctor.shutil.disk_usage(".")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage._replace(free=free))
+    assert any("GiB free" in line for line in told(runs_folder, level))
+
+
+def test_runs_that_need_somebody(runs_folder, made):
+    lost, failed = made("lost"), made("failed")
+    stalled = made("running", trainer=processes.identity(), heartbeat=1.0)
+    notes = told(runs_folder, "note")
+    assert any(lost.name in line and "`resume` them" in line for line in notes)
+    assert any(failed.name in line and "`show`" in line for line in notes)
+    assert any(stalled.name in line and "stop" in line for line in told(runs_folder, "problem"))
+
+
+def test_a_run_that_is_not_what_it_seems(runs_folder, made):
+    run = made()
+    (run / "log.txt").symlink_to("/etc/passwd")
+    (line,) = [line for line in told(runs_folder, "problem") if run.name in line]
+    assert "its log.txt is a link" in line
+
+
+def test_a_process_without_a_run(runs_folder, made):
+    gone = (runs_folder / "20260101-000000-lenet5-0000").resolve()
+    code = "import sys; sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code, "trimcore.worker", str(gone)], stdin=subprocess.PIPE) as process:
+        made()
+        (line,) = [line for line in told(runs_folder, "problem") if "belongs to no run" in line]
+        assert f"kill {process.pid}" in line
+
+
+def test_what_fails_is_a_finding_itself(monkeypatch, runs_folder):
+    def broken():
+        raise OSError(5, "Input/output error")
+        yield
+
+    monkeypatch.setattr(doctor, "_data", broken)
+    assert any("could not be looked at further" in line for line in told(runs_folder, "problem"))
+
+
+def test_a_finding_is_a_line_and_its_advice_another():
+    assert str(Finding("note", "a thing", "do this")) == "note     a thing\n         -> do this"
+    assert str(Finding("ok", "a thing")) == "ok       a thing"
+
+
+@pytest.mark.parametrize("trouble", [False, True])
+def test_the_command_tells_by_its_exit_code(runs_folder, tmp_path, trouble):
+    where = tmp_path / "file" if trouble else runs_folder
+    if trouble:
+        where.write_text("x")
+    done = subprocess.run([sys.executable, "-m", "trimcore", "doctor", "--runs", where], capture_output=True, text=True)
+    assert done.returncode == int(trouble)
+    assert done.stdout.splitlines()[-1] == ("1 problem" if trouble else "no problems")
+    assert done.stderr == ""
