@@ -33,7 +33,10 @@ class Batches:
     several processes carry out a run, this one has its part of each batch, and an augmentation of its own; `batch_size`
     is that of all parts together.
 
-    >>> for x, y in batches(data.train, data, 128, "cuda", seed=epoch, augment="shift"): ...
+    >>> from trimcore import load_data
+    >>> data = load_data("mnist-5k")
+    >>> [tuple(x.shape) for x, y in Batches(data.test, data, 200, "cpu", seed=0, augment="shift")]
+    [(200, 1, 28, 28), (200, 1, 28, 28), (100, 1, 28, 28)]
 
     Raises DataError for an unknown augmentation or a batch size below 1.
     """

@@ -37,6 +37,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
+    """One thing that happened: its kind and, as the table above says, its plain values."""
+
     kind: str
     data: dict[str, Any] = field(default_factory=dict)
     payload: Callable[[], Any] | None = None

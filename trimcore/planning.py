@@ -48,7 +48,7 @@ class Fraction:
 
 @dataclass(frozen=True)
 class Count:
-    """The `value` highest."""
+    """The `value` neurons with the highest scores."""
 
     value: int
 

@@ -16,7 +16,7 @@ from trimcore.graph import ChannelGraph, Kept
 from trimcore.maxout import set_units
 from trimcore.rules.layers import goes_in_blocks
 from trimcore.tracing import trace
-from trimcore.verify import verified
+from trimcore.retraced import verified
 
 BLOCK = 1 << 18  # elements: a megabyte of float32
 Cut = Mapping[str, Iterable[int]]  # layer -> the neurons that go
@@ -53,7 +53,7 @@ def prune(
 def cut(graph: ChannelGraph, plan: Cut, within: Iterable[str] = ()) -> ChannelGraph:
     """As `prune`, from a traced network to the graph of the smaller one.
 
-    The smaller network is traced and compared with the whole one before it is given out (see `verify`), so that a
+    The smaller network is traced and compared with the whole one before it is given out (see `retraced`), so that a
     forward function that looks at widths is refused with NotTrimmable.
     """
     gone = removed_groups(graph, plan, within)
