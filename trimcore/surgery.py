@@ -14,9 +14,9 @@ from trimcore.errors import NotTrimmable
 from trimcore.folding import shift_of, take_up
 from trimcore.graph import ChannelGraph, Kept
 from trimcore.maxout import set_units
+from trimcore.retraced import verified
 from trimcore.rules.layers import goes_in_blocks
 from trimcore.tracing import trace
-from trimcore.retraced import verified
 
 BLOCK = 1 << 18  # elements: a megabyte of float32
 Cut = Mapping[str, Iterable[int]]  # layer -> the neurons that go

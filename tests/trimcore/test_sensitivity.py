@@ -355,7 +355,8 @@ def test_the_key_is_the_same_everywhere_and_another_for_anything_else(tmp_path, 
     assert keys[0] == cache_key(**same) == KEY
 
 
-# As all machines must have it. pragma: allowlist nextline secret
+# As all machines must have it.
+# pragma: allowlist nextline secret
 KEY = "a5cb5eeafda7fe5a293866facfb8a09ec58541e78631231b31eeb3de2febc7bb"
 
 
