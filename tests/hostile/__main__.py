@@ -1,6 +1,7 @@
 """Hostile input, all of it: `python -m tests.hostile`, in two minutes. A table by surface; exit code 1 where something
 broke."""
 
+import argparse
 import logging
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from tests.hostile.case import outcome
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__).parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     began, found, broken = time.monotonic(), defaultdict(Counter), []
