@@ -1,5 +1,6 @@
 """APoZ against counts by hand and by brute force; and what measuring must leave alone."""
 
+import math
 import weakref
 from unittest import mock
 
@@ -293,6 +294,33 @@ def test_near_zeros_against_numpy_whatever_the_batches(size):
     assert all(int(z.sum()) > 0 for z in zeros.values())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_scale_is_the_same_whatever_the_batches_and_exact_in_any_precision(dtype):
+    """Sums over an example in float32 at least, over examples in float64."""
+    model, x = leaky([0.0])[0].to(dtype), torch.linspace(0.1, 90, 24 * 50).view(24, 1, 1, 50).to(dtype)
+    limits = []
+    for size in (1, 5, 24):
+        scales = counting.Scales(trace(model, x[:1]), torch.device("cpu"))
+        for batch in x.split(size):
+            scales.network(batch)
+        limits.append(scales.limits(1.0)[0])
+    each = x.float().square().sum((1, 2, 3)).double()
+    assert limits == [math.sqrt(float(each.sum()) / (24 * 50))] * 3
+
+
+def test_a_site_that_saw_nothing_has_no_scale_and_nobody_divides_by_zero():
+    model, x = leaky([0.0])
+    scales = counting.Scales(trace(model, x), torch.device("cpu"))
+    assert scales.limits(0.5) == [0.0]
+    scales.network(torch.full((1, 1, 1, 1), 3.0).double())
+    assert scales.limits(0.5) == [1.5]
+    counter = counting.Counter(scales.graph, torch.device("cpu"), [0.0], with_mean=True)
+    zeros, totals, mean = counter.by_group()
+    assert zeros.tolist() == totals.tolist() == mean.tolist() == [0] * len(zeros)
+    counter.see(torch.full((1, 1, 1, 1), 3.0).double())
+    assert counter.by_group()[2].max() == 3.0  # of one position
+
+
 def test_true_zeros_know_no_tolerance():
     torch.manual_seed(0)
     model, x = randomised(NETS["residual"]()), images(8, 3, 8, 8)
@@ -457,6 +485,50 @@ def test_nan_names_the_layer(layer):
         model.get_submodule(layer).bias[3] = torch.nan
     with pytest.raises(TrimError, match=f"activations after layer '{layer}' are not numbers"):
         profile(model, [torch.zeros(2, 1, 28, 28)])
+
+
+@pytest.mark.parametrize("when", [0, 1])
+@pytest.mark.parametrize("output", [0, 1])
+def test_nan_is_found_in_any_batch_and_output_at_once(when, output):
+    """Outputs that are whole numbers have none."""
+
+    def steps(m: Net, x: Tensor):
+        scores = m.one(m.act(m.conv(x))), m.two(m.act2(m.conv2(x)))
+        return *scores, scores[1].argmax(1), 1
+
+    model = Net(
+        steps, conv=conv(3, 4), act=nn.ReLU(), one=conv(4, 2), conv2=conv(3, 4), act2=nn.ReLU(), two=conv(4, 2)
+    )
+    seen, given = [], [images(2, 3, 8, 8).float() for _ in range(3)]
+    layer = ("conv", "conv2")[output]
+
+    def damaging():
+        for number, x in enumerate(given):
+            if number == when:
+                model.get_submodule(layer).bias.data[1] = torch.nan
+            seen.append(number)
+            yield x
+
+    with pytest.raises(TrimError, match=f"after layer '{layer}' are not numbers \\(NaN\\); the network or its input"):
+        profile(model, damaging(), tolerance=0.0)
+    assert seen[-1] == when
+
+
+def test_nan_that_no_activation_shows_is_none_of_a_profile():
+    model = build("lenet5")
+    with torch.no_grad():
+        model.fc2.bias[3] = torch.nan
+    assert profile(model, [torch.zeros(2, 1, 28, 28)] * 2).examples == 4
+
+
+def test_nan_on_a_device_that_is_not_waited_for_is_told_at_the_end():
+    model, x = leaky([1.0, 2.0])
+    counter = counting.Counter(trace(model, x), torch.device("cpu"), [0.0], with_mean=False)
+    counter.see(x)
+    counter.damaged.fill_(True)
+    with pytest.raises(TrimError) as refusal:
+        counter.by_group()
+    assert str(refusal.value) == "activations of a batch are not numbers (NaN); the network or its input is damaged"
 
 
 def test_an_untraceable_network_is_refused():

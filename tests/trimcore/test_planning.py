@@ -1,6 +1,7 @@
 """Rules against numbers by hand and against their definitions; plans and what may be changed in them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from trimcore.apoz import LayerProfile, Profile
 from trimcore.errors import SpecError
+from trimcore.maxima import UnitRelevance
 from trimcore.planning import (
     RULES,
     Absolute,
@@ -16,11 +18,15 @@ from trimcore.planning import (
     Fraction,
     Keep,
     LayerPlan,
+    LeastRelevant,
     MeanPlusStd,
     Plan,
+    TimesSmaller,
     choose,
+    choose_in_units,
     make_rule,
     plan,
+    plan_within_units,
     rule_name,
 )  # fmt: skip
 
@@ -127,6 +133,8 @@ def test_counting_rules_agree(values, number):
     [
         ("mean+std", 1, MeanPlusStd(1.0)), ("mean+std", -0.5, MeanPlusStd(-0.5)), ("absolute", 1, Absolute(1.0)),
         ("fraction", 0, Fraction(0.0)), ("count", 3.0, Count(3)), ("count", 0, Count(0)), ("keep", 1, Keep(1)),
+        ("smaller", 1.5, TimesSmaller(1.5)), ("smaller", 1_000_000, TimesSmaller(1e6)),
+        ("maxout", 2.0, LeastRelevant(2)),
     ],
 )  # fmt: skip
 def test_names(name, value, rule):
@@ -144,6 +152,8 @@ WRONG = [
     ("count", -1, "rule 'count' takes a whole number of at least 0, not -1"),
     ("count", 1.5, "takes a whole number of at least 0, not 1.5"),
     ("keep", 0, "rule 'keep' takes a whole number of at least 1, not 0"),
+    ("smaller", 1, "rule 'smaller' takes a number above 1, so many times fewer parameters, not 1"),
+    ("smaller", 1_000_000.5, "rule 'smaller' takes a number above 1"),
     *[(name, value, "must be a number, not") for name in RULES for value in (math.nan, math.inf)],
 ]
 
@@ -212,6 +222,60 @@ def test_choices_by_hand_add_and_spare():
     assert dict(more.sparing("b", [2, 3, 1]).sparing("d", [2])) == {"a": (0, 1), "b": (0,), "c": (), "d": ()}
     assert dict(made) == {"a": (1,), "b": (0, 2, 3), "c": ()}  # as it was
     assert Plan().total == 0
+    assert Plan().sparing("d", [1]).layers == {"d": LayerPlan((), "manual", None)}
+
+
+def test_some_of_a_plan_with_its_reasons_and_two_plans_in_one():
+    made = plan(PROFILE, Absolute(0.6))
+    fewer = made.only({"a": [], "b": [3, 0], "c": []})
+    assert fewer.layers["b"] == LayerPlan((0, 3), "absolute", 0.6)
+    assert dict(fewer) == {"a": (), "b": (0, 3), "c": ()}
+    assert dict(made | fewer) == dict(fewer)
+    assert dict(plan(PROFILE, Count(1), "b") | plan(PROFILE, Count(1), ["c"])) == {"b": (2,), "c": (0,)}
+
+
+def test_neurons_that_were_profiled_as_one_go_together():
+    tied = replace(layer("a", [1, 9, 5, 5]), groups=torch.tensor([0, 0, 1, 1]))
+    assert dict(plan(Profile(5, {"a": tied}), Count(2))) == {"a": (0, 1)}  # both pairs have 5 on average
+
+
+# --- maxout units
+
+
+def units(*counts: list[int]) -> UnitRelevance:
+    """Of ten examples, in halves of a maximum."""
+    return UnitRelevance("fc", torch.tensor(counts), examples=10, positions=1, shares=2)
+
+
+def test_the_least_relevant_of_each_unit_go():
+    scores = torch.tensor([0.1, 0.5, 0.4, 0.7, 0.7, 0.2])
+    assert choose_in_units(scores, 3) == [1, 3]  # of equals the lower index
+    assert choose_in_units(scores, 3, 2) == [1, 2, 3, 4]
+    assert choose_in_units(scores, 3, 7) == [1, 2, 3, 4]  # one stays
+    assert choose_in_units(scores, 2) == [1, 3, 4]
+
+
+def test_plans_within_units():
+    profiled = {"fc1": units([4, 6, 10], [20, 0, 0]), "fc2": units([7, 13], [14, 6])}
+    made = plan_within_units(profiled)
+    assert made.layers == {"fc1": LayerPlan((0, 4), "maxout"), "fc2": LayerPlan((0, 3), "maxout")}
+    assert made.within == {"fc1", "fc2"}
+    assert dict(plan_within_units(profiled, 2, "fc1")) == {"fc1": (0, 1, 4, 5)}
+    assert dict(plan_within_units(profiled, 1, ["fc2"])) == {"fc2": (0, 3)}
+    ranking = {"fc2": torch.tensor([0.0, 1.0, 1.0, 0.0])}
+    assert dict(plan_within_units(profiled, 1, ["fc2"], ranking)) == {"fc2": (1, 2)}
+    with pytest.raises(SpecError, match="layer 'conv' has no maxout units with a maximum; fc1, fc2 has"):
+        plan_within_units(profiled, 1, ["conv"])
+    with pytest.raises(SpecError, match="layer 'conv' has no maxout units with a maximum; no layer has"):
+        plan_within_units({}, 1, "conv")
+
+
+@pytest.mark.parametrize(
+    ("rule", "what"), [(LeastRelevant(1), "within maxout units"), (TimesSmaller(2.0), "of all layers")]
+)
+def test_rules_that_look_elsewhere_are_refused(rule, what):
+    with pytest.raises(SpecError, match=f"rule '{rule_name(rule)}' chooses .*{what}"):
+        choose(SCORES, rule)
 
 
 # --- neurons that only go together
