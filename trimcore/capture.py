@@ -1,10 +1,11 @@
 """The operations of a network, as `torch.fx` records them; with what it leaves out: which ones work in place."""
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partialmethod
+from typing import Any
 
 from torch import fx, nn
 
@@ -20,7 +21,7 @@ class Captured:
     """
 
     graphs: list[fx.Graph]
-    held: dict[str, object]
+    held: dict[str, Any]
 
 
 def capture(model: nn.Module) -> Captured:
@@ -55,12 +56,12 @@ def _as_it_was(model: nn.Module) -> Iterator[None]:
                     place.update(content)
 
 
-def _places(module: nn.Module) -> list[dict]:
+def _places(module: nn.Module) -> list[dict[str, Any]]:
     places = [module.__dict__, module._parameters, module._buffers, module._modules]
     return [place for place in places if isinstance(place, dict)]  # a scripted module has others
 
 
-def _contents(module: nn.Module) -> list[dict]:
+def _contents(module: nn.Module) -> list[dict[str, Any]]:
     return [dict(place) for place in _places(module)]
 
 
@@ -90,7 +91,7 @@ def _fx_graph(model: nn.Module, training: bool) -> fx.Graph:
 class _Proxy(fx.Proxy):
     """Notes which operations are in place."""
 
-    def _in_place(self, operation, other):
+    def _in_place(self, operation: Callable[[Any, Any], fx.Proxy], other: Any) -> fx.Proxy:
         result = operation(self, other)
         result.node.meta["in_place"] = True
         return result
@@ -107,7 +108,9 @@ class _FxTracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return isinstance(module, Maxout) or super().is_leaf_module(module, name)
 
-    def call_module(self, module: nn.Module, forward, args, kwargs):
+    def call_module(
+        self, module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """As it is; a container made on the way (`self.features[:2]`) is looked into."""
         try:
             self.path_of_module(module)

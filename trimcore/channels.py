@@ -3,12 +3,16 @@
 An axis along which the channels do not differ has stride 0, so a value of any size takes the memory of a vector.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from trimcore.folding import Constant
+
+Value = Any  # what a node gives: `Channels` for a tensor, else as it is; or tuples, lists and dicts of these
 
 
 @dataclass
@@ -41,6 +45,11 @@ def along(ids: Tensor, axis: int) -> Tensor | None:
     return ids.reshape(-1)
 
 
+def laid_along(ids: Tensor, axis: int) -> Tensor:
+    """As `along`, for the axis that `channel_axis` gives: along others the ids do not differ."""
+    return cast(Tensor, along(ids, axis))
+
+
 def varying_axes(ids: Tensor) -> list[int]:
     return [axis for axis, size in enumerate(ids.shape) if size > 1 and ids.stride(axis) != 0]
 
@@ -71,7 +80,7 @@ def changing_axes(ids: Tensor) -> set[int]:
     return set(varying_axes(ids)) | ({axis} if axis is not None else set())
 
 
-def spread(vector: Tensor, shape, axis: int) -> Tensor:
+def spread(vector: Tensor, shape: Sequence[int], axis: int) -> Tensor:
     """A vector of ids as a tensor of `shape` that differs along `axis` alone; takes no memory for the other axes."""
     view = [1] * len(shape)
     view[axis] = -1

@@ -6,9 +6,11 @@ everything that the next layer sums up, so its bias, or the mean of the BatchNor
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from trimcore.graph import Part
 
@@ -37,9 +39,9 @@ class Fold:
 
 def can_absorb(module: nn.Module) -> bool:
     """Whether a constant input adds the same constant at every position: not at borders that are padded with zeros."""
-    if isinstance(module, nn.Linear):
-        return True
-    transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
+    if not isinstance(module, _ConvNd):
+        return isinstance(module, nn.Linear)
+    transposed = isinstance(module, _ConvTransposeNd)
     padded = module.padding_mode == "zeros" and module.padding not in ("valid", (0,) * len(module.kernel_size))
     return module.groups == 1 and not transposed and not padded
 
@@ -55,7 +57,7 @@ def shift_of(fold: Fold, parts: dict[str, Part], gone: Tensor) -> Tensor | None:
     going = gone[consumer.inputs]
     if not going.any():
         return None
-    weight = consumer.module.weight.detach().double()
+    weight = consumer.weight.detach().double()
     weight = weight.sum(list(range(2, weight.dim()))) if weight.dim() > 2 else weight  # over the kernel
     constant = torch.zeros(len(going), dtype=torch.float64, device=weight.device)
     for name in fold.chain:
@@ -68,7 +70,7 @@ def take_up(module: nn.Module, kept: Tensor, shift: Tensor) -> None:
     """Add `shift` (outputs of the whole network) to the bias of the smaller network's `module`, whose outputs are
     `kept`; or to what its running mean is taken from."""
     norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-    tensor = module.running_mean if norm else module.bias
+    tensor = cast(Tensor, module.running_mean if norm else module.bias)
     shift = shift[kept.to(shift.device)].to(tensor.dtype)
     with torch.no_grad():
         tensor.add_(-shift if norm else shift)
@@ -77,12 +79,12 @@ def take_up(module: nn.Module, kept: Tensor, shift: Tensor) -> None:
 def _through(module: nn.Module, constant: Tensor) -> Tensor:
     """A constant for each channel after a depthwise or grouped convolution (which is the first, and so meets zeros), or
     after a BatchNorm."""
-    if isinstance(module, nn.modules.conv._ConvNd):
+    if isinstance(module, _ConvNd):
         bias = module.bias
         outputs = torch.zeros(module.out_channels, dtype=constant.dtype, device=constant.device)
         return outputs if bias is None else outputs + bias.detach()
-    mean, var = module.running_mean.double(), module.running_var.double()
-    result = (constant - mean) / (var + module.eps).sqrt()
-    if module.affine:
-        result = result * module.weight.detach().double() + module.bias.detach().double()
+    norm: Any = module
+    result: Tensor = (constant - norm.running_mean.double()) / (norm.running_var.double() + norm.eps).sqrt()
+    if norm.affine:
+        result = result * norm.weight.detach().double() + norm.bias.detach().double()
     return result

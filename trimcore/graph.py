@@ -6,15 +6,21 @@ reason. `tracing` makes the graph of a network.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, fx, nn
 
 from trimcore.errors import NotTrimmable
 
+if TYPE_CHECKING:
+    from trimcore.folding import Fold
+
+T = TypeVar("T")
+Roles = tuple[str | None, ...]  # of the axes of a tensor
 Kept = dict[str, dict[str, Tensor]]  # part -> role -> the positions that stay
 WITHOUT_NEURONS = ("norm", "scale", "fixed", "maxout")  # kinds of parts that are no layers of neurons
 
@@ -34,7 +40,7 @@ class Part:
     module: nn.Module
     kind: str  # conv, transposed, depthwise, grouped, linear, norm, scale, maxout, fixed
     groups: dict[str, Tensor]
-    axes: dict[str, tuple[str | None, ...]]
+    axes: dict[str, Roles]
     positions: int = 0  # of one example, over all calls: where each weight is used once
     fixed_macs: int = 0
     training_only: bool = False
@@ -45,10 +51,15 @@ class Part:
         return self.groups["out"]
 
     @property
-    def inputs(self) -> Tensor | None:
-        return self.groups.get("in")
+    def inputs(self) -> Tensor:
+        """Only of parts that have some: layers and maxout units."""
+        return self.groups["in"]
 
-    def tensors(self) -> Iterator[tuple[str, Tensor, tuple[str | None, ...]]]:
+    @property
+    def weight(self) -> Tensor:
+        return cast(Tensor, self.module.weight)
+
+    def tensors(self) -> Iterator[tuple[str, Tensor, Roles]]:
         """Name, tensor and roles of its axes, of the tensors that have some to cut."""
         for name, roles in self.axes.items():
             tensor = getattr(self.module, name, None)
@@ -59,10 +70,10 @@ class Part:
         """Multiply-accumulates of one example, with so many positions of each role. Normalisation counts none."""
         if self.kind in WITHOUT_NEURONS:
             return self.fixed_macs
-        return self.positions * elements(self.module.weight.shape, self.axes["weight"], sizes)
+        return self.positions * elements(self.weight.shape, self.axes["weight"], sizes)
 
 
-def elements(shape: torch.Size, roles: tuple[str | None, ...], sizes: Mapping[str, int]) -> int:
+def elements(shape: torch.Size, roles: Roles, sizes: Mapping[str, int]) -> int:
     """How many elements a tensor of that shape has with so many positions of each role left."""
     kept = [length if role is None else sizes[role] for length, role in zip(shape, roles, strict=False)]
     return math.prod(kept) * math.prod(shape[len(roles) :])
@@ -122,15 +133,15 @@ class ChannelGraph:
 
     model: nn.Module
     graph: fx.Graph
-    held: dict[str, object]
-    inputs: tuple
+    held: dict[str, Any]
+    inputs: tuple[Any, ...]
     parts: dict[str, Part]
     sites: list[Site]
     layers: dict[str, Layer]
     group_count: int
     frozen: dict[int, str]
     outputs: list[torch.Size] = field(default_factory=list)
-    folds: list = field(default_factory=list)  # of `folding.Fold`: constants that a cut has to leave behind
+    folds: list["Fold"] = field(default_factory=list)  # constants that a cut has to leave behind
     units: dict[str, Units] = field(default_factory=dict)
     coarse: Tensor = field(default_factory=lambda: torch.arange(0))
     opened: "ChannelGraph | None" = None  # `fine`, where there are units
@@ -183,7 +194,7 @@ class ChannelGraph:
     def kept(self, gone: Tensor) -> Kept:
         """By part and role, the positions that stay when the groups of the mask `gone` go."""
         groups, lengths = self._positions
-        return self._by_role(stays.nonzero().flatten() for stays in (~gone)[groups].split(lengths))
+        return self._by_role(stays.nonzero().flatten() for stays in torch.split((~gone)[groups], lengths))
 
     def sizes(self, gone: Tensor) -> dict[str, dict[str, int]]:
         """By part and role, how many positions stay when the groups of the mask `gone` go."""
@@ -203,16 +214,16 @@ class ChannelGraph:
         return sum(p.numel() for p in self.model.parameters())
 
     @cached_property
-    def shapes(self) -> dict[str, list[tuple[torch.Size, tuple[str | None, ...]]]]:
+    def shapes(self) -> dict[str, list[tuple[torch.Size, Roles]]]:
         """By part, the shape of each parameter that it has and the roles of its axes."""
         return {
             name: [(tensor.shape, roles) for _, tensor, roles in part.tensors() if isinstance(tensor, nn.Parameter)]
             for name, part in self.parts.items()
         }
 
-    def _by_role(self, values: Iterable) -> dict:
-        values = iter(values)
-        return {name: {role: next(values) for role in part.groups} for name, part in self.parts.items()}
+    def _by_role(self, values: Iterable[T]) -> dict[str, dict[str, T]]:
+        left = iter(values)
+        return {name: {role: next(left) for role in part.groups} for name, part in self.parts.items()}
 
     def together(self, layer: str, neurons: Iterable[int]) -> list[int]:
         """These neurons of a layer and those that can only go with them, ascending."""
@@ -228,6 +239,16 @@ class ChannelGraph:
         reasons = [layer.reason for layer in self.layers.values()]
         most = max(reasons, key=reasons.count, default="it has no convolution or linear layer")
         return f"no layer of this {type(self.model).__name__} can be trimmed: {most}"
+
+
+def target(node: fx.Node) -> str:
+    """What a node names: the module or the method that it calls, or the stored tensor that it is."""
+    return cast(str, node.target)
+
+
+def function(node: fx.Node) -> Callable[..., Any]:
+    """The function that a node calls."""
+    return cast(Callable[..., Any], node.target)
 
 
 def connected(count: int, ties: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -14,12 +14,13 @@ small sum of it over their pairs; then least squares gives the weights behind th
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 
 from trimcore.errors import CheckpointError, DataError, SpecError, TrimError
-from trimcore.graph import ChannelGraph
+from trimcore.graph import ChannelGraph, target
 from trimcore.maxout import Maxout, in_units, set_units
 from trimcore.modes import in_mode
 
@@ -43,14 +44,15 @@ def groupable(graph: ChannelGraph) -> dict[str, Place]:
     """
     modules = dict(graph.model.named_modules())
     calls = [node.target for node in graph.graph.nodes if node.op == "call_module"]
-    axes, found = {site.node: site.axis for site in graph.sites}, {}
+    axes, found = {site.node: site.axis for site in graph.sites}, dict[str, Place]()
     for node in graph.graph.nodes:
         steps = list(_line(node, modules))
-        kinds = [type(modules[step.target]) for step in steps]
+        names = [target(step) for step in steps]
+        kinds = [type(modules[name]) for name in names]
         if len(steps) < 3 or kinds[1] is not nn.ReLU or kinds[-1] is not nn.Linear or axes.get(steps[1].name) != 1:
             continue
-        layer, *_, last, reader = [step.target for step in steps]
-        once = all(calls.count(step.target) == 1 for step in steps)
+        layer, *_, last, reader = names
+        once = all(calls.count(name) == 1 for name in names)
         free = layer in graph.layers and len(graph.candidates(layer)) == graph.layers[layer].width
         if once and free and _meeting(graph, layer) == {layer, reader}:
             found[layer] = Place(f"{last}.maxout", reader)
@@ -59,15 +61,15 @@ def groupable(graph: ChannelGraph) -> dict[str, Place]:
 
 def _line(node: fx.Node, modules: dict[str, nn.Module]) -> Iterator[fx.Node]:
     """From a linear layer on, through ReLU and dropout, the nodes up to the next linear layer, or as far as it goes."""
-    if node.op != "call_module" or type(modules[node.target]) is not nn.Linear:
+    if node.op != "call_module" or type(modules[target(node)]) is not nn.Linear:
         return
     yield node
     while len(node.users) == 1:
         (node,) = node.users
-        if node.op != "call_module" or type(modules[node.target]) not in (nn.ReLU, nn.Dropout, nn.Linear):
+        if node.op != "call_module" or type(modules[target(node)]) not in (nn.ReLU, nn.Dropout, nn.Linear):
             return
         yield node
-        if type(modules[node.target]) is nn.Linear:
+        if type(modules[target(node)]) is nn.Linear:
             return
 
 
@@ -99,7 +101,7 @@ def insert(network: nn.Module, units: Mapping[str, int]) -> nn.Module:
     return network
 
 
-def group(graph: ChannelGraph, batches: Iterable, layers: Iterable[str], k: int) -> dict[str, list[int]]:
+def group(graph: ChannelGraph, batches: Iterable[Any], layers: Iterable[str], k: int) -> dict[str, list[int]]:
     """Make `layers` (all that can, where none are named) maxout layers with units of `k` neurons, in place.
 
     `batches` are examples, or tuples that begin with them; they are gone over twice for each layer, in evaluation mode.
@@ -137,8 +139,8 @@ def check(graph: ChannelGraph, layers: Iterable[str], k: int) -> dict[str, Place
 
 
 @torch.no_grad()
-def _group(network: nn.Module, name: str, place: Place, batches: Iterable, k: int) -> list[int]:
-    layer, reader = network.get_submodule(name), network.get_submodule(place.reader)
+def _group(network: nn.Module, name: str, place: Place, batches: Iterable[Any], k: int) -> list[int]:
+    layer, reader = _linear(network, name), _linear(network, place.reader)
     together = _sum(a.T @ a for a in _entering(network, reader, batches))
     order = units(costs(together, reader.weight.to(together)).cpu(), together.diag().cpu(), k).flatten()
     for tensor in (layer.weight, layer.bias):
@@ -147,31 +149,35 @@ def _group(network: nn.Module, name: str, place: Place, batches: Iterable, k: in
     reader.weight.copy_(reader.weight[:, order.to(reader.weight.device)])
     moments = _sum(_products(a, k) for a in _entering(network, reader, batches))
     bias = None if reader.bias is None else reader.bias.to(moments)
-    weight, bias = refit(reader.weight.to(moments), bias, moments)
-    if bias is not None:
-        reader.bias.copy_(bias)
+    weight, fitted = refit(reader.weight.to(moments), bias, moments)
+    if fitted is not None:
+        reader.bias.copy_(fitted)
     _put(network, place, k, weight.to(reader.weight))
     return order.tolist()
+
+
+def _linear(network: nn.Module, name: str) -> nn.Linear:
+    return cast(nn.Linear, network.get_submodule(name))
 
 
 def group_blank(graph: ChannelGraph, layers: Iterable[str], k: int) -> nn.Module:
     """The graph's network, which is on the meta device, with the shapes that `group` would give it. Raises SpecError as
     `group` does."""
     for place in check(graph, layers, k).values():
-        weight = graph.model.get_submodule(place.reader).weight
+        weight = _linear(graph.model, place.reader).weight
         _put(graph.model, place, k, weight.detach()[:, : weight.shape[1] // k])
     return graph.model
 
 
 def _put(network: nn.Module, place: Place, k: int, weight: Tensor) -> None:
     """The maximum, and the weights that read it. (m, n / k)"""
-    reader = network.get_submodule(place.reader)
+    reader = _linear(network, place.reader)
     reader.weight = nn.Parameter(weight, reader.weight.requires_grad)
     reader.in_features = weight.shape[1]
     insert(network, {place.maxout: k})
 
 
-def _entering(network: nn.Module, reader: nn.Module, batches: Iterable) -> Iterator[Tensor]:
+def _entering(network: nn.Module, reader: nn.Linear, batches: Iterable[Any]) -> Iterator[Tensor]:
     """What a layer is given, batch by batch. (B, n), float64"""
     given: list[Tensor] = []
     hook = reader.register_forward_pre_hook(lambda module, args: given.append(args[0]))
@@ -227,7 +233,7 @@ def units(cost: Tensor, strength: Tensor, k: int) -> Tensor:
             gain[unit == unit[i]] = 0
             j = int(gain.argmin())
             if gain[j] < least:
-                mine, other = unit[i].item(), unit[j].item()
+                mine, other = int(unit[i]), int(unit[j])
                 into[:, mine] += cost[j] - cost[i]
                 into[:, other] += cost[i] - cost[j]
                 unit[i], unit[j], exchanged = other, mine, True
@@ -262,9 +268,9 @@ def refit(weight: Tensor, bias: Tensor | None, moments: Tensor, ridge: float = R
     """
     moments = moments / moments[-1, -1]
     count, n = len(moments) - 1, weight.shape[1]
-    uu, ua, mean_u, mean_a = *moments[:-1, :-1].split([count, n], 1), *moments[-1, :-1].split([count, n])
-    own = ua.unflatten(1, (count, -1)).diagonal().T  # (n / k, k): E[u a_i] for the neurons of the unit
-    start = (weight.unflatten(1, (count, -1)) * own).sum(2) / uu.diag().clamp(min=torch.finfo(uu.dtype).tiny)
+    (uu, ua), (mean_u, mean_a) = (torch.split(own, [count, n], -1) for own in (moments[:-1, :-1], moments[-1, :-1]))
+    own = torch.unflatten(ua, 1, (count, -1)).diagonal().T  # (n / k, k): E[u a_i] for the neurons of the unit
+    start = (torch.unflatten(weight, 1, (count, -1)) * own).sum(2) / uu.diag().clamp(min=torch.finfo(uu.dtype).tiny)
     if bias is not None:
         uu, ua = uu - mean_u[:, None] * mean_u, ua - mean_u[:, None] * mean_a
     held = uu.diag().mean() * ridge + torch.finfo(uu.dtype).tiny

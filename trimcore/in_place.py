@@ -1,18 +1,26 @@
 """torch.fx writes `x += y` as `x = x + y`: wrong where the old x is used once more, under another name."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
 from torch import fx
 
-from trimcore import rules
 from trimcore.errors import NotTrimmable
+from trimcore.rules.elementwise import same
+from trimcore.rules.shape import chunk, expand, item, move, reshape, squeeze
+
+if TYPE_CHECKING:
+    from trimcore.tracing import Tracer
 
 
-def check_in_place(tracer, graph: fx.Graph) -> None:
+def check_in_place(tracer: Tracer, graph: fx.Graph) -> None:
     """Raises NotTrimmable, naming the operation that uses a value after it has been changed in place."""
     place = {node: i for i, node in enumerate(graph.nodes)}
     for node in place:
         if "in_place" not in node.meta or not tracer.is_followed(node):
             continue
-        for name in names_of(tracer, node.args[0]):
+        for name in names_of(tracer, operand(node)):
             later = next((user for user in name.users if place[user] > place[node]), None)
             if later:
                 raise NotTrimmable(
@@ -20,21 +28,26 @@ def check_in_place(tracer, graph: fx.Graph) -> None:
                 )
 
 
-def names_of(tracer, node: fx.Node) -> set[fx.Node]:
+def names_of(tracer: Tracer, node: fx.Node) -> set[fx.Node]:
     """The nodes that give the same memory as `node`."""
-    found, new = set(), {node}
+    found, new = set[fx.Node](), {node}
     while new:
         found |= new
         near = {user for n in new for user in n.users if _is_view(tracer, user)}
-        near |= {n.args[0] for n in new if _is_view(tracer, n)}
+        near |= {operand(n) for n in new if _is_view(tracer, n)}
         new = near - found
     return found
 
 
-VIEWS = (rules.same, rules.move, rules.reshape, rules.expand, rules.squeeze, rules.item, rules.chunk)
+def operand(node: fx.Node) -> fx.Node:
+    """The node whose value a view shows, or an operation in place changes."""
+    return cast(fx.Node, node.args[0])
 
 
-def _is_view(tracer, node: fx.Node) -> bool:
+VIEWS = (same, move, reshape, expand, squeeze, item, chunk)
+
+
+def _is_view(tracer: Tracer, node: fx.Node) -> bool:
     if not node.args or not isinstance(node.args[0], fx.Node) or not tracer.is_followed(node.args[0]):
         return False
     if is_in_place(tracer, node):
@@ -42,7 +55,7 @@ def _is_view(tracer, node: fx.Node) -> bool:
     return tracer.rule_of(node) in VIEWS and _name(node) != "clone"
 
 
-def is_in_place(tracer, node: fx.Node) -> bool:
+def is_in_place(tracer: Tracer, node: fx.Node) -> bool:
     """Whether a call changes its operand and returns it: by a setting of the module, or of the call, or by its name.
     (`x += y` is something else, see `check_in_place`.)"""
     if not node.args or not isinstance(node.args[0], fx.Node):

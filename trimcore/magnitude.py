@@ -65,7 +65,7 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     A weight that two layers share is there once, under the first name. Weights that are computed from others
     (parametrizations) are not there: zeros would not stay.
     """
-    found = {}
+    found: dict[str, nn.Parameter] = {}
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
             weight = module._parameters.get("weight")
@@ -112,7 +112,7 @@ def choose_weights(
         else:
             ranked = torch.cat([_sparing_the_largest(weight.abs()) for weight in flat])
             smallest, threshold = _smallest(ranked, math.floor(Fraction(str(float(value))) * len(ranked)))
-            going = smallest.split([len(weight) for weight in flat])
+            going = list(torch.split(smallest, [len(weight) for weight in flat]))
         for name, old, gone in zip(names, flat, going, strict=True):
             zeros = int(gone.sum())
             newly = zeros - (len(old) - int(old.count_nonzero()))
@@ -133,7 +133,7 @@ def hold(network: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[], None]:
         if masks[name].shape != weight.shape:
             have, want = tuple(masks[name].shape), tuple(weight.shape)
             raise SpecError(f"the mask of layer {name!r} has shape {have}, its weight {want}")
-    weights = list(held.values())
+    weights: list[Tensor] = list(held.values())
     # Of the same kind and strides as the weights: this is three times as fast as with bools.
     factors = [torch.empty_like(weight.detach()).copy_(masks[name]) for name, weight in held.items()]
 

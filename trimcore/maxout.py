@@ -1,5 +1,8 @@
 """Maxout units (Goodfellow et al. 2013, arXiv 1302.4389; as Rueda et al. 2017, arXiv 1707.06838, prune them)."""
 
+from typing import cast
+
+import torch
 from torch import Tensor, nn
 
 from trimcore.errors import SpecError
@@ -30,7 +33,7 @@ def in_units(x: Tensor, k: int, dim: int = 1) -> Tensor:
     """x with its channels along `dim` as units by neurons: (N, n, ...) -> (N, n / k, k, ...)."""
     if x.shape[dim] % k:
         raise ValueError(f"{x.shape[dim]} channels are no whole number of maxout units of {k}")
-    return x.unflatten(dim, (-1, k))
+    return torch.unflatten(x, dim, (-1, k))
 
 
 def units_of(network: nn.Module) -> dict[str, int]:
@@ -46,5 +49,5 @@ def set_units(network: nn.Module, units: dict[str, int]) -> nn.Module:
         if k == 1:
             network.get_submodule(parent)._modules[child] = nn.Identity()
         else:
-            network.get_submodule(name).k = k
+            cast(Maxout, network.get_submodule(name)).k = k
     return network

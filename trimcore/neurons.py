@@ -1,6 +1,8 @@
 """Where a neuron is in the channel graph, which weights are its own, and what a removal takes away with it."""
 
+import math
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -48,11 +50,11 @@ class Place:
         return x.index_fill(self.graph.sites[number].axis, self.indices[number].to(x.device), 0)
 
 
-def weights_of(place: Place, device: torch.device) -> dict:
+def weights_of(place: Place, device: torch.device) -> dict[str, Any]:
     """The weights that lead to the neuron, its bias and their length."""
     module, neuron = place.part.module, place.neuron
-    weights, bias = module.weight.detach().float().cpu(), module.bias
-    bias = None if bias is None else float(bias.detach()[neuron])
+    weights, biases = place.part.weight.detach().float().cpu(), cast(Tensor | None, module.bias)
+    bias = None if biases is None else float(biases.detach()[neuron])
     if isinstance(module, _ConvTransposeNd):  # (in, out of one group, ...)
         block, index = divmod(neuron, weights.shape[1])
         own = weights.chunk(module.groups)[block][:, index]
@@ -69,17 +71,17 @@ def _flattened(place: Place, device: torch.device) -> tuple[int, ...]:
         behind.append(node.name)
         node = node.args[0] if node.args else None
     shapes: list[torch.Size] = []
-    network = watched(place.graph, lambda x, _: shapes.append(getattr(x, "shape", ())), places=behind)
+    network = watched(place.graph, lambda x, _: shapes.append(getattr(x, "shape", torch.Size())), places=behind)
     with in_mode(place.graph.model, training=False), torch.inference_mode():
         network(torch.zeros(1, *place.graph.inputs[0].shape[1:], device=device))
     for shape in shapes:
-        if len(shape) == 4 and shape[1:].numel() == len(inputs):
+        if len(shape) == 4 and math.prod(shape[1:]) == len(inputs):
             by_channel = inputs.view(shape[1], -1)  # other orders of channels and positions are no map
             return tuple(shape[1:]) if (by_channel == by_channel[:, :1]).all() else inputs.shape
     return inputs.shape
 
 
-def removal(graph: ChannelGraph, place: Place) -> dict:
+def removal(graph: ChannelGraph, place: Place) -> dict[str, Any]:
     """What a removal of the neuron takes away, by the channel graph."""
     fine, modules, takes = graph.fine, dict(graph.model.named_modules()), {}
     gone = torch.arange(fine.group_count) == place.group

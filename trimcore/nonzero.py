@@ -5,6 +5,9 @@ a piece at a time, small enough for the cache, is compared into a buffer of ones
 float32, where adding is fast. Sums stay below 2^24, up to which float32 knows every integer.
 """
 
+import operator
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -28,7 +31,7 @@ def count_nonzero(x: Tensor, axis: int, limit: float = 0.0) -> tuple[Tensor, int
         return _reduced(x, axis, limit), total
     if x.numel() <= 2 * PIECE:
         return _beyond(x, limit, torch.empty_like(x, dtype=torch.float32)).sum(_others(x, axis)).long(), total
-    order = sorted(range(x.dim()), key=lambda d: -x.stride(d))  # as it lies in memory: channels_last too
+    order = sorted(range(x.dim()), key=lambda d: -x.stride()[d])  # as it lies in memory: channels_last too
     laid_out = x.permute(order).contiguous()
     after = laid_out.shape[order.index(axis) + 1 :].numel()
     if after >= LONG:
@@ -40,9 +43,11 @@ def _reduced(x: Tensor, axis: int, limit: float) -> Tensor:
     """Where there are true zeros, one kernel that reads once: the norm of order 0 counts what is not zero."""
     dims = _others(x, axis)
     if x.numel() >= EXACT_IN_FLOAT32 * x.shape[axis]:
-        return sum(_reduced(half, axis, limit) for half in x.chunk(2, max(dims, key=lambda d: x.shape[d])))
+        halves = x.chunk(2, max(dims, key=lambda d: x.shape[d]))
+        return reduce(operator.add, (_reduced(half, axis, limit) for half in halves))
     marks = (x.abs() <= limit).logical_not_().float() if limit else x
-    return torch.linalg.vector_norm(marks, 0, dims, dtype=torch.float32).long()
+    counts: Tensor = torch.linalg.vector_norm(marks, 0, dims, dtype=torch.float32)
+    return counts.long()
 
 
 def _others(x: Tensor, axis: int) -> list[int]:
@@ -53,10 +58,10 @@ def _sums_of_rows(rows: Tensor, limit: float) -> Tensor:
     """(rows, length) -> (rows,)"""
     piece = min(PIECE * torch.get_num_threads(), EXACT_IN_FLOAT32)
     if rows.shape[1] > piece:
-        return sum(_sums_of_rows(part, limit) for part in rows.split(piece, 1))
+        return reduce(operator.add, (_sums_of_rows(part, limit) for part in torch.split(rows, piece, 1)))
     counts, buffer = (rows.new_empty(n, dtype=torch.float32) for n in (len(rows), piece))
     step = piece // rows.shape[1]
-    for some, found in zip(rows.split(step), counts.split(step), strict=True):
+    for some, found in zip(torch.split(rows, step), torch.split(counts, step), strict=True):
         torch.sum(_beyond(some, limit, buffer), 1, out=found)
     return counts.long()
 
@@ -70,7 +75,7 @@ def _sums_of_columns(rows: Tensor, limit: float) -> Tensor:
     threads = torch.get_num_threads()
     step = threads * max(1, PIECE // (beside * width))
     buffer = rows.new_empty(step * beside * width, dtype=torch.float32)
-    for piece in rows[:whole].reshape(-1, beside * width).split(step):
+    for piece in torch.split(rows[:whole].reshape(-1, beside * width), step):
         marks = _beyond(piece, limit, buffer)
         parts = threads if len(piece) == step else 1  # each thread sums what it has just written
         counts += marks.view(parts, -1, beside * width).sum(1).sum(0).long()

@@ -6,18 +6,19 @@ what is computed: then the channels that it counts are frozen.
 """
 
 import operator
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from trimcore.channels import Channels, along, changing_axes, channel_axis
+from trimcore.channels import Channels, along, changing_axes, channel_axis, laid_along
 
 
 class Numbers:
     """By node of the graph: the atoms of the channels that the node's number counts, in order; for whole shapes by
     axis."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.counted: dict[fx.Node, Tensor] = {}
         self.by_axis: dict[fx.Node, dict[int, Tensor]] = {}
 
@@ -31,20 +32,20 @@ class Numbers:
         if axis in changing_axes(x.ids):
             self.counted[node] = _channels_along(x, axis)
 
-    def note_computed(self, node: fx.Node, rank: int | None) -> None:
+    def note_computed(self, node: fx.Node, rank: int) -> None:
         """The node computes something of numbers alone; `rank` is the length of the shape that it takes an item of."""
-        source = node.args[0] if node.args else None
-        if node.target is operator.getitem and source in self.by_axis and not isinstance(node.args[1], fx.Node):
-            lengths, index = self.by_axis[source], node.args[1]
+        source, index, *_ = (*node.args, None, None)
+        lengths = self.by_axis.get(source) if isinstance(source, fx.Node) else None
+        if node.target is operator.getitem and lengths is not None and not isinstance(index, fx.Node):
             if isinstance(index, slice):
                 taken = enumerate(range(rank)[index])
                 self.by_axis[node] = {new: lengths[axis] for new, axis in taken if axis in lengths}
-            elif index % rank in lengths:
+            elif isinstance(index, int) and index % rank in lengths:
                 self.counted[node] = lengths[index % rank]
         elif (found := self.behind(node.all_input_nodes)) is not None:
             self.counted[node] = found
 
-    def behind(self, operands) -> Tensor | None:
+    def behind(self, operands: Any) -> Tensor | None:
         """The atoms that the numbers among the operands count, or None: none of them counts channels."""
         nodes: list[fx.Node] = []
         fx.node.map_arg(operands, nodes.append)
@@ -58,13 +59,15 @@ class Numbers:
 
 def _channels_along(x: Channels, axis: int) -> Tensor:
     vector = along(x.ids, axis)
-    return (x.ids.reshape(-1).unique() if vector is None else vector) >> 1
+    if vector is None:
+        vector = torch.unique(x.ids)
+    return vector >> 1
 
 
 def counts_just(atoms: Tensor, x: Channels) -> bool:
     """Whether the atoms, in order, are the channels of x: as they lie along its axis, or each spread over positions."""
     axis = channel_axis(x.ids)
-    vector = None if axis is None else along(x.ids, axis) >> 1
+    vector = None if axis is None else laid_along(x.ids, axis) >> 1
     if vector is None or len(vector) % len(atoms):
         return False
     return torch.equal(vector, atoms.repeat_interleave(len(vector) // len(atoms)))
@@ -72,8 +75,8 @@ def counts_just(atoms: Tensor, x: Channels) -> bool:
 
 def same_proportions(one: Tensor, other: Tensor) -> bool:
     """Whether two vectors have the same values, each of them so many times as often in one as in the other."""
-    values, counts = one.unique(return_counts=True)
-    other_values, other_counts = other.unique(return_counts=True)
+    values, counts = torch.unique(one, return_counts=True)
+    other_values, other_counts = torch.unique(other, return_counts=True)
     if not torch.equal(values, other_values):
         return False
     return bool((counts * other_counts[0] == other_counts * counts[0]).all())

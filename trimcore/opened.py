@@ -45,7 +45,8 @@ class Opened:
             try:
                 next(counting)
             except StopIteration as end:
-                return end.value
+                found: Profile = end.value
+                return found
 
 
 def open_iteration(

@@ -5,6 +5,8 @@ that reads a width (`x * self.fc.in_features**-0.5`) would do something else now
 that it found before, less those that are gone.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -39,7 +41,7 @@ def _check_operations(whole: ChannelGraph, found: ChannelGraph) -> None:
         raise NotTrimmable(f"{DEPENDS}: it has other operations after the cut")
 
 
-def _written(node: fx.Node) -> tuple:
+def _written(node: fx.Node) -> tuple[Any, ...]:
     """What an operation is, with the numbers that are written in it."""
     return node.op, node.target, *fx.node.map_arg((node.args, node.kwargs), lambda operand: operand.name)
 

@@ -9,6 +9,7 @@ alone, so that it adds no parameter to state dicts and a resumed run needs to kn
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -20,7 +21,7 @@ from trimcore.errors import SpecError
 SHARPEST = 160.0  # as in the paper; the next step is ReLU itself
 RAMP = 0.8  # the share of all steps in which the sharpness climbs
 
-KINDS = {
+KINDS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,  # x * Phi(lambda x), Phi the normal distribution function
     "gelu-tanh": partial(F.gelu, approximate="tanh"),
     "silu": F.silu,  # x * sigmoid(lambda x)
@@ -99,11 +100,11 @@ def sharpness_at(step: int, steps: int) -> float:
     return SHARPEST ** (step / max(1, ramp - 1)) if step < ramp else math.inf
 
 
-def _replace(network: nn.Module, make, types: tuple[type, ...]) -> nn.Module:
+def _replace(network: nn.Module, make: Callable[[nn.Module], nn.Module], types: tuple[type, ...]) -> nn.Module:
     made: dict[nn.Module, nn.Module] = {}  # also what is shared stays shared
     for parent in list(network.modules()):
         for name, child in parent._modules.items():  # named_children would leave out a module's second name
-            if type(child) in types:
+            if child is not None and type(child) in types:
                 if child not in made:
                     made[child] = make(child).train(child.training)
                 parent._modules[name] = made[child]

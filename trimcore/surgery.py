@@ -6,9 +6,11 @@ The guarantee: the result computes what the original computes with the activatio
 import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from trimcore.errors import NotTrimmable
 from trimcore.folding import shift_of, take_up
@@ -23,8 +25,9 @@ Cut = Mapping[str, Iterable[int]]  # layer -> the neurons that go
 
 
 def prune(
-    model: nn.Module, plan: Cut, example_input=None, *, graph: ChannelGraph | None = None, within: Iterable[str] = ()
-) -> nn.Module:
+    model: nn.Module, plan: Cut, example_input: Tensor | tuple[Any, ...] | None = None, *,
+    graph: ChannelGraph | None = None, within: Iterable[str] = (),
+) -> nn.Module:  # fmt: skip
     """A smaller copy of `model` without the planned neurons; `model` itself is left as it was.
 
     `plan` is a `Plan` or a mapping layer -> neurons that go. A neuron of a maxout unit takes its whole unit with it,
@@ -139,7 +142,9 @@ def cut_tensors(graph: ChannelGraph, kept: Kept) -> Iterable[tuple[Tensor, tuple
     stay along its first axes (None: all of them)."""
     for part in graph.fine.parts.values():
         own = kept[part.name]
-        shorter = {role: own[role] for role, groups in part.groups.items() if len(own[role]) < len(groups)}
+        shorter: dict[str | None, Tensor] = {
+            role: own[role] for role, groups in part.groups.items() if len(own[role]) < len(groups)
+        }
         for _, tensor, roles in part.tensors():
             if any(role in shorter for role in roles):
                 yield tensor, tuple(shorter.get(role) for role in roles)
@@ -163,18 +168,19 @@ def set_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
         module.num_features = sizes["out"]
     elif isinstance(module, nn.PReLU):
         module.num_parameters = sizes["out"]
-    elif isinstance(module, nn.modules.conv._ConvNd):
+    elif isinstance(module, _ConvNd):
         _set_conv_widths(module, sizes)
 
 
-def _set_conv_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
+def _set_conv_widths(module: _ConvNd, sizes: Mapping[str, int]) -> None:
     inputs, outputs = module.in_channels // module.groups, module.out_channels // module.groups  # of one group
-    if module.groups > 1 and goes_in_blocks(module):
+    in_blocks = module.groups > 1 and goes_in_blocks(module)
+    if module.groups > 1:
+        module.cut_in_blocks = in_blocks  # type: ignore[assignment]  # kept, as it may have few groups left
+    if in_blocks:
         groups = sizes["out"] // outputs if "out" in sizes else sizes["in"] // inputs
-        module.cut_in_blocks = True  # it may have few groups left
         module.in_channels, module.out_channels, module.groups = groups * inputs, groups * outputs, groups
     elif module.groups > 1:
-        module.cut_in_blocks = False
         module.in_channels = sizes.get("in", module.groups * sizes.get("in of one group", inputs))
         module.out_channels = sizes.get("out", module.groups * sizes.get("out of one group", outputs))
     else:
@@ -201,6 +207,6 @@ def _by_blocks(tensor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """`tensor[rows][:, columns]`, some rows at a time: what is between the two selections never leaves the cache."""
     data = tensor.new_empty(len(rows), len(columns), *tensor.shape[2:])
     step = max(1, BLOCK // max(1, tensor[:1].numel()))
-    for some, block in zip(rows.split(step), data.split(step), strict=True):
+    for some, block in zip(torch.split(rows, step), torch.split(data, step), strict=True):
         torch.index_select(tensor.index_select(0, some), 1, columns, out=block)
     return data

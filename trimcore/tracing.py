@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -9,16 +11,42 @@ from torch.utils._pytree import tree_leaves
 
 from trimcore import rules
 from trimcore.capture import Captured, capture
-from trimcore.channels import Channels, along, canonical, channel_axis, narrowed, spread, varying_axes, with_zero
+from trimcore.channels import (
+    Channels,
+    Value,
+    canonical,
+    channel_axis,
+    laid_along,
+    narrowed,
+    spread,
+    varying_axes,
+    with_zero,
+)  # fmt: skip
 from trimcore.errors import NotTrimmable, first_line
-from trimcore.folding import Fold, can_absorb, has_fixed_shift
-from trimcore.graph import ChannelGraph, Part, Site, Units, by_group, connected, first_reasons, layers_of
-from trimcore.in_place import check_in_place, is_in_place, names_of
+from trimcore.folding import Constant, Fold, can_absorb, has_fixed_shift
+from trimcore.graph import (
+    ChannelGraph,
+    Part,
+    Roles,
+    Site,
+    Units,
+    by_group,
+    connected,
+    first_reasons,
+    layers_of,
+    target,
+)  # fmt: skip
+from trimcore.in_place import check_in_place, is_in_place, names_of, operand
+from trimcore.maxout import Maxout
 from trimcore.numbers import Numbers, same_proportions
-from trimcore.on_meta import execute, mapped, work_on_meta
+from trimcore.on_meta import Args, Kwargs, execute, mapped, work_on_meta
+
+T = TypeVar("T")
+Groups = dict[str, Tensor]  # by role
+Axes = dict[str, Roles]  # by tensor
 
 
-def trace(model: nn.Module, example_input: Tensor | tuple) -> ChannelGraph:
+def trace(model: nn.Module, example_input: Tensor | tuple[Any, ...]) -> ChannelGraph:
     """Trace `model` and follow its channels. No weight is touched or copied; the model may live on the meta device.
 
     `example_input` gives shapes only: a batch (N, C, H, W), or a tuple of inputs. The network is traced in evaluation
@@ -35,12 +63,12 @@ class Tracer:
     at the end, all at once.
     """
 
-    def __init__(self, model: nn.Module, captured: Captured, example_input):
+    def __init__(self, model: nn.Module, captured: Captured, example_input: Tensor | tuple[Any, ...]):
         self.model, self.graphs, self.held = model, captured.graphs, captured.held
         self.inputs = _shapes_of(example_input if isinstance(example_input, tuple) else (example_input,))
         tensors = [v for v in tree_leaves(self.inputs) if isinstance(v, Tensor) and v.dim()]
         self.batch = max(1, len(tensors[0])) if tensors else 1
-        self.modules = dict(model.named_modules())
+        self.modules: dict[str, nn.Module] = dict(model.named_modules())
         self.training_only = False  # of what is met now: the second graph holds what evaluation leaves out
         self.atoms = 0
         self.parts: dict[str, Part] = {}
@@ -49,7 +77,7 @@ class Tracer:
         self.unit_ties: list[tuple[Tensor, Tensor]] = []  # of neurons with their maxout unit
         self.maxouts: list[fx.Node] = []
         self.freezes: list[tuple[Tensor, str]] = []
-        self.env: dict[fx.Node, object] = {}
+        self.env: dict[fx.Node, Value] = {}
         self.numbers = Numbers()
         self.folds: list[Fold] = []
         self.agreements: list[tuple[str, Tensor, Tensor]] = []
@@ -76,34 +104,37 @@ class Tracer:
         self._freeze_shared_weights()
         return self._resolve()
 
-    def _input(self, node: fx.Node, inputs):
-        value = next(inputs, node.args[0] if node.args else None)
+    def _input(self, node: fx.Node, inputs: Iterator[Any]) -> Value:
+        value: Any = next(inputs, node.args[0] if node.args else None)
         return fx.node.map_aggregate(value, lambda v: self._input_value(v) if isinstance(v, Tensor) else v)
 
-    def _input_value(self, tensor: Tensor) -> Channels:
+    def _input_value(self, tensor: Tensor) -> Value:
         dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
         return self._frozen_value(tensor.shape, "it is an input of the network", dtype)
 
     def _output(self, node: fx.Node) -> None:
-        results = fx.node.map_arg(node.args, self.env.__getitem__)
+        results = self._values(node.args)
         self.freeze(results, "it is an output of the network")
         if not self.training_only:
             self.outputs = [result.shape for result in channels_in(results)]
 
-    def _call(self, node: fx.Node):
+    def _values(self, operands: Any) -> Any:
+        """The same with the value of each node in its place."""
+        return fx.node.map_arg(operands, self.env.__getitem__)
+
+    def _call(self, node: fx.Node) -> Value:
         if node.op == "get_attr":
-            return self.held[node.target]
-        args = fx.node.map_arg(node.args, self.env.__getitem__)
-        kwargs = fx.node.map_arg(node.kwargs, self.env.__getitem__)
+            return self.held[target(node)]
+        args, kwargs = self._values(node.args), self._values(node.kwargs)
         if not channels_in((args, kwargs)):
             return self._constant(node, args, kwargs)
-        rule, given = self.rule_of(node), {}
-        if rule in rules.WITH_MODULE:
-            given = {"module": self.module(node)}
-        known = rule and "out" not in kwargs and _fits(rule, 2 + len(args), (*kwargs, *given))
-        if not known or rule not in rules.SHAPED:
+        rule = self.rule_of(node)
+        given = {"module": self.module(node)} if rule in rules.WITH_MODULE else {}
+        if rule is not None and ("out" in kwargs or not _fits(rule, 2 + len(args), (*kwargs, *given))):
+            rule = None
+        if rule not in rules.SHAPED:
             self.freeze_counted(node, node.all_input_nodes)
-        result = rule(self, node, *args, **kwargs, **given) if known else self.unknown(node, args, kwargs)
+        result = rule(self, node, *args, **kwargs, **given) if rule else self.unknown(node, args, kwargs)
         if isinstance(result, torch.Size):
             self.numbers.note_shape(node, args[0])
         elif rule is rules.size:
@@ -114,15 +145,15 @@ class Tracer:
 
     def _after_in_place(self, node: fx.Node) -> None:
         """Other names of what has been changed: nothing is known any more of where they are zero."""
-        for name in names_of(self, node.args[0]) - {node}:
+        for name in names_of(self, operand(node)) - {node}:
             value = self.env.get(name)
             if isinstance(value, Channels):
                 self.env[name] = with_zero(value.ids, False)
 
-    def _constant(self, node: fx.Node, args, kwargs):
+    def _constant(self, node: fx.Node, args: Args, kwargs: Kwargs) -> Any:
         """What is computed of numbers and stored tensors alone. Of tensors only the shape is found."""
         if not _holds(Tensor, (args, kwargs)) and node.op != "call_module":
-            self.numbers.note_computed(node, len(args[0]) if args and isinstance(args[0], tuple) else None)
+            self.numbers.note_computed(node, len(args[0]) if args and isinstance(args[0], tuple) else 0)
             return execute(node, args, kwargs, self.modules)
         self.freeze_counted(node, node.all_input_nodes)
         result, macs = work_on_meta(node, args, kwargs, self.modules)
@@ -137,16 +168,16 @@ class Tracer:
         (slim,) = narrowed([x.ids])
         self.agreements.append((node.name, atoms, slim.reshape(-1) >> 1))
 
-    def freeze_counted(self, node: fx.Node, operands) -> None:
+    def freeze_counted(self, node: fx.Node, operands: Any) -> None:
         """Freeze the channels that the numbers among the operands count."""
         atoms = self.numbers.behind(operands)
         if atoms is not None:
             self.freeze_atoms(atoms, f"{node.name} computes with their number")
 
     def module(self, node: fx.Node) -> nn.Module:
-        return self.modules[node.target]
+        return self.modules[target(node)]
 
-    def rule_of(self, node: fx.Node):
+    def rule_of(self, node: fx.Node) -> rules.Rule | None:
         """The rule for a node, or None."""
         module = self.module(node) if node.op == "call_module" else None
         return None if module is not None and is_rewritten(module) else rules.rule_of(node, module)
@@ -163,7 +194,7 @@ class Tracer:
             self.freeze_atoms(atoms, reason)
         return atoms
 
-    def freeze(self, value, reason: str) -> None:
+    def freeze(self, value: Value, reason: str) -> None:
         for channels in channels_in(value):
             (slim,) = narrowed([channels.ids])
             self.freeze_atoms(slim.reshape(-1) >> 1, reason)
@@ -188,7 +219,7 @@ class Tracer:
     def entering(self, node: fx.Node, vector: Tensor | None, expected: int) -> Tensor:
         """The atoms of the channels (ids `vector`) that enter a layer; frozen ones where they cannot be followed."""
         if vector is None:
-            self.freeze(self.env[node.args[0]], f"{node.name} mixes them in a way that cannot be followed")
+            self.freeze(self.env[operand(node)], f"{node.name} mixes them in a way that cannot be followed")
             return self.fresh(expected, f"the input of {node.name} cannot be followed")
         if len(vector) != expected:
             raise NotTrimmable(f"{node.target} takes {expected} channels but is given {len(vector)}")
@@ -199,11 +230,11 @@ class Tracer:
         removing them would not be the same as holding an activation at zero. A constant may be folded."""
         if vector is not None:
             exposed = vector % 2 == 0
-            constant = x.constant.zero if x.constant and len(x.constant.zero) == len(vector) else exposed[:0]
-            if constant.any() and exposed.any() and (into := self._absorber(node)):
+            constant = x.constant if x.constant and len(x.constant.zero) == len(vector) else Constant(exposed[:0])
+            if constant.zero.any() and exposed.any() and (into := self._absorber(node)):
                 if not self.training_only:
-                    self.folds.append(Fold(node.target, x.constant.chain, into))
-                exposed &= constant == 0
+                    self.folds.append(Fold(target(node), constant.chain, into))
+                exposed &= constant.zero == 0
             self.freeze_atoms(vector[exposed] >> 1, f"it reaches {node.target} without passing an activation")
         return self.entering(node, vector, expected)
 
@@ -214,21 +245,21 @@ class Tracer:
         if calls.count(node.target) > 1 or not can_absorb(module):
             return None
         if module.bias is not None:
-            return node.target
+            return target(node)
         (user, *others) = node.users or (node,)
         follows = self.rule_of(user) is rules.batch_norm and has_fixed_shift(self.module(user))
-        return user.target if follows and not others and calls.count(user.target) == 1 else None
+        return target(user) if follows and not others and calls.count(user.target) == 1 else None
 
     def outputs_of(self, node: fx.Node, count: int) -> Tensor:
         """The atoms of a layer's outputs: the same ones at every call."""
-        found = self.parts.get(node.target)
+        found = self.parts.get(target(node))
         return self.fresh(count) if found is None or found.kind == "fixed" else found.outputs
 
-    def part(self, node, module, kind: str, groups: dict, axes: dict, positions: int = 0) -> Part:
+    def part(self, node: fx.Node, module: nn.Module, kind: str, groups: Groups, axes: Axes, positions: int = 0) -> Part:
         """The part of a module, made at its first call; at a later one its channels are tied to those of the first."""
-        return self._part(node.target, module, kind, groups, axes, positions)
+        return self._part(target(node), module, kind, groups, axes, positions)
 
-    def _part(self, name: str, module, kind: str, groups: dict, axes: dict, positions: int = 0) -> Part:
+    def _part(self, name: str, module: nn.Module, kind: str, groups: Groups, axes: Axes, positions: int = 0) -> Part:
         part = self.parts.get(name)
         if part is not None and (part.kind == "fixed") != (kind == "fixed"):
             return self._partly_fixed(part, kind, groups, axes)
@@ -242,7 +273,7 @@ class Tracer:
         part.positions += 0 if self.training_only else positions
         return part
 
-    def _partly_fixed(self, part: Part, kind: str, groups: dict, axes: dict) -> Part:
+    def _partly_fixed(self, part: Part, kind: str, groups: Groups, axes: Axes) -> Part:
         """A module that is followed at one call and not at another: known, and never cut."""
         if part.kind == "fixed":
             part.kind, part.groups, part.axes = kind, groups, axes
@@ -255,19 +286,20 @@ class Tracer:
         a state dict holds it."""
         source = next((n for n in node.all_input_nodes if n.op == "get_attr" and self.env[n] is stored), None)
         axis = channel_axis(x.ids)
-        owner, _, name = source.target.rpartition(".") if source else ("", "", "")
+        path = target(source) if source else ""
+        owner, _, name = path.rpartition(".")
         module = self.modules[owner]
         own_axis = stored.dim() - len(x.shape) + (axis or 0)
-        roles = (*[None] * own_axis, "out")
-        kept = name in module.state_dict(keep_vars=True) if source else False
-        known = self.parts.get(source.target) if source else None
+        roles: Roles = (*[None] * own_axis, "out")
+        kept = source is not None and name in module.state_dict(keep_vars=True)
+        known = self.parts.get(path)
         other_axis = known is not None and known.axes != {name: roles}
-        if other_axis or not kept or axis is None or stored.shape[own_axis] != x.shape[axis]:
+        if source is None or axis is None or other_axis or not kept or stored.shape[own_axis] != x.shape[axis]:
             self.freeze(x, f"{node.name} combines it with a stored tensor")
             if known is not None:
-                self.freeze_atoms(known.outputs, f"{node.name} reads {source.target} along another axis")
+                self.freeze_atoms(known.outputs, f"{node.name} reads {path} along another axis")
             return
-        self._part(source.target, module, "scale", {"out": along(x.ids, axis) >> 1}, {name: roles})
+        self._part(path, module, "scale", {"out": laid_along(x.ids, axis) >> 1}, {name: roles})
         self.stored_uses.add((source, node))
 
     def count_here(self, node: fx.Node, x: Channels) -> None:
@@ -276,7 +308,7 @@ class Tracer:
             self.freeze(x, f"its channels are spread over several axes at {node.name}")
         elif not self.training_only:
             what = type(self.module(node)) if node.op == "call_module" else node.target
-            self.sites.append(Site(node.name, axis, along(x.ids, axis) >> 1, exact=what in rules.EXACT_ZEROS))
+            self.sites.append(Site(node.name, axis, laid_along(x.ids, axis) >> 1, exact=what in rules.EXACT_ZEROS))
 
     def moved(self, node: fx.Node, x: Channels) -> Channels:
         """A value after data movement: frozen where its channels no longer lie along one axis."""
@@ -285,12 +317,12 @@ class Tracer:
             self.freeze(x, f"{node.name} spreads its channels over several axes")
         return x
 
-    def shape_of(self, node: fx.Node, *args, **kwargs):
+    def shape_of(self, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
         """The shape of what the node returns, found on the meta device. A tuple of results gives a tuple."""
         result, _ = work_on_meta(node, args, kwargs, self.modules)
         return mapped(result, lambda t: t.shape if isinstance(t, Tensor) else t)
 
-    def unknown(self, node: fx.Node, args, kwargs):
+    def unknown(self, node: fx.Node, args: Args, kwargs: Kwargs) -> Value:
         """An operation without a rule: what enters is frozen, and what leaves is frozen too."""
         module = self.module(node) if node.op == "call_module" else None
         what = type(module).__name__ if module is not None else getattr(node.target, "__name__", node.target)
@@ -308,7 +340,7 @@ class Tracer:
     def _fix(self, node: fx.Node, macs: int, reason: str) -> None:
         """Note weights and work without a rule under the innermost module that they belong to."""
         if node.op == "call_module":
-            name = node.target
+            name = target(node)
             if not macs and next(self.module(node).parameters(), None) is None:
                 return
         elif macs:
@@ -371,34 +403,35 @@ class Tracer:
     def _units(self, fine: ChannelGraph) -> dict[str, Units]:
         """The layers whose neurons are, in their order, those of the units of one maximum that is taken once."""
         by_neurons = {tuple(layer.neurons.tolist()): layer.name for layer in reversed(fine.layers.values())}
-        fed = [by_neurons.get(tuple(fine.parts[node.target].inputs.tolist())) for node in self.maxouts]
-        calls, found = [node.target for node in self.maxouts], {}
-        for node, layer in zip(self.maxouts, fed, strict=True):
-            module = self.module(node)
-            if layer and calls.count(node.target) == fed.count(layer) == 1 and module.k > 1:
-                found[layer] = Units(node.target, node.all_input_nodes[0].name, module.k, module.dim)
+        calls = [target(node) for node in self.maxouts]
+        fed = [by_neurons.get(tuple(fine.parts[name].inputs.tolist())) for name in calls]
+        found: dict[str, Units] = {}
+        for node, name, layer in zip(self.maxouts, calls, fed, strict=True):
+            module = cast(Maxout, self.module(node))
+            if layer and calls.count(name) == fed.count(layer) == 1 and module.k > 1:
+                found[layer] = Units(name, node.all_input_nodes[0].name, module.k, module.dim)
         return found
 
 
-def _shapes_of(value):
+def _shapes_of(value: Any) -> Any:
     """The same with every tensor replaced by one that has its shape and type, and no memory."""
     return fx.node.map_aggregate(
         value, lambda v: torch.empty(v.shape, dtype=v.dtype, device="meta") if isinstance(v, Tensor) else v
     )
 
 
-def channels_in(value) -> list[Channels]:
+def channels_in(value: Value) -> list[Channels]:
     return _holds(Channels, value)
 
 
-def _holds(kind: type, value) -> list:
-    found: list = []
+def _holds(kind: type[T], value: Value) -> list[T]:
+    found: list[T] = []
     fx.node.map_aggregate(value, lambda v: found.append(v) if isinstance(v, kind) else None)
     return found
 
 
 @functools.cache
-def _fits(rule, count: int, names: tuple[str, ...]) -> bool:
+def _fits(rule: rules.Rule, count: int, names: tuple[str, ...]) -> bool:
     """Whether a rule can be called with so many operands by place, and these by name."""
     try:
         inspect.signature(rule).bind(*[None] * count, **dict.fromkeys(names))

@@ -9,13 +9,18 @@ A rule is `rule(tracer, node, *args, **kwargs)`, where activation tensors arrive
 also get the `module`. An operation without a rule freezes every channel that enters it (see `tracing.Tracer`).
 """
 
+from __future__ import annotations
+
 import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import fx, nn
 
-from trimcore.channels import Channels
+from trimcore.channels import Channels, Value
+from trimcore.graph import function, target
 from trimcore.maxout import Maxout
 from trimcore.rules.elementwise import activation, add, divide, hardtanh, multiply, power, same, shifted
 from trimcore.rules.layers import batch_norm, conv, group_norm, layer_norm, linear, maxout, prelu
@@ -36,6 +41,11 @@ from trimcore.rules.shape import (
     shuffle_pixels,
     squeeze,
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    from trimcore.tracing import Tracer
+
+Rule = Callable[..., Value]
 
 # Functions with f(0) = 0 whose output is what APoZ counts. Not Softmax, Sigmoid and the like: a removed neuron is one
 # whose activation is held at zero, and these never are.
@@ -59,7 +69,7 @@ SHIFTED_FUNCTIONS = (
 )  # fmt: skip
 
 
-def attribute(tracer, node, x, name: str):
+def attribute(tracer: Tracer, node: fx.Node, x: Any, name: str) -> Value:
     if not isinstance(x, Channels):
         return getattr(x, name)  # of results with names
     if name not in ("shape", "ndim", "device", "dtype"):
@@ -67,11 +77,11 @@ def attribute(tracer, node, x, name: str):
     return x.dtype if name == "dtype" else getattr(x.ids, name)
 
 
-def size(tracer, node, x: Channels, *args):
+def size(tracer: Tracer, node: fx.Node, x: Channels, *args: Any) -> Any:
     return x.ids.size(*args)
 
 
-def dim(tracer, node, x: Channels):
+def dim(tracer: Tracer, node: fx.Node, x: Channels) -> int:
     return x.ids.dim()
 
 
@@ -83,7 +93,7 @@ WITH_MODULE = (conv, linear, batch_norm, group_norm, prelu, hardtanh, maxout)
 _CONVS = [getattr(nn, f"Conv{kind}{d}d") for kind in ("", "Transpose") for d in (1, 2, 3)]
 _NORMS = [getattr(nn, f"{kind}Norm{d}d") for kind in ("Batch", "Instance") for d in (1, 2, 3)]
 
-MODULES = {
+MODULES: dict[type, Rule] = {
     **dict.fromkeys(_CONVS, conv),
     nn.Linear: linear,
     **dict.fromkeys(_NORMS, batch_norm),
@@ -100,7 +110,7 @@ MODULES = {
     **dict.fromkeys((nn.PixelShuffle, nn.PixelUnshuffle), shuffle_pixels),
     nn.Flatten: move,
 }
-FUNCTIONS = {
+FUNCTIONS: dict[Callable[..., Any], Rule] = {
     **dict.fromkeys(ACTIVATION_FUNCTIONS, activation),
     **dict.fromkeys(SHIFTED_FUNCTIONS, shifted),
     **dict.fromkeys((F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, torch.clone, torch.detach), same),
@@ -122,8 +132,8 @@ FUNCTIONS = {
     getattr: attribute,
 }
 # Functions of packages that need not be loaded to be recognised.
-BY_NAME = {"torchvision.ops.stochastic_depth.stochastic_depth": same}
-METHODS = {
+BY_NAME: dict[str, Rule] = {"torchvision.ops.stochastic_depth.stochastic_depth": same}
+METHODS: dict[str, Rule] = {
     **dict.fromkeys(ACTIVATION_METHODS, activation),
     **dict.fromkeys(("sigmoid", "exp", "abs", "neg", "clamp"), shifted),
     **dict.fromkeys(("contiguous", "clone", "detach"), same),
@@ -142,13 +152,14 @@ METHODS = {
 }
 
 
-def rule_of(node, module: nn.Module | None):
+def rule_of(node: fx.Node, module: nn.Module | None) -> Rule | None:
     """The rule of a node of the graph, or None. `module` is the one that it calls, if it calls one."""
     if node.op == "call_module":
         return MODULES.get(type(module))
     if node.op == "call_method":
-        return METHODS.get(node.target)
-    if isinstance(node.target, type) and issubclass(node.target, tuple):
+        return METHODS.get(target(node))
+    called = function(node)
+    if isinstance(called, type) and issubclass(called, tuple):
         return container
-    name = f"{getattr(node.target, '__module__', '')}.{getattr(node.target, '__name__', '')}"
-    return FUNCTIONS.get(node.target) or BY_NAME.get(name)
+    name = f"{getattr(called, '__module__', '')}.{getattr(called, '__name__', '')}"
+    return FUNCTIONS.get(called) or BY_NAME.get(name)

@@ -1,26 +1,36 @@
 """Rules of operations that work element by element."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from trimcore.channels import Channels, channel_axis, narrowed, with_zero
+from trimcore.channels import Channels, Value, channel_axis, narrowed, with_zero
+
+if TYPE_CHECKING:
+    from trimcore.tracing import Tracer
+
+_common_shape: Callable[..., torch.Size] = torch.broadcast_shapes
 
 
-def activation(tracer, node, x: Channels, *args, **kwargs):
+def activation(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Channels:
     tracer.count_here(node, x)
     return with_zero(x.ids, True)
 
 
-def hardtanh(tracer, node, x: Channels, module: nn.Hardtanh):
+def hardtanh(tracer: Tracer, node: fx.Node, x: Channels, module: nn.Hardtanh) -> Value:
     """An activation where its range holds zero."""
     return activation(tracer, node, x) if module.min_val <= 0 <= module.max_val else shifted(tracer, node, x)
 
 
-def same(tracer, node, x: Channels, *args, **kwargs):
+def same(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
     return x
 
 
-def shifted(tracer, node, x: Channels, *args, **kwargs):
+def shifted(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
     """What is not zero where its operand is: a sigmoid, say."""
     if any(isinstance(other, Tensor | Channels) for other in (*args, *kwargs.values())):
         return tracer.unknown(node, (x, *args), kwargs)
@@ -36,7 +46,7 @@ def _broadcast_over_channels(a: Tensor, b: Tensor) -> bool:
     return a.dim() < -axis or a.shape[axis] == 1
 
 
-def _pair(tracer, node, a, b, both: bool):
+def _pair(tracer: Tracer, node: fx.Node, a: Any, b: Any, both: bool) -> Value:
     """Two operands of an element-wise operation. The result is zero where `both` are (a sum), or where one is."""
     if not isinstance(a, Channels) or not isinstance(b, Channels):
         return _with_constant(tracer, node, a, b, both)
@@ -44,9 +54,9 @@ def _pair(tracer, node, a, b, both: bool):
     for one, other in ((a, b), (b, a)):
         if _broadcast_over_channels(one.ids, other.ids):
             tracer.freeze(one, reason)
-            wide = other.ids.expand(torch.broadcast_shapes(one.shape, other.shape))
+            wide = other.ids.expand(_common_shape(one.shape, other.shape))
             return _with_nonzero(wide, both)  # what is spread is there for the other channels too
-    shape = torch.broadcast_shapes(a.shape, b.shape)
+    shape = _common_shape(a.shape, b.shape)
     wide_a, wide_b = a.ids.expand(shape), b.ids.expand(shape)
     slim_a, slim_b = narrowed([wide_a, wide_b])
     tracer.tie(slim_a >> 1, slim_b >> 1)
@@ -54,11 +64,11 @@ def _pair(tracer, node, a, b, both: bool):
     return Channels((slim_a & ~1 | zero).expand(shape))
 
 
-def _with_constant(tracer, node, a, b, both: bool):
+def _with_constant(tracer: Tracer, node: fx.Node, a: Any, b: Any, both: bool) -> Channels:
     x, constant = (a, b) if isinstance(a, Channels) else (b, a)
     shape = x.shape
     if isinstance(constant, Tensor):
-        shape = torch.broadcast_shapes(x.shape, constant.shape)
+        shape = _common_shape(x.shape, constant.shape)
         if constant.dim() and not _broadcast_over_channels(constant, x.ids):
             tracer.meet_stored(node, x, constant)
     return _with_nonzero(x.ids.expand(shape), both)  # a constant is not zero
@@ -68,24 +78,24 @@ def _with_nonzero(ids: Tensor, both: bool) -> Channels:
     return with_zero(ids, False) if both else Channels(ids)
 
 
-def add(tracer, node, a, b, **kwargs):
+def add(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
     for x, other in ((a, b), (b, a)):
         if isinstance(other, int | float) and other == 0 and not isinstance(x, int | float):
             return Channels(x.ids, x.dtype)  # how `sum` begins; taken from zero, a constant changes its sign
     return _pair(tracer, node, a, b, both=True)
 
 
-def multiply(tracer, node, a, b, **kwargs):
+def multiply(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
     return _pair(tracer, node, a, b, both=False)
 
 
-def divide(tracer, node, a, b, **kwargs):
+def divide(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
     if isinstance(b, Channels):
         return tracer.unknown(node, (a, b), kwargs)
     return _pair(tracer, node, a, b, both=False)
 
 
-def power(tracer, node, a, b, **kwargs):
+def power(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
     if not isinstance(b, int | float):
         return tracer.unknown(node, (a, b), kwargs)
     return shifted(tracer, node, a)

@@ -1,25 +1,35 @@
 """Rules of the operations that have weights for each channel."""
 
-import torch
-from torch import nn
-from torch.nn.modules.conv import _ConvTransposeNd
+from __future__ import annotations
 
-from trimcore.channels import Channels, along, channel_axis, spread, with_zero
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from trimcore.channels import Channels, Value, along, channel_axis, spread, with_zero
 from trimcore.errors import NotTrimmable
 from trimcore.folding import Constant, has_fixed_shift
+from trimcore.graph import Roles, target
 from trimcore.maxout import Maxout
 from trimcore.rules.elementwise import activation
 from trimcore.rules.shape import has_batch
 
+if TYPE_CHECKING:
+    from trimcore.tracing import Tracer
 
-def goes_in_blocks(module: nn.Module) -> bool:
+
+def goes_in_blocks(module: _ConvNd) -> bool:
     """How a grouped convolution is cut: whole groups with their inputs and outputs (a depthwise one is the extreme), or
     the same positions in every group. Whichever leaves the finer choice; once cut, it stays with it."""
     first = module.in_channels // module.groups
-    return getattr(module, "cut_in_blocks", module.groups >= first)
+    return bool(getattr(module, "cut_in_blocks", module.groups >= first))
 
 
-def conv_shape(module: nn.Module, shape: torch.Size) -> torch.Size:
+def conv_shape(module: _ConvNd, shape: torch.Size) -> torch.Size:
     """What a convolution of any kind makes of (N, C, ...): PyTorch's own formulas, without an operation carried out.
 
     Raises RuntimeError where it takes other channels, or leaves nothing.
@@ -27,20 +37,19 @@ def conv_shape(module: nn.Module, shape: torch.Size) -> torch.Size:
     if shape[1] != module.in_channels:
         raise RuntimeError(f"it takes {module.in_channels} channels but is given {shape[1]}")
     reach = [step * (size - 1) for step, size in zip(module.dilation, module.kernel_size, strict=True)]
+    around = {"same": reach, "valid": [0] * len(reach)}
+    both = around[module.padding] if isinstance(module.padding, str) else [2 * pad for pad in module.padding]
+    moves = zip(shape[2:], module.stride, both, reach, module.output_padding, strict=True)
     if isinstance(module, _ConvTransposeNd):
-        moves = zip(shape[2:], module.stride, module.padding, reach, module.output_padding, strict=True)
-        sides = [(size - 1) * stride - 2 * pad + reach + more + 1 for size, stride, pad, reach, more in moves]
+        sides = [(size - 1) * stride - pad + reach + more + 1 for size, stride, pad, reach, more in moves]
     else:
-        around = {"same": reach, "valid": [0] * len(reach)}
-        both = around[module.padding] if isinstance(module.padding, str) else [2 * pad for pad in module.padding]
-        moves = zip(shape[2:], module.stride, both, reach, strict=True)
-        sides = [(size + pad - reach - 1) // stride + 1 for size, stride, pad, reach in moves]
+        sides = [(size + pad - reach - 1) // stride + 1 for size, stride, pad, reach, _ in moves]
     if min(sides) < 1:
         raise RuntimeError(f"it leaves nothing of {tuple(shape[2:])} positions")
     return torch.Size((shape[0], module.out_channels, *sides))
 
 
-def conv(tracer, node, x: Channels, module: nn.Module):
+def conv(tracer: Tracer, node: fx.Node, x: Channels, module: _ConvNd) -> Value:
     """Convolutions of 1 to 3 dimensions, transposed and grouped ones too. Input (N, C, ...)."""
     if not has_batch(tracer, node, x):
         return tracer.unknown(node, (x,), {})
@@ -58,8 +67,9 @@ def conv(tracer, node, x: Channels, module: nn.Module):
         outputs = blocks[:, 0].repeat_interleave(module.out_channels // groups)
         if vector is not None:
             zero = (vector % 2).view(groups, -1).amin(1).repeat_interleave(module.out_channels // groups)
-            constant = Constant(zero, (node.target,))
-        roles, weight = {"out": outputs, "in": inputs}, ("in",) if transposed else ("out",)
+            constant = Constant(zero, (target(node),))
+        roles = {"out": outputs, "in": inputs}
+        weight: Roles = ("in",) if transposed else ("out",)
     else:
         kind = "grouped" if groups > 1 else "transposed" if transposed else "conv"
         inputs = tracer.consumed(node, x, vector, module.in_channels)
@@ -76,7 +86,7 @@ def conv(tracer, node, x: Channels, module: nn.Module):
     return Channels(spread(part.outputs * 2, shape, 1), constant=constant)
 
 
-def linear(tracer, node, x: Channels, module: nn.Linear):
+def linear(tracer: Tracer, node: fx.Node, x: Channels, module: nn.Linear) -> Channels:
     if x.shape[-1] != module.in_features:
         raise RuntimeError(f"it takes {module.in_features} features but is given {x.shape[-1]}")
     shape = x.shape[:-1] + (module.out_features,)
@@ -87,21 +97,21 @@ def linear(tracer, node, x: Channels, module: nn.Linear):
     return Channels(spread(part.outputs * 2, shape, len(shape) - 1))
 
 
-PER_CHANNEL = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), ("out",))
+PER_CHANNEL: dict[str, Roles] = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), ("out",))
 
 
-def batch_norm(tracer, node, x: Channels, module: nn.Module):
+def batch_norm(tracer: Tracer, node: fx.Node, x: Channels, module: _NormBase) -> Value:
     """BatchNorm and InstanceNorm: a channel is normalised by itself."""
-    if isinstance(module, nn.modules.instancenorm._InstanceNorm) and not has_batch(tracer, node, x):
+    if isinstance(module, _InstanceNorm) and not has_batch(tracer, node, x):
         return tracer.unknown(node, (x,), {})
     tracer.part(node, module, "norm", {"out": _channels_of(tracer, node, x, module.num_features)}, PER_CHANNEL)
     result, vector = with_zero(x.ids, False), along(x.ids, 1)
     if has_fixed_shift(module) and vector is not None:
-        result.constant = (x.constant or Constant(vector % 2)).then(node.target)
+        result.constant = (x.constant or Constant(vector % 2)).then(target(node))
     return result
 
 
-def group_norm(tracer, node, x: Channels, module: nn.GroupNorm):
+def group_norm(tracer: Tracer, node: fx.Node, x: Channels, module: nn.GroupNorm) -> Channels:
     """Channels of a group share mean and variance, so that they can only go together."""
     if module.num_groups == 1 and module.num_channels > 1:
         tracer.freeze(x, f"{node.name} normalises over all channels together")
@@ -111,7 +121,7 @@ def group_norm(tracer, node, x: Channels, module: nn.GroupNorm):
     return with_zero(x.ids, False)
 
 
-def _channels_of(tracer, node, x: Channels, expected: int):
+def _channels_of(tracer: Tracer, node: fx.Node, x: Channels, expected: int) -> Tensor:
     vector = along(x.ids, 1)
     if vector is None:
         tracer.freeze(x, f"{node.name} normalises across channels")
@@ -121,9 +131,9 @@ def _channels_of(tracer, node, x: Channels, expected: int):
     return vector >> 1
 
 
-def layer_norm(tracer, node, x: Channels, *args, **kwargs):
+def layer_norm(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Channels:
     """LayerNorm and RMSNorm, over the last axes: harmless where the channels lie along another one."""
-    module = tracer.module(node) if node.op == "call_module" else None
+    module: Any = tracer.module(node) if node.op == "call_module" else None
     shape = module.normalized_shape if module else kwargs.get("normalized_shape", args[0] if args else ())
     axis = channel_axis(x.ids)
     if axis is None or axis >= x.ids.dim() - len(shape):
@@ -131,7 +141,7 @@ def layer_norm(tracer, node, x: Channels, *args, **kwargs):
     return with_zero(x.ids, False)
 
 
-def maxout(tracer, node, x: Channels, module: Maxout):
+def maxout(tracer: Tracer, node: fx.Node, x: Channels, module: Maxout) -> Value:
     """The maximum of k adjacent channels: they go with their unit, or, within the unit, all but one by themselves."""
     shape, dim, vector = tracer.shape_of(node, x), module.dim % len(x.shape), along(x.ids, module.dim)
     if vector is None or channel_axis(x.ids) != dim:
@@ -143,7 +153,7 @@ def maxout(tracer, node, x: Channels, module: Maxout):
     return Channels(spread(part.outputs * 2 + zero, shape, dim))
 
 
-def prelu(tracer, node, x: Channels, module: nn.PReLU):
+def prelu(tracer: Tracer, node: fx.Node, x: Channels, module: nn.PReLU) -> Channels:
     axis = channel_axis(x.ids)
     if module.num_parameters > 1 or (axis == 1 and x.shape[1] == 1):
         atoms = _channels_of(tracer, node, x, module.num_parameters)

@@ -1,16 +1,35 @@
 """Rules of operations that move data, or reduce it over positions."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
-from trimcore.channels import Channels, along, canonical, channel_axis, narrowed, spread, varying_axes, with_zero
+from trimcore.channels import (
+    Channels,
+    Value,
+    along,
+    canonical,
+    channel_axis,
+    laid_along,
+    narrowed,
+    spread,
+    varying_axes,
+    with_zero,
+)  # fmt: skip
+from trimcore.graph import function, target
 from trimcore.numbers import counts_just
 
+if TYPE_CHECKING:
+    from trimcore.tracing import Tracer
 
-def concatenate(tracer, node, tensors, dim=0, **kwargs):
+
+def concatenate(tracer: Tracer, node: fx.Node, tensors: Sequence[Any], dim: int = 0, **kwargs: Any) -> Value:
     dim = kwargs.get("axis", dim)
     if not all(isinstance(t, Channels) for t in tensors):
         return tracer.unknown(node, (tensors, dim), kwargs)
@@ -20,7 +39,7 @@ def concatenate(tracer, node, tensors, dim=0, **kwargs):
     return tracer.moved(node, Channels(torch.cat(narrowed([t.ids for t in tensors], dim), dim).expand(shape)))
 
 
-def pool(tracer, node, x: Channels, *args, **kwargs):
+def pool(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
     """Pooling, and resizing: whatever changes the positions of each channel by itself and leaves zero zero."""
     shape, vector = tracer.shape_of(node, x, *args, **kwargs), along(x.ids, 1)
     if vector is None or not isinstance(shape, torch.Size) or not has_batch(tracer, node, x):
@@ -28,28 +47,32 @@ def pool(tracer, node, x: Channels, *args, **kwargs):
     return Channels(spread(vector, shape, 1))
 
 
-def has_batch(tracer, node, x: Channels) -> bool:
+def has_batch(tracer: Tracer, node: fx.Node, x: Channels) -> bool:
     """Whether axis 0 is the batch and axis 1 the channels: PyTorch takes a value with an axis less for one example."""
-    name = type(tracer.module(node)).__name__ if node.op == "call_module" else node.target.__name__
+    name = type(tracer.module(node)).__name__ if node.op == "call_module" else function(node).__name__
     dimensions = re.search(r"([123])d", name)
     return dimensions is None or len(x.shape) == 2 + int(dimensions[1])
 
 
-def pad(tracer, node, x: Channels, *args, **kwargs):
+def pad(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
     """`F.pad` and the padding modules, on positions alone. Constants other than zero are seen by the next layer."""
     shape, axis = tracer.shape_of(node, x, *args, **kwargs), channel_axis(x.ids)
-    amounts = tracer.module(node).padding if node.op == "call_module" else kwargs.get("pad", args[0] if args else ())
+    module: Any = tracer.module(node) if node.op == "call_module" else None
+    amounts = module.padding if module else kwargs.get("pad", args[0] if args else ())
     last = {len(x.shape) - 1 - k // 2 for k, amount in enumerate(amounts) if amount}  # in pairs, from the last axis
     if axis is None or last & {0, axis}:
         return tracer.unknown(node, (x, *args), kwargs)
     value = kwargs.get("value", args[2] if len(args) > 2 else None)
-    if node.op == "call_module":
-        value = getattr(tracer.module(node), "value", 0)
-    result = Channels(spread(along(x.ids, axis), shape, axis))
+    if module:
+        value = getattr(module, "value", 0)
+    result = Channels(spread(laid_along(x.ids, axis), shape, axis))
     return result if not value else with_zero(result.ids, False)
 
 
-def reduce(tracer, node, x: Channels, dim=None, keepdim=False, *, axis=None, **kwargs):
+def reduce(
+    tracer: Tracer, node: fx.Node, x: Channels, dim: Any = None, keepdim: bool = False, *, axis: Any = None,
+    **kwargs: Any,
+) -> Value:  # fmt: skip
     """`mean`, `sum`, `amax` and `amin` over positions."""
     dim = axis if dim is None else dim
     dims = [d % len(x.shape) for d in ([dim] if isinstance(dim, int) else dim or range(len(x.shape)))]
@@ -57,30 +80,33 @@ def reduce(tracer, node, x: Channels, dim=None, keepdim=False, *, axis=None, **k
     if axis is None or axis in dims:
         return tracer.unknown(node, (x, dim, keepdim), kwargs)
     kept = [1 if d in dims else size for d, size in enumerate(x.shape)]
-    ids = spread(along(x.ids, axis), kept, axis)
+    ids = spread(laid_along(x.ids, axis), kept, axis)
     return Channels(ids if keepdim else ids.reshape([s for d, s in enumerate(kept) if d not in dims]))
 
 
-def move(tracer, node, x: Channels, *args, **kwargs):
+def move(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Channels:
     """Data movement: carried out on the ids as it stands."""
     return tracer.moved(node, Channels(_moved_ids(tracer, node, x, args, kwargs)))
 
 
-def _moved_ids(tracer, node, x: Channels, args, kwargs):
+def _moved_ids(tracer: Tracer, node: fx.Node, x: Channels, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    moved: Tensor
     if node.op == "call_module":
-        return tracer.module(node).forward(x.ids)
-    if node.op == "call_method":
-        method = "reshape" if node.target == "view" else node.target  # ids have strides of their own
-        return getattr(x.ids, method)(*args, **kwargs)
-    return node.target(x.ids, *args, **kwargs)
+        moved = tracer.module(node).forward(x.ids)
+    elif node.op == "call_method":
+        method = "reshape" if node.target == "view" else target(node)  # ids have strides of their own
+        moved = getattr(x.ids, method)(*args, **kwargs)
+    else:
+        moved = function(node)(x.ids, *args, **kwargs)
+    return moved
 
 
-def squeeze(tracer, node, x: Channels, *args, **kwargs):
+def squeeze(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
     """Without an axis it would drop the channel axis too, once a single channel is left."""
     return move(tracer, node, x, *args, **kwargs) if args or kwargs else tracer.unknown(node, (x,), {})
 
 
-def expand(tracer, node, x: Channels, *sizes, **kwargs):
+def expand(tracer: Tracer, node: fx.Node, x: Channels, *sizes: Any, **kwargs: Any) -> Channels:
     """A channel axis of length one that is stretched to a fixed length would not shrink: frozen."""
     _check_counts(tracer, node, x)
     result = move(tracer, node, x, *sizes, **kwargs)
@@ -92,7 +118,7 @@ def expand(tracer, node, x: Channels, *sizes, **kwargs):
     return result
 
 
-def reshape(tracer, node, x: Channels, *args, **kwargs):
+def reshape(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Channels:
     """`view` and `reshape`.
 
     An axis of channels that is split into several, as a channel shuffle does, leaves a choice along the one axis whose
@@ -101,7 +127,7 @@ def reshape(tracer, node, x: Channels, *args, **kwargs):
     """
     _check_counts(tracer, node, x)
     ids = canonical(_moved_ids(tracer, node, x, args, kwargs))
-    written = node.args[1:] or tuple(node.kwargs.values())
+    written: Any = node.args[1:] or tuple(node.kwargs.values())
     written = written[0] if len(written) == 1 and isinstance(written[0], list | tuple) else written
     axes = varying_axes(ids)
     free = [a for a in axes if _is_free(tracer, written, a)]
@@ -115,26 +141,26 @@ def reshape(tracer, node, x: Channels, *args, **kwargs):
     return result
 
 
-def _is_free(tracer, written, axis: int) -> bool:
+def _is_free(tracer: Tracer, written: Any, axis: int) -> bool:
     """Whether the length of an axis is computed: it is -1, or counts channels; or a whole shape is given."""
     if len(written) == 1 and isinstance(written[0], fx.Node) and isinstance(tracer.env[written[0]], torch.Size):
         return True
     return written[axis] == -1 or tracer.numbers.behind(written[axis]) is not None
 
 
-def _check_counts(tracer, node, x: Channels) -> None:
+def _check_counts(tracer: Tracer, node: fx.Node, x: Channels) -> None:
     """Numbers that count channels may give x a shape where they count those of x (or such as are tied to them)."""
     atoms = tracer.numbers.behind(node.all_input_nodes)
     if atoms is None or counts_just(atoms, x):
         return
     axis = channel_axis(x.ids)
     if axis is not None and x.shape[axis] == len(atoms):
-        tracer.tie(along(x.ids, axis) >> 1, atoms)  # both have to stay as many
+        tracer.tie(laid_along(x.ids, axis) >> 1, atoms)  # both have to stay as many
     else:
         tracer.must_agree(node, atoms, x)
 
 
-def as_one(tracer, ids, axes: list[int]):
+def as_one(tracer: Tracer, ids: Tensor, axes: list[int]) -> Tensor:
     """The ids with the channels along `axes` tied together: they do not differ there any more."""
     shape, (slim,) = ids.shape, narrowed([ids])
     for axis in axes:
@@ -144,18 +170,18 @@ def as_one(tracer, ids, axes: list[int]):
     return slim.expand(shape)
 
 
-def chunk(tracer, node, x: Channels, chunks: int, dim: int = 0):
+def chunk(tracer: Tracer, node: fx.Node, x: Channels, chunks: int, dim: int = 0) -> Value:
     """Pieces of equal length: the same positions of all pieces go together, so that the pieces stay equal."""
     dim %= len(x.shape)
     if dim == channel_axis(x.ids):
         if x.shape[dim] % chunks:
             return tracer.unknown(node, (x, chunks, dim), {})
-        vector = as_one(tracer, along(x.ids, dim).view(chunks, -1), [0])[0].repeat(chunks)
+        vector = as_one(tracer, laid_along(x.ids, dim).view(chunks, -1), [0])[0].repeat(chunks)
         x = Channels(spread(vector, x.shape, dim))
     return tuple(Channels(piece) for piece in x.ids.chunk(chunks, dim))
 
 
-def item(tracer, node, x, index):
+def item(tracer: Tracer, node: fx.Node, x: Any, index: Any) -> Value:
     """`x[...]` of a tensor or of several results. Taking some of the channels by number freezes them."""
     if not isinstance(x, Channels):
         return x[index]
@@ -172,7 +198,7 @@ def item(tracer, node, x, index):
     return tracer.moved(node, Channels(x.ids[index]))
 
 
-def shuffle_pixels(tracer, node, x: Channels, *args, **kwargs):
+def shuffle_pixels(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
     """`PixelShuffle` and its inverse: the channels of one pixel's block go together."""
     shape, vector = tracer.shape_of(node, x, *args, **kwargs), along(x.ids, 1)
     if vector is None:
@@ -185,9 +211,9 @@ def shuffle_pixels(tracer, node, x: Channels, *args, **kwargs):
     return Channels(spread(vector, shape, 1))
 
 
-def container(tracer, node, *args, **kwargs):
+def container(tracer: Tracer, node: fx.Node, *args: Any, **kwargs: Any) -> Value:
     """A named tuple of results."""
-    return node.target(*args, **kwargs)
+    return function(node)(*args, **kwargs)
 
 
 POOLS = [getattr(nn, f"{kind}Pool{d}d") for kind in ("Max", "Avg", "AdaptiveAvg", "AdaptiveMax") for d in (1, 2, 3)]
