@@ -268,7 +268,7 @@ def refit(weight: Tensor, bias: Tensor | None, moments: Tensor, ridge: float = R
     """
     moments = moments / moments[-1, -1]
     count, n = len(moments) - 1, weight.shape[1]
-    (uu, ua), (mean_u, mean_a) = (torch.split(own, [count, n], -1) for own in (moments[:-1, :-1], moments[-1, :-1]))
+    (uu, ua), (mean_u, mean_a) = (torch.split(m, [count, n], -1) for m in (moments[:-1, :-1], moments[-1, :-1]))
     own = torch.unflatten(ua, 1, (count, -1)).diagonal().T  # (n / k, k): E[u a_i] for the neurons of the unit
     start = (torch.unflatten(weight, 1, (count, -1)) * own).sum(2) / uu.diag().clamp(min=torch.finfo(uu.dtype).tiny)
     if bias is not None:

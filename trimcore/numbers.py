@@ -26,9 +26,9 @@ class Numbers:
         """The node gives the whole shape of x."""
         self.by_axis[node] = {axis: _channels_along(x, axis) for axis in changing_axes(x.ids)}
 
-    def note_length(self, node: fx.Node, x: Channels, axis: int) -> None:
+    def note_length(self, node: fx.Node, x: Channels, dim: int) -> None:
         """The node gives the length of one axis of x."""
-        axis %= len(x.shape)
+        axis = dim % len(x.shape)
         if axis in changing_axes(x.ids):
             self.counted[node] = _channels_along(x, axis)
 

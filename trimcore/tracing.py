@@ -138,7 +138,7 @@ class Tracer:
         if isinstance(result, torch.Size):
             self.numbers.note_shape(node, args[0])
         elif rule is rules.size:
-            self.numbers.note_length(node, *args)
+            self.numbers.note_length(node, *args, **kwargs)
         if is_in_place(self, node):
             self._after_in_place(node)
         return result

@@ -77,8 +77,8 @@ def attribute(tracer: Tracer, node: fx.Node, x: Any, name: str) -> Value:
     return x.dtype if name == "dtype" else getattr(x.ids, name)
 
 
-def size(tracer: Tracer, node: fx.Node, x: Channels, *args: Any) -> Any:
-    return x.ids.size(*args)
+def size(tracer: Tracer, node: fx.Node, x: Channels, dim: Any = None) -> Any:
+    return x.ids.size(dim)
 
 
 def dim(tracer: Tracer, node: fx.Node, x: Channels) -> int:
