@@ -52,6 +52,7 @@ FOLLOWED = {
     "functional pooling": lambda m, x: F.max_pool2d(x, 3, 3, 1, 1, True) + F.avg_pool2d(x, 3, 3, 1, True),
     "adaptive pooling": lambda m, x: F.adaptive_max_pool2d(x, (2, 3)) + F.adaptive_avg_pool2d(x, (2, 3)),
     "view": lambda m, x: x.view(x.size(0), -1, 4, 16).reshape(x.shape),
+    "view by sizes by name": lambda m, x: x.view(x.size(dim=0), x.size(dim=1), 4, 16).reshape(x.shape),
     "reshape by name": lambda m, x: torch.reshape(x, shape=(x.shape[0], -1, 4, 16)),
     "there and back": lambda m, x: x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2).unsqueeze(2).contiguous(),
     "squeeze": lambda m, x: m.pool(x).squeeze(-1).unsqueeze(-1).clone(),
