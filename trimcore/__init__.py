@@ -7,6 +7,7 @@ Names are imported when they are first used: a process that only looks at run fo
 """
 
 import importlib
+from typing import Any
 
 _HOME = {
     "apoz": ["Profile", "LayerProfile", "profile"],
@@ -48,7 +49,7 @@ __all__ = sorted(_MODULE_OF)
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'trimcore' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"trimcore.{_MODULE_OF[name]}"), _RENAMED.get(name, name))

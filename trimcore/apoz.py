@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from trimcore import distributed
 from trimcore.counting import Counter, Scales
 from trimcore.errors import DataError, NotTrimmable, SpecError
+from trimcore.generators import finished
 from trimcore.graph import ChannelGraph
 from trimcore.modes import in_mode
 from trimcore.taylor import Taylor
@@ -50,7 +52,7 @@ class LayerProfile:
 
     def going_together(self) -> dict[str, list[int]]:
         """{"groups": a number for each neuron}, the same for those that only go together; {} where each goes alone."""
-        if self.groups is None or len(numbers := self.groups.unique()) == self.width:
+        if self.groups is None or len(numbers := torch.unique(self.groups)) == self.width:
             return {}
         return {"groups": torch.searchsorted(numbers, self.groups).tolist()}
 
@@ -74,7 +76,7 @@ class Profile:
 
 def profile(
     model: nn.Module,
-    loader: Iterable,
+    loader: Iterable[Any],
     tolerance: float = DEFAULT_TOLERANCE,
     *,
     graph: ChannelGraph | None = None,
@@ -106,13 +108,7 @@ def profile(
     which nothing can be trimmed, and TrimError when an activation is not a number.
     """
     counting = profiling(model, loader, tolerance, graph=graph, mean_activation=mean_activation, taylor=taylor)
-    while True:
-        try:
-            seen = next(counting)
-        except StopIteration as end:
-            return end.value
-        if progress:
-            progress(seen)
+    return finished(counting, progress)
 
 
 def passes(graph: ChannelGraph, tolerance: float) -> int:
@@ -122,7 +118,7 @@ def passes(graph: ChannelGraph, tolerance: float) -> int:
 
 def profiling(
     model: nn.Module,
-    loader: Iterable,
+    loader: Iterable[Any],
     tolerance: float = DEFAULT_TOLERANCE,
     *,
     graph: ChannelGraph | None = None,
@@ -155,7 +151,7 @@ def profiling(
             )
         scales = Scales(graph, device)
         measured = yield from _carried_out(model, scales.network, batches, device)
-        limits, batches = scales.limits(tolerance), loader
+        limits, batches = scales.limits(tolerance), iter(loader)
     counter = Counter(graph, device, limits, mean_activation)
     judge = Taylor(graph, device) if taylor else None
     examples = yield from _carried_out(model, counter.see, batches, device, judge, measured)
@@ -166,7 +162,7 @@ def profiling(
 
 
 def _carried_out(
-    model: nn.Module, network: Callable[[Tensor], object], batches: Iterable, device: torch.device,
+    model: nn.Module, network: Callable[[Tensor], object], batches: Iterable[Any], device: torch.device,
     judge: Taylor | None = None, before: int = 0,
 ) -> Generator[int, None, int]:  # fmt: skip
     """One pass. Yields the number of examples so far, and those of `before`; returns the number of examples."""
@@ -200,11 +196,12 @@ def _layers(graph: ChannelGraph, counter: Counter, judge: Taylor | None, toleran
     return found
 
 
-def _input(batch) -> Tensor:
-    return batch[0] if isinstance(batch, tuple | list) else batch
+def _input(batch: Any) -> Tensor:
+    x: Tensor = batch[0] if isinstance(batch, tuple | list) else batch
+    return x
 
 
-def _labels(batch) -> Tensor:
+def _labels(batch: object) -> Tensor:
     if isinstance(batch, tuple | list) and len(batch) > 1 and isinstance(batch[1], Tensor):
         return batch[1]
     raise DataError("the criterion taylor needs labels: the loader must yield (examples, class numbers)")

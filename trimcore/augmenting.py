@@ -41,7 +41,7 @@ def _moved(pixels: Tensor, generator: torch.Generator, furthest: int) -> Tensor:
 def _distorted(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Turned, scaled, sheared and moved at once about the middle, between pixels too (bilinear)."""
     moves = affine_moves(len(pixels), generator).to(pixels.device)
-    parts = zip(pixels.split(AT_ONCE), moves.split(AT_ONCE), strict=True)
+    parts = zip(torch.split(pixels, AT_ONCE), torch.split(moves, AT_ONCE), strict=True)
     return torch.cat([seen_through(part, own) for part, own in parts])
 
 

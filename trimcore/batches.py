@@ -76,10 +76,14 @@ class Batches:
         mean, std = torch.tensor([self.data.mean, self.data.std], dtype=torch.float32, device=device)[..., None, None]
         scale, bias = 1 / (255 * std), -mean / std  # the same as (x / 255 - mean) / std, in fewer passes
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        chunks = _chunks_of_folder if isinstance(self.split, Folder) else _chunks_of_resident
-        for pixels, labels, sizes in chunks(self.split, self._parts(order), device):
+        split, parts = self.split, self._parts(order)
+        if isinstance(split, Folder):
+            chunks = _chunks_of_folder(split, parts, device)
+        else:
+            chunks = _chunks_of_resident(split, parts, device)
+        for pixels, labels, sizes in chunks:
             pixels = augmented(pixels, self.augment, generator)
-            for x, y in zip(pixels.split(sizes), labels.split(sizes), strict=True):
+            for x, y in zip(torch.split(pixels, sizes), torch.split(labels, sizes), strict=True):
                 x = fit(x, self.split.image_size, self.split.channels)
                 yield (x * scale).add_(bias).contiguous(memory_format=layout), y  # (B, C, H, W), (B,)
 
@@ -92,7 +96,7 @@ def _chunks_of_resident(split: Resident, batches: list[Tensor], device: torch.de
     together = max(1, CHUNK_BYTES // (len(batches[0]) * pixels[0].numel()))
     sizes = [[len(batch) for batch in batches[i : i + together]] for i in range(0, len(batches), together)]
     chunks = [sum(chunk) for chunk in sizes]
-    for which, y, chunk_sizes in zip(order.split(chunks), labels.split(chunks), sizes, strict=True):
+    for which, y, chunk_sizes in zip(torch.split(order, chunks), torch.split(labels, chunks), sizes, strict=True):
         chunk = pixels.index_select(0, which)
         if device.type == "cuda" and chunk.device != device:
             chunk = chunk.pin_memory().to(device, non_blocking=True)
@@ -113,8 +117,8 @@ def _chunks_of_folder(split: Folder, batches: list[Tensor], device: torch.device
 
     Raises DataError for a process that is left without an image of a batch, since others would wait for it.
     """
-    loader = DataLoader(
-        split,
+    loader: DataLoader[tuple[int, Tensor | None]] = DataLoader(
+        split,  # type: ignore[arg-type]  # which has all that is asked of a Dataset
         batch_sampler=[which.tolist() for which in batches],
         num_workers=min(8, os.cpu_count() or 1),
         collate_fn=sort_out,

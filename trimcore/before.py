@@ -1,13 +1,20 @@
 """Commands that look before anything is cut: `sensitivity` and `propose`, on an iteration of a run."""
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import tomli_w
 
 from trimcore import runs
 from trimcore.errors import TrimError
+from trimcore.generators import finished
+
+if TYPE_CHECKING:
+    from trimcore.opened import Opened
+    from trimcore.sensitivity import Sensitivity
 
 FRACTIONS = "1,0.9,0.75,0.5,0.35,0.25,0.15,0.1,0.05"
 RUN = click.argument("run_id")
@@ -70,8 +77,10 @@ def propose(
     from trimcore.sensitivity import FRACTIONS as ALL
     from trimcore.sensitivity import one_shot
 
-    asked = {targets.Smaller: smaller, targets.LessWork: less_work, targets.NoLayerAbove: no_layer_above,
-             targets.Accuracy: accuracy}  # fmt: skip
+    asked: dict[Callable[[float], targets.Target], float | None] = {
+        targets.Smaller: smaller, targets.LessWork: less_work, targets.NoLayerAbove: no_layer_above,
+        targets.Accuracy: accuracy,
+    }  # fmt: skip
     chosen = [kind(value) for kind, value in asked.items() if value is not None]
     if len(chosen) != 1:
         raise TrimError("name one target: --smaller, --less-work, --no-layer-above or --accuracy")
@@ -98,14 +107,9 @@ def _shares(text: str) -> list[float]:
     return shares
 
 
-def _scanned(found, limit: int, fractions):
+def _scanned(found: "Opened", limit: int, fractions: Sequence[float]) -> "Sensitivity":
     from trimcore.sensitivity import scanning
 
     scan = scanning(found.graph, found.profile(found.spec.profile.examples), found.batches(limit), fractions=fractions)
     with click.progressbar(length=1000, label="measuring", file=sys.stderr, width=30) as bar:
-        while True:
-            try:
-                done, total = next(scan)
-            except StopIteration as end:
-                return end.value
-            bar.update(round(1000 * done / total) - bar.pos)
+        return finished(scan, lambda seen: bar.update(round(1000 * seen[0] / seen[1]) - bar.pos))

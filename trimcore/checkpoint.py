@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ class Checkpoint:
         return smooth.to_relu(network) if self.activations else network
 
     @property
-    def entries(self) -> dict:
+    def entries(self) -> dict[str, Any]:
         """All but the weights."""
         return {key: value for key, value in vars(self).items() if key != "state"}
 
@@ -71,14 +72,14 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     save_atomic({"format": FORMAT, **vars(checkpoint)}, path)
 
 
-def save_atomic(content: dict, path: Path) -> None:
+def save_atomic(content: dict[str, Any], path: Path) -> None:
     """As a file with a checksum, which `read` compares. Raises OSError."""
     with written(content, path) as temporary:
         os.replace(temporary, path)
 
 
 @contextmanager
-def written(content: dict, path: Path) -> Iterator[Path]:
+def written(content: dict[str, Any], path: Path) -> Iterator[Path]:
     """The content with its checksum, safe on the disk under a temporary name beside `path`. After the block it is gone,
     unless it was moved from there. Raises OSError, also where PyTorch's writer tells it in other words."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -107,7 +108,7 @@ def load(path: str | Path) -> Checkpoint:
     return _checked(path, read(path))
 
 
-def _checked(path: str | Path, content: dict) -> Checkpoint:
+def _checked(path: str | Path, content: dict[str, Any]) -> Checkpoint:
     """The checkpoint that a file's content makes: each entry is of its kind, and no size is out of range."""
     version = content.get("format")
     if type(version) is not int or version != FORMAT:
@@ -134,17 +135,18 @@ def _checked(path: str | Path, content: dict) -> Checkpoint:
         distinct = isinstance(origins, list) and all(type(i) is int and i >= 0 for i in origins)
         if not distinct or not len(origins) == len(set(origins)) == found.widths.get(name, len(origins)):
             raise CheckpointError(f"{str(path)!r} has origins for {name!r} that are not those of its neurons")
-    _check_tensors(path, found.state)
+    _tensors(path, found.state)
     return found
 
 
-def _are_sizes(values: Iterable, largest: float = math.inf) -> bool:
+def _are_sizes(values: Iterable[object], largest: float = math.inf) -> bool:
     return all(type(n) is int and 0 < n <= largest for n in values)
 
 
-def _check_tensors(path: str | Path, state) -> None:
+def _tensors(path: str | Path, state: object) -> dict[str, Tensor]:
     if not are_plain(state):
         raise CheckpointError(f"{str(path)!r} does not hold tensors by name, as a state dict does")
+    return state
 
 
 def load_weights(path: str | Path, model: str, arguments: dict[str, int]) -> Checkpoint:
@@ -160,7 +162,7 @@ def find_weights(path: str | Path, model: str, arguments: dict[str, int]) -> tup
     """`load_weights`, and in words what had to be taken off the weights."""
     content = read(path)
     if "format" in content and "state" in content:
-        found, done = _checked(path, content), []
+        found = _checked(path, content)
         if found.model != model:
             raise CheckpointError(f"{str(path)!r} holds a {found.model}, not a {model}")
         if found.arguments != arguments:  # before anything is built: a file may ask for a network of any size
@@ -169,10 +171,10 @@ def find_weights(path: str | Path, model: str, arguments: dict[str, int]) -> tup
         _check_fit(path, found.state, architecture(model, arguments), model, arguments)
         _check_numbers(path, found.state)
         found.build()
-        return found, done
+        return found, []
     network = architecture(model, arguments)
-    state, done = unwrapped(content, network.state_dict())
-    _check_tensors(path, state)
+    inside, done = unwrapped(content, network.state_dict())
+    state = _tensors(path, inside)
     _check_fit(path, state, network, model, arguments)
     _check_numbers(path, state)
     units = units_by_shape(network, arguments, state)
@@ -180,7 +182,9 @@ def find_weights(path: str | Path, model: str, arguments: dict[str, int]) -> tup
     return Checkpoint(model, arguments, widths, state, units=units), done
 
 
-def _check_fit(path: str | Path, state: dict[str, Tensor], network: nn.Module, model: str, arguments: dict) -> None:
+def _check_fit(
+    path: str | Path, state: dict[str, Tensor], network: nn.Module, model: str, arguments: dict[str, int]
+) -> None:
     """Raises CheckpointError, with a table of the tensors that do not fit the architecture."""
     wanted = network.state_dict()
     if not mismatches(wanted, state, {}):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def of(value) -> str:
+def of(value: object) -> str:
     """SHA-256 of dicts, lists, tuples, tensors and plain values, in hexadecimal digits: of all that they hold, and of
     their order. An OrderedDict counts as a dict, and a tensor for its type, shape and elements, wherever it is. Raises
     ValueError for a tensor that does not hold each of its elements: a sparse one, or a few bytes seen as many.
@@ -23,13 +23,13 @@ def of(value) -> str:
     return digest.hexdigest()
 
 
-def _feed(digest, value) -> None:
+def _feed(digest: "hashlib._Hash", value: object) -> None:
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_meta or value.nbytes > value.untyped_storage().nbytes():
             raise ValueError(f"a {value.layout} tensor of shape {list(value.shape)} that holds less than its elements")
         digest.update(f"tensor {value.dtype} {list(value.shape)};".encode())
         if value.numel():
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     elif isinstance(value, dict):
         digest.update(f"dict {len(value)};".encode())
         for key, held in value.items():

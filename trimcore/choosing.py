@@ -1,8 +1,9 @@
 """What a step of the spec removes from the network as it is now."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from trimcore import criteria, magnitude
 from trimcore.apoz import Profile
@@ -38,7 +39,7 @@ def choose_neurons(
 def cost_of_rounding(
     step: Step, chosen: Plan, graph: ChannelGraph, seen: Profile, units: Mapping[str, UnitRelevance], origins: Origins,
     seed: int,
-) -> dict[str, dict]:  # fmt: skip
+) -> dict[str, dict[str, Any]]:  # fmt: skip
     """The parameters that stay only because the step rounds widths, as the event `pruned` tells it; {} where it does
     not."""
     if step.multiple == 1:
@@ -97,7 +98,7 @@ def _smaller(
     return planned(layers, times_smaller(graph, layers, step.value), "smaller")
 
 
-def described(step: Step, chosen: Plan, origins: Origins) -> dict[str, dict]:
+def described(step: Step, chosen: Plan, origins: Origins) -> dict[str, dict[str, Any]]:
     """A plan as the event `pruned` tells it."""
     return {
         name: {
@@ -109,7 +110,7 @@ def described(step: Step, chosen: Plan, origins: Origins) -> dict[str, dict]:
     }  # fmt: skip
 
 
-def choose_weights(step: Step, network, round: int) -> tuple[dict[str, Tensor], dict[str, WeightCut]]:
+def choose_weights(step: Step, network: nn.Module, round: int) -> tuple[dict[str, Tensor], dict[str, WeightCut]]:
     """Masks of the weights that stay, by layer, and what that does to each, in iteration `round` (from 1) of a step."""
     names = list(magnitude.prunable(network)) if step.layers == ["all"] else step.layers
     asked = {name: step.rule_for(name) for name in names}

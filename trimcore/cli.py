@@ -2,8 +2,10 @@
 
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +14,10 @@ from trimcore.errors import TrimError
 from trimcore.events import Event
 from trimcore.worker import ENVIRONMENT
 from trimcore.zeros import DEFAULT_TOLERANCE, counted_as_zero
+
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
+    from pandas import DataFrame
 
 PATH = click.Path(path_type=Path)
 RUNS = click.option("--runs", "runs_folder", type=PATH, help="Runs folder (TRIMCORE_RUNS, or runs/).")
@@ -120,7 +126,7 @@ def profile(
     if any(layer["tolerance"] for layer in seen["layers"].values()):
         words = [counted_as_zero(layer["tolerance"], layer["limits"]) for layer in seen["layers"].values()]
         shown = shown.assign(zeros=words)
-    click.echo(_text_table(shown, percent=[c for c in shown if c.startswith("apoz")]))
+    click.echo(_text_table(shown, percent=[c for c in map(str, shown.columns) if c.startswith("apoz")]))
     for name, units in seen["units"].items():
         never = sum(count == 0 for unit in units["counts"] for count in unit)
         total = units["shares"] * units["examples"] * units["positions"]
@@ -174,7 +180,7 @@ def run(spec_file: Path, runs_folder: Path | None) -> None:
     click.echo(f"{outcome['state']}: {outcome['reason']}")
 
 
-def _advance(bar, event: Event) -> None:
+def _advance(bar: "ProgressBar[int]", event: Event) -> None:
     if event.kind == "progress":
         d = event.data
         epoch = f", epoch {d['epoch']}/{d['epochs']}" if d["epochs"] else ""
@@ -273,7 +279,7 @@ def note(run_id: str, name: str | None, note: str | None, tags: tuple[str, ...],
     folder = runs.runs_folder(runs_folder)
     found = shelf.notes_of(runs.open_run(folder, run_id))
     if name is not None or note is not None or tags:
-        asked = {"name": name, "note": note, "tags": tags or None}
+        asked: dict[str, Any] = {"name": name, "note": note, "tags": tags or None}
         found = replace(found, **{key: value for key, value in asked.items() if value is not None})
         shelf.write_notes(folder, run_id, found)
     click.echo(f"name: {found.name}\ntags: {', '.join(found.tags)}\n{found.note}")
@@ -340,7 +346,7 @@ def _show_table(folder: Path) -> None:
         click.echo(_text_table(tables.paper_table(events)))
 
 
-def _text_table(frame, percent: list[str] = ()) -> str:
+def _text_table(frame: "DataFrame", percent: Collection[str] = ()) -> str:
     formats = dict.fromkeys(percent, "{:.1%}".format)
     return frame.to_string(index=False, na_rep="", formatters=formats)
 

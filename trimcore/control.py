@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -65,7 +65,7 @@ def _start_supervisor(folder: Path) -> None:
     _await_supervisor(folder, process)
 
 
-def _await_supervisor(folder: Path, process: subprocess.Popen, limit: float = 20.0) -> None:
+def _await_supervisor(folder: Path, process: subprocess.Popen[bytes], limit: float = 20.0) -> None:
     """Return once the supervisor has said who it is, so that the run is never without a living process to its name."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
@@ -135,7 +135,8 @@ def ask(runs_folder: Path, run_id: str, action: str) -> None:
     with _told(folder):
         runs.request(folder, action)
     trainer = status.values.get("trainer")
-    if action == "stop" and not processes.is_alive(status.values.get("supervisor")) and processes.is_alive(trainer):
+    alone = not processes.is_alive(status.values.get("supervisor"))
+    if action == "stop" and alone and trainer and processes.is_alive(trainer):
         _terminate(trainer["pid"])  # nobody else is there to insist
         if runs.state_of(folder).state == "lost":  # it was killed before it could say a word
             runs.write_exit(folder, "stopped", "stopped on request")
@@ -151,7 +152,7 @@ def _terminate(pid: int) -> None:
             process.wait(5)
 
 
-def wait_for(runs_folder: Path, run_id: str, until, limit: float) -> runs.Status:
+def wait_for(runs_folder: Path, run_id: str, until: Callable[[runs.Status], object], limit: float) -> runs.Status:
     """Poll until `until(status)` holds or `limit` seconds have passed; returns the last status."""
     folder, deadline = runs.open_run(runs_folder, run_id), time.monotonic() + limit
     while True:

@@ -6,6 +6,7 @@ counter reports twice that, in FLOPs.)
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ class Cost:
         return {name: layer.width for name, layer in self.layers.items() if layer.width}
 
 
-def cost(model: nn.Module, example_input) -> Cost:
+def cost(model: nn.Module, example_input: Tensor | tuple[Any, ...]) -> Cost:
     """Parameters and MACs of `model` for inputs of that shape. Raises NotTrimmable when it cannot be traced.
 
     >>> from trimcore import build

@@ -60,7 +60,7 @@ class Counter:
             self._name_the_damaged(x)
 
     def _name_the_damaged(self, x: Tensor) -> None:
-        found = {}
+        found: dict[int, bool] = {}
         watched(self.graph, lambda x, number: found.setdefault(number, bool(x.isnan().any())))(x)
         for number, site in enumerate(self.graph.sites):
             if found.get(number):

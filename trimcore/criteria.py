@@ -1,6 +1,7 @@
 """Scores by which neurons are ranked: a higher score means more redundant. APoZ, and the controls to set it against."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ def _score(criterion: str, layer: str, profile: Profile, seed: int) -> Tensor:
     if criterion == "random":
         return _random(found.width, layer, seed)
     attribute = criterion.replace("-", "_")
-    measured = getattr(found, attribute)
+    measured: Tensor | None = getattr(found, attribute)
     if measured is None:
         raise SpecError(f"the criterion {criterion} needs a profile made with {attribute}=True")
     return -measured
@@ -79,9 +80,10 @@ def _norms(graph: ChannelGraph, power: int) -> Tensor:
     for part in graph.parts.values():
         if part.kind not in WITHOUT_NEURONS:
             axis = _written_axis(part)
-            weight = part.module.weight.detach().cpu().double().abs().pow(power)
+            role = cast(str, part.axes["weight"][axis])
+            weight = cast(Tensor, part.module.weight).detach().cpu().double().abs().pow(power)
             each = weight.sum([d for d in range(weight.dim()) if d != axis])
-            sums.index_add_(0, part.groups[part.axes["weight"][axis]], each)
+            sums.index_add_(0, part.groups[role], each)
     return sums.pow(1 / power)
 
 

@@ -12,11 +12,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def as_csv(table: pd.DataFrame) -> str:
     """UTF-8 text with a header, `.` decimals, a line feed after each row, and nothing where there is no value."""
     words = [name for name, column in table.items() if not pd.api.types.is_numeric_dtype(column)]
-    safe = table.assign(**{name: table[name].map(as_text) for name in words})
+    safe = table.assign(**{str(name): table[name].map(as_text) for name in words})
     return safe.to_csv(index=False, lineterminator="\n")
 
 
-def as_text(cell):
+def as_text(cell: object) -> object:
     """The cell, with an apostrophe before it where it is text that begins as a formula does and is no number.
 
     >>> [as_text(cell) for cell in ("conv1", "=1+2", "-0.5", "-x", -0.5)]

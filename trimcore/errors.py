@@ -1,6 +1,10 @@
 """Mistakes that a user can make. Each message is one line: what is wrong, and what would be right."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trimcore.mismatch import Mismatch
 
 
 class TrimError(ValueError):
@@ -21,7 +25,7 @@ class CheckpointError(TrimError):
     `mismatches` are the tensors that do not fit (see `mismatch`), where that is what is wrong.
     """
 
-    def __init__(self, message: str, mismatches: Iterable = ()):
+    def __init__(self, message: str, mismatches: Iterable["Mismatch"] = ()):
         super().__init__(message)
         self.mismatches = tuple(mismatches)
 

@@ -6,6 +6,7 @@ The cost is exact: the network is measured with the neuron's activations held at
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,7 +77,9 @@ class Neuron:
         return self.zeros.double() / self.totals
 
 
-def inspect(graph: ChannelGraph, layer: str, neuron: int, split: Split, data: Data, device, **how) -> Neuron:
+def inspect(
+    graph: ChannelGraph, layer: str, neuron: int, split: Split, data: Data, device: torch.device | str, **how: Any
+) -> Neuron:
     """Look at one neuron of a network on `device`. See `inspecting`."""
     return finished(inspecting(graph, layer, neuron, split, data, device, **how))
 
@@ -169,9 +172,9 @@ class _Seen:
             bins = torch.bucketize(values[values != 0], self.edges[1:-1], right=True)
             self.histogram += torch.bincount(bins, minlength=BINS)
 
-    def found(self, most: int) -> dict:
+    def found(self, most: int) -> dict[str, Any]:
         exciting = [(image, -least, divmod(where, self.size[1])) for least, image, where in sorted(self.strongest)]
-        before, without = (Measure(right / n, loss / n, n) for right, loss, n in self.measures)
+        before, without = (Measure(right / n, loss / n, int(n)) for right, loss, n in self.measures)
         kept = ("zeros", "totals", "size", "histogram", "edges", "exact_zeros", "silent")
         return {name: getattr(self, name) for name in kept} | {
             "exciting": tuple(exciting[:most]), "before": before, "without": without
@@ -195,7 +198,8 @@ def _passed(
 def _maps(place: Place, split: Split, data: Data, device: torch.device, images: Sequence[int]) -> dict[int, Tensor]:
     if strange := [i for i in images if not 0 <= i < len(split)]:
         raise SpecError(f"there is no image {strange[0]}: the split has 0 to {len(split) - 1}")
-    chosen, site, found = torch.tensor(list(images), dtype=torch.int64), place.graph.sites[place.number], {}
+    chosen, site = torch.tensor(list(images), dtype=torch.int64), place.graph.sites[place.number]
+    found: dict[int, Tensor] = {}
     kept: list[Tensor] = []  # the maps of a batch
     network = watched(place.graph, lambda x, _: kept.append(place.maps(x, place.number)), places=[site.node])
 

@@ -71,7 +71,7 @@ class AgainstBase:
 
     def columns(self, network: nn.Module, batch: int) -> dict[str, float | None]:
         """The columns of iterations.csv that tell of time: for training batches, and for one example."""
-        columns = {}
+        columns: dict[str, float | None] = {}
         for name, size, rounds in (("latency", batch, self.MANY), ("latency_1", 1, self.ONE)):
             row = self._compared(network, size, rounds)
             columns[f"{name}_ms"] = row.after_ms if row else latency(network, self._example, size, rounds)

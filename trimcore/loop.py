@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,12 +34,12 @@ from trimcore.spec import Spec, Step, Training
 from trimcore.state import first_state, restore
 from trimcore.surgery import cut, kept_neurons, removed_groups, units_left
 from trimcore.tracing import trace
-from trimcore.train import EVALUATION_BATCH, Batch, Measure, evaluate, make_optimizer, prepare, train_epoch
+from trimcore.train import EVALUATION_BATCH, Batch, EpochResult, Measure, evaluate, make_optimizer, prepare, train_epoch
 from trimcore.verification import embedder
 
 
 def trim(
-    spec: Spec, *, runs: Path | None = None, data: Data | None = None, resume: dict | None = None
+    spec: Spec, *, runs: Path | None = None, data: Data | None = None, resume: dict[str, Any] | None = None
 ) -> Iterator[Event]:
     """Carry out a spec and yield what happens. See `events` for the kinds.
 
@@ -52,7 +53,7 @@ def trim(
 class Loop:
     """The spec, the data and the device that the phases share; `state` is what moves."""
 
-    def __init__(self, spec: Spec, runs: Path | None, data: Data | None, resume: dict | None):
+    def __init__(self, spec: Spec, runs: Path | None, data: Data | None, resume: dict[str, Any] | None):
         self.spec, self.device = spec, distributed.own_device(spec.device)
         self.data = data or data_for(spec)
         distributed.check(spec, self.data)
@@ -181,6 +182,7 @@ class Loop:
         state = self.state
         if state.done == step.iterations:
             return None
+        assert self.seen is not None  # `_cut` has seen to it
         seed = derive_seed(self.spec.seed, "random", state.iteration) % 2**32
         situation = self.graph, self.seen, self.units, state.origins, seed
         chosen = choose_neurons(step, *situation)
@@ -209,7 +211,7 @@ class Loop:
             state.done += 1
         return None
 
-    def _begin_iteration(self, kind: str, layers: dict[str, dict], **more) -> Event:
+    def _begin_iteration(self, kind: str, layers: dict[str, dict[str, Any]], **more: object) -> Event:
         state, cost = self.state, cost_of(self.graph)
         state.iteration, state.done = state.iteration + 1, state.done + 1
         state.phase, state.epoch = "retrain", 0
@@ -218,7 +220,7 @@ class Loop:
             "k": dict(state.units), "parameters": cost.parameters, "macs": cost.macs, **more,
         })  # fmt: skip
 
-    def _carried_optimizer(self, chosen: Plan, small: torch.nn.Module, settings: Training) -> dict | None:
+    def _carried_optimizer(self, chosen: Plan, small: torch.nn.Module, settings: Training) -> dict[str, Any] | None:
         """Where the spec wants it, the momentum of the training before, for the weights that are kept."""
         if self.state.optimizer is None:
             return None
@@ -274,6 +276,7 @@ class Loop:
                         rate = result.step * settings.batch_size / (time.perf_counter() - begin)
                         done = epoch + result.step / result.steps
                         yield self._progress({**number, "step": result.step, "steps": result.steps}, done, rate)
+                assert isinstance(result, EpochResult)  # it comes last
                 validation = evaluate(state.network, self.data.validation, self.data, self.device)
                 state.epoch, state.optimizer = epoch + 1, optimizer.state_dict()
                 state.row["seconds"] = state.row.get("seconds", 0.0) + time.perf_counter() - begin
@@ -365,7 +368,7 @@ class Loop:
         epochs = self.spec.base_epochs + self.state.convert_epochs + self.spec.retrain_epochs
         return epochs * 2 + self.state.inherited if self.spec.control.scratch and self.spec.step else epochs
 
-    def _progress(self, values: dict, epochs_done: float, rate: float) -> Event:
+    def _progress(self, values: dict[str, Any], epochs_done: float, rate: float) -> Event:
         whole, before = self._epochs_in_all() or 1, self.state.spent
         places = {"fraction": min(1.0, (before + epochs_done) / whole), "iteration_end": None}
         if values["phase"] != "control":  # which belongs to no iteration
@@ -373,5 +376,5 @@ class Loop:
             places["iteration_end"] = min(1.0, (before + epochs) / whole)
         return Event("progress", {**values, **places, "images_per_second": rate}, recorded=False)
 
-    def _snapshot(self) -> dict:
+    def _snapshot(self) -> dict[str, Any]:
         return self.state.snapshot(self.spec.model)

@@ -9,12 +9,14 @@ neurons up to k divides, and a unit's counts add up to examples * positions * sh
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trimcore import distributed
 from trimcore.errors import DataError, NotTrimmable, TrimError
+from trimcore.generators import finished
 from trimcore.graph import ChannelGraph, Units
 from trimcore.maxout import in_units
 from trimcore.modes import in_mode
@@ -34,7 +36,7 @@ class UnitRelevance:
     shares: int
 
     @classmethod
-    def recorded(cls, layer: str, values: Mapping) -> "UnitRelevance":
+    def recorded(cls, layer: str, values: Mapping[str, Any]) -> "UnitRelevance":
         """From what a run has recorded of a layer: counts, examples, positions, shares."""
         return cls(layer, torch.tensor(values["counts"]), values["examples"], values["positions"], values["shares"])
 
@@ -50,7 +52,7 @@ class UnitRelevance:
 
 def relevance(
     model: nn.Module,
-    loader: Iterable,
+    loader: Iterable[Any],
     *,
     graph: ChannelGraph | None = None,
     progress: Callable[[int], None] | None = None,
@@ -60,18 +62,11 @@ def relevance(
     Mode and weights of the model are afterwards as they were. Raises NotTrimmable for a network without maxout units,
     DataError for a loader that is empty, TrimError when an activation is not a number.
     """
-    measuring = measured(model, loader, graph=graph)
-    while True:
-        try:
-            seen = next(measuring)
-        except StopIteration as end:
-            return end.value
-        if progress:
-            progress(seen)
+    return finished(measured(model, loader, graph=graph), progress)
 
 
 def measured(
-    model: nn.Module, loader: Iterable, *, graph: ChannelGraph | None = None
+    model: nn.Module, loader: Iterable[Any], *, graph: ChannelGraph | None = None
 ) -> Generator[int, None, dict[str, UnitRelevance]]:
     """`relevance`, batch by batch: yields the number of examples seen so far, and returns the result."""
     device, examples, counter = next(p.device for p in model.parameters()), 0, None

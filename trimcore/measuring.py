@@ -3,6 +3,9 @@
 import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict
+from typing import Any, TypeVar
+
+import torch
 
 from trimcore import distributed, maxima, verification
 from trimcore.apoz import Profile, passes, profiling
@@ -25,19 +28,24 @@ from trimcore.train import EVALUATION_BATCH, Measure, evaluate
 MOST_CLASSES = 1_000  # with more, the accuracy of each is not recorded
 Progress = Callable[[str, int, int, float], Event]  # of a phase: so many of how many examples, and so many a second
 Events = Generator[Event, None, None]
+Relevance = dict[str, UnitRelevance]  # by layer
+Found = TypeVar("Found")
 
 
 class Measuring:
     """The data and the device that everything is measured on."""
 
-    def __init__(self, spec: Spec, data: Data, pairs: PairSet | None, device, timed: AgainstBase, progress: Progress):
+    def __init__(
+        self, spec: Spec, data: Data, pairs: PairSet | None, device: torch.device, timed: AgainstBase,
+        progress: Progress,
+    ):  # fmt: skip
         self.spec, self.data, self.pairs, self.device, self.timed = spec, data, pairs, device, timed
         self.progress = progress
 
     def accuracy(self, state: State, split: str) -> Measure:
         return evaluate(state.network, getattr(self.data, split), self.data, self.device)
 
-    def profile(self, state: State, graph: ChannelGraph) -> Generator[Event, None, tuple[Profile, dict]]:
+    def profile(self, state: State, graph: ChannelGraph) -> Generator[Event, None, tuple[Profile, Relevance]]:
         """Counts zeros on the validation split, and maxima of maxout units on the train split; returns both."""
         split, tolerance = self.data.validation.subset(self.spec.profile.examples), self.spec.profile.tolerance
         wanted = {step.criterion_for(name) for step in self.spec.step for name in (*step.layers, *step.layer)}
@@ -49,11 +57,11 @@ class Measuring:
         )  # fmt: skip
         parts = distributed.world()
         seen = yield from self._counted("profile", counting, len(split) * passes(graph, tolerance), parts)
-        units = {}
+        units: Relevance = {}
         if graph.units:
             split = self.data.train.subset(self.spec.profile.relevance_examples)
-            counting = maxima.measured(state.network, self._batches(split, EVALUATION_BATCH), graph=graph)
-            units = yield from self._counted("relevance", counting, len(split), parts)
+            maximal = maxima.measured(state.network, self._batches(split, EVALUATION_BATCH), graph=graph)
+            units = yield from self._counted("relevance", maximal, len(split), parts)
         costs = cost_of(graph).layers
         layers = {
             name: {
@@ -84,7 +92,7 @@ class Measuring:
         })  # fmt: skip
         return {"verification": found.accuracy, "verification_error": found.standard_error}
 
-    def by_class(self, test: Measure, validation: Measure) -> dict[str, dict]:
+    def by_class(self, test: Measure, validation: Measure) -> dict[str, dict[str, Any]]:
         """What an event says of each class: `class_accuracy` and `class_examples` by split; nothing of too many."""
         if self.data.num_classes > MOST_CLASSES:
             return {}
@@ -94,7 +102,9 @@ class Measuring:
             "class_examples": {split: list(measure.class_examples) for split, measure in measures.items()},
         }
 
-    def row(self, state: State, graph: ChannelGraph, made: Checkpoint, test: Measure, validation: Measure) -> dict:
+    def row(
+        self, state: State, graph: ChannelGraph, made: Checkpoint, test: Measure, validation: Measure
+    ) -> dict[str, Any]:
         """The iteration's row of iterations.csv, as far as it is measured here, and each class's accuracy. `made` is
         what will be saved of it."""
         cost, base = cost_of(graph), state.base
@@ -120,7 +130,9 @@ class Measuring:
         size, channels_last = batch_size * distributed.world(), has_fast_bf16(self.device)
         return Batches(split, self.data, size, self.device, channels_last=channels_last, shared=True)
 
-    def _counted(self, phase: str, counting: Generator, total: int, parts: int = 1) -> Generator[Event, None, object]:
+    def _counted(
+        self, phase: str, counting: Generator[int, None, Found], total: int, parts: int = 1
+    ) -> Generator[Event, None, Found]:
         """Turn a running count of examples, of one process's part, into progress events; returns what the count ends
         with."""
         begin = time.perf_counter()
@@ -128,12 +140,13 @@ class Measuring:
             try:
                 seen = next(counting)
             except StopIteration as end:
-                return end.value
+                found: Found = end.value
+                return found
             seen = min(total, seen * parts)
             yield self.progress(phase, seen, total, seen / (time.perf_counter() - begin))
 
 
-def _shown(found: UnitRelevance, origins: list[int]) -> dict:
+def _shown(found: UnitRelevance, origins: list[int]) -> dict[str, Any]:
     return {
         "k": found.k, "examples": found.examples, "positions": found.positions, "shares": found.shares,
         "counts": found.counts.tolist(), "original": origins,

@@ -28,7 +28,7 @@ def ran_out(error: BaseException | None) -> bool:
 
 
 def _of_device(device: str) -> dict[str, int]:
-    if device.startswith("cuda") and torch.cuda.is_initialized():
+    if device.startswith("cuda") and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         total = torch.cuda.get_device_properties(device).total_memory
         return {"device_used": torch.cuda.max_memory_allocated(device), "device_total": total}
     if device == "mps" and torch.backends.mps.is_available():

@@ -6,6 +6,7 @@ Pure functions of names, shapes and dtypes; the architecture stands on the meta 
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,6 +112,8 @@ def advice(found: list[Mismatch], arguments: Mapping[str, int]) -> str:
 
 def _only_size(found: Mismatch, axis: int, asked: int) -> int | None:
     """The file's size along `axis`, when the model has `asked` there and trimming explains what else differs."""
+    if found.in_file is None or found.in_model is None:
+        return None
     held, model = found.in_file.shape, found.in_model.shape
     if len(held) != len(model) or len(held) <= axis or not held[axis] != model[axis] == asked:
         return None
@@ -122,7 +125,7 @@ def _only_size(found: Mismatch, axis: int, asked: int) -> int | None:
 # --- wrappings ---
 
 
-def unwrapped(content: Mapping, wanted: Collection[str]) -> tuple[Mapping, list[str]]:
+def unwrapped(content: Mapping[str, Any], wanted: Collection[str]) -> tuple[Mapping[str, Any], list[str]]:
     """The state dict inside what a training script saved, with the names of the model, and in words what it took.
 
     The weights may be an entry among others (`state_dict`, `model_state_dict`, ...), and all names may have a prefix

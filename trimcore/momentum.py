@@ -33,7 +33,7 @@ def carry_over(
         raise TrimError(f"the optimizer has a parameter of shape {tuple(strangers[0].shape)} that the network has not")
     if into is None:
         groups = [{**g, "params": [smaller[names[id(p)]] for p in g["params"]]} for g in optimizer.param_groups]
-        into = type(optimizer)(groups)
+        into = type(optimizer)(groups)  # type: ignore[call-arg]  # every kind has defaults of its own
     for parameter, state in optimizer.state.items():
         name = names[id(parameter)]
         into.state[smaller[name]] = {
@@ -43,7 +43,7 @@ def carry_over(
     return into
 
 
-def _carried(value, parameter: Tensor, kept: tuple[Tensor | None, ...], what: str):
+def _carried(value: object, parameter: Tensor, kept: tuple[Tensor | None, ...], what: str) -> object:
     if not isinstance(value, Tensor) or value.dim() == 0:
         return copy.deepcopy(value)
     if value.shape != parameter.shape:

@@ -3,10 +3,10 @@
 import os
 import stat
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
-def open_ordinary(path: str | Path, mode: str = "rb", **settings) -> IO:
+def open_ordinary(path: str | Path, mode: str = "rb", **settings: Any) -> IO[Any]:
     """As `open`, for reading. Raises OSError for what is no ordinary file, like for one that is not there."""
     kind = os.stat(path).st_mode
     if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # of a folder `open` says what it is

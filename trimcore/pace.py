@@ -5,6 +5,7 @@ says nothing. Where nothing is measured yet, nothing is said.
 """
 
 import time
+from typing import Any
 
 ENOUGH = 0.005  # of the run, to tell its pace ...
 LONG_ENOUGH = 10.0  # ... or so many seconds, in a run that takes hours
@@ -14,14 +15,17 @@ SMOOTHED_OVER = 3.0  # seconds, so that a rate can be read
 class Pace:
     """Fed with the data of every progress event, in order."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.began: tuple[float, float] | None = None  # time and fraction of the first event
         self.at = 0.0  # time of the last one
-        self.fraction, self.iteration_end = 0.0, None
+        self.fraction = 0.0
+        self.iteration_end: float | None = None
         self.rate: float | None = None  # images a second, smoothed within a phase
-        self.phase, self.phase_began, self.epoch = None, 0.0, None
+        self.phase: str | None = None
+        self.phase_began = 0.0
+        self.epoch: int | None = None
 
-    def see(self, values: dict) -> None:
+    def see(self, values: dict[str, Any]) -> None:
         now = time.monotonic()
         self.fraction, self.iteration_end = values["fraction"], values.get("iteration_end")
         if self.began is None:
@@ -29,7 +33,7 @@ class Pace:
         self._see_rate(values, now)
         self.at = now
 
-    def _see_rate(self, values: dict, now: float) -> None:
+    def _see_rate(self, values: dict[str, Any], now: float) -> None:
         """A mean over what the phase has lasted, and then over the last seconds. The first batch of a further epoch is
         left out: too short to tell a rate, and it comes after a pause."""
         said, phase, epoch = values.get("images_per_second"), values.get("phase"), values.get("epoch")

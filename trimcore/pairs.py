@@ -71,9 +71,9 @@ def _of_test_split(data: Data) -> PairSet:
                 "both kinds: they need more test images, several of one class in each fold"
             )
         drawn.append((images[pairs], same, torch.full_like(same, fold, dtype=torch.int64)))
-    pairs, same, fold = map(torch.cat, zip(*drawn, strict=True))
-    used, place = pairs.unique(return_inverse=True)
-    return PairSet("test", data.test.take(used), place[:, 0], place[:, 1], same, fold)
+    pairs, same, folds = map(torch.cat, zip(*drawn, strict=True))
+    used, place = torch.unique(pairs, return_inverse=True)
+    return PairSet("test", data.test.take(used), place[:, 0], place[:, 1], same, folds)
 
 
 def _draw(labels: Tensor, random: np.random.RandomState) -> tuple[Tensor, Tensor]:

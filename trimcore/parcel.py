@@ -10,7 +10,9 @@ import shutil
 import socket
 import time
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from trimcore import __version__, runs
 from trimcore.errors import RunError
@@ -96,7 +98,7 @@ def _free_place(runs_folder: Path, run_id: str) -> tuple[Path, Path]:
     return target, beside
 
 
-def _packed(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None, path: Path) -> dict:
+def _packed(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None, path: Path) -> dict[str, Any]:
     """What `pack` says of itself; {} for a folder that was zipped by hand."""
     if entry is None or entry.file_size > 10_000:
         return {}
@@ -112,7 +114,7 @@ def _packed(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None, path: Path)
     return {key: value for key, value in said.items() if isinstance(value, str) and len(value) < 100}
 
 
-def _check_sizes(entries, path: Path, free: int) -> None:
+def _check_sizes(entries: Collection[zipfile.ZipInfo], path: Path, free: int) -> None:
     whole, packed = sum(entry.file_size for entry in entries), sum(entry.compress_size for entry in entries)
     if whole > min(free, LARGEST):
         raise RunError(f"{str(path)!r} holds {whole:,} bytes, and there is room for {min(free, LARGEST):,}")
@@ -124,6 +126,6 @@ def _is_known(name: str) -> bool:
     return (name in runs.FILES and name not in ("checkpoints", MARK)) or CHECKPOINT.fullmatch(name) is not None
 
 
-def brought(folder: Path) -> dict | None:
+def brought(folder: Path) -> dict[str, Any] | None:
     """Where a run came from, in words of its `MARK`; None for one of this installation."""
     return runs.read_json(folder / MARK) or {"host": ""} if (folder / MARK).exists() else None

@@ -7,6 +7,7 @@ Counts are exact integers, and over all classes together they are those of `apoz
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class ClassProfile:
 
 
 def profile_by_class(
-    model: nn.Module, loader: Iterable, classes: int, tolerance: float = DEFAULT_TOLERANCE, *,
+    model: nn.Module, loader: Iterable[Any], classes: int, tolerance: float = DEFAULT_TOLERANCE, *,
     graph: ChannelGraph | None = None,
 ) -> ClassProfile:  # fmt: skip
     """Count the zeros after every activation for each class by itself, in evaluation mode. See `counting_by_class`."""
@@ -56,7 +57,7 @@ def profile_by_class(
 
 
 def counting_by_class(
-    model: nn.Module, loader: Iterable, classes: int, tolerance: float = DEFAULT_TOLERANCE, *,
+    model: nn.Module, loader: Iterable[Any], classes: int, tolerance: float = DEFAULT_TOLERANCE, *,
     graph: ChannelGraph | None = None,
 ) -> Generator[int, None, ClassProfile]:  # fmt: skip
     """`profile_by_class`, batch by batch: yields the number of examples so far, over all `apoz.passes`.
@@ -86,7 +87,7 @@ def counting_by_class(
                 scales.network(x.to(device, non_blocking=True))
             done += len(x)
             yield done
-        limits, batches = scales.limits(tolerance), loader
+        limits, batches = scales.limits(tolerance), iter(loader)
     counter = ClassCounter(graph, device, limits, classes)
     for x, labels in batches:
         with in_mode(model, training=False), torch.inference_mode():
@@ -122,7 +123,8 @@ class ClassCounter:
         self.members = self.numbers.unsqueeze(1) == labels
         self.examples += self.members.sum(1)
         self.seen += len(x)
-        return self.network(x)
+        outputs: Tensor = self.network(x)
+        return outputs
 
     def _count(self, x: Tensor, number: int) -> None:
         site = self.graph.sites[number]
@@ -131,7 +133,7 @@ class ClassCounter:
         counts, positions = nonzero_by_example(x, site.axis, self.limits[number])
         self.damaged[number] |= x.sum().isnan()
         size = max(1, (EXACT_IN_FLOAT32 - 1) // max(positions, 1)) if self.dtype == torch.float32 else len(x)
-        pieces = zip(self.members.split(size, 1), counts.to(self.dtype).split(size), strict=True)
+        pieces = zip(torch.split(self.members, size, 1), torch.split(counts.to(self.dtype), size), strict=True)
         for members, piece in pieces:
             self.nonzero[number] += (members.to(self.dtype) @ piece).long()
         self.totals[number] += self.members.sum(1) * positions
@@ -206,7 +208,7 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
 
 
-def confusing(model: nn.Module, loader: Iterable, classes: int) -> Generator[int, None, Tensor]:
+def confusing(model: nn.Module, loader: Iterable[Any], classes: int) -> Generator[int, None, Tensor]:
     """The `confusion` of a network over a loader of (examples, class numbers), in evaluation mode: yields the number of
     examples so far, and returns the matrix. Raises DataError for a loader that is empty."""
     device, found, done = _device(model), torch.zeros(classes, classes, dtype=torch.int64), 0

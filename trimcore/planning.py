@@ -1,8 +1,9 @@
 """Which neurons go: rules that turn scores into a plan. Pure functions; nothing is cut here."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ class TimesSmaller:
 
 
 Rule = MeanPlusStd | Absolute | Fraction | Count | Keep | LeastRelevant | TimesSmaller
-RULES: dict[str, type[Rule]] = {
+RULES: dict[str, Callable[[Any], Rule]] = {
     "mean+std": MeanPlusStd, "absolute": Absolute, "fraction": Fraction, "count": Count, "keep": Keep,
     "maxout": LeastRelevant, "smaller": TimesSmaller,
 }  # fmt: skip
@@ -152,7 +153,7 @@ def choose(
 
 def _numbered_by_their_first(groups: Tensor) -> Tensor:
     """The same groups, counted from 0 in the order in which they appear. (width,)"""
-    values, group = groups.cpu().unique(return_inverse=True)
+    values, group = torch.unique(groups.cpu(), return_inverse=True)
     first = torch.full((len(values),), len(groups)).scatter_reduce(0, group, torch.arange(len(groups)), "amin")
     return first.argsort().argsort()[group]
 

@@ -6,6 +6,7 @@ An estimate where the rule depends on APoZ, which retraining changes; exact for 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -79,7 +80,8 @@ def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]
         away = torch.ones(len(scores[name]), dtype=torch.bool)
         away[there] = False
         _remove(graph, gone, name, away)
-    stages, zeros = [Stage(-1, {}, cost_without(graph, gone), units_left(graph, gone))], 0
+    stages = [Stage(-1, {}, cost_without(graph, gone), units_left(graph, gone))]
+    zeros: int | None = 0
     for number, step in enumerate(steps):
         for round in range(1, step.iterations + 1):
             if step.weights:
@@ -128,8 +130,8 @@ def _iteration(graph: ChannelGraph, gone: Tensor, scores: Mapping[str, Tensor], 
         also = set(graph.together(name, step.also_cut.get(name, ()))).intersection(left.tolist())
         going[name] = sorted((wanted | also) - set(graph.together(name, step.never_cut.get(name, ()))))
         if step.multiple > 1:
-            groups = dict(zip(left.tolist(), graph.layers[name].neurons[left].tolist(), strict=True))
-            going[name] = rounded_up(going[name], groups, step.multiple, scores[name].tolist().__getitem__, also)
+            numbers = dict(zip(left.tolist(), graph.layers[name].neurons[left].tolist(), strict=True))
+            going[name] = rounded_up(going[name], numbers, step.multiple, scores[name].tolist().__getitem__, also)
     whole = _whole(graph, gone)
     going = sparing_the_last(graph, going, lambda name, i: float(scores[name][i]), whole)
     for name, neurons in (going | inside).items():
@@ -161,7 +163,7 @@ def _whole(graph: ChannelGraph, gone: Tensor) -> Tensor:
     if graph.opened is None:
         return gone
     left = torch.zeros_like(gone)
-    fine = torch.cat([groups for part in graph.fine.parts.values() for groups in part.groups.values()]).unique()
+    fine = torch.unique(torch.cat([groups for part in graph.fine.parts.values() for groups in part.groups.values()]))
     left[graph.coarse[fine[~gone[fine]]]] = True
     return ~left
 
@@ -173,7 +175,7 @@ def _zeros(graph: ChannelGraph, gone: Tensor, step: Step, round: int, before: in
     weights, sizes = {}, graph.fine.sizes(gone)
     for name, part in graph.fine.parts.items():
         if part.kind not in WITHOUT_NEURONS and (step.layers == ["all"] or name in step.layers):
-            weights[name] = elements(part.module.weight.shape, part.axes["weight"], sizes[name])
+            weights[name] = elements(cast(Tensor, part.module.weight).shape, part.axes["weight"], sizes[name])
     rules = {name: step.rule_for(name) for name in weights}
     if any(own.rule == "quality" for own in rules.values()):
         return None

@@ -3,13 +3,14 @@
 import functools
 import socket
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 SINCE_BOOT = 21 - 2  # place of the start time among what stands behind the name in /proc/PID/stat
 
 
-def identity(pid: int | None = None) -> dict:
+def identity(pid: int | None = None) -> dict[str, Any]:
     """A process as status.json names it: its pid, when it started, and on which machine.
 
     On Linux its start is told in ticks since the machine was booted too, with the name of that boot: the time of day
@@ -20,7 +21,7 @@ def identity(pid: int | None = None) -> dict:
     return said | _since_boot(process.pid)
 
 
-def is_alive(process: dict | None) -> bool:
+def is_alive(process: dict[str, Any] | None) -> bool:
     """Same pid, same start, and not a zombie. False for one of another machine: nothing is known of it."""
     if not process or process.get("host") != socket.gethostname():
         return False
@@ -35,7 +36,7 @@ def is_alive(process: dict | None) -> bool:
         return False
 
 
-def _since_boot(pid: int) -> dict:
+def _since_boot(pid: int) -> dict[str, Any]:
     """The boot and the ticks since then at which a process started; {} where that is not told."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()

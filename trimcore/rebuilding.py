@@ -1,5 +1,7 @@
 """A network from its architecture, its weights, and the widths that their shapes have."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -79,8 +81,9 @@ def units_by_shape(network: nn.Module, arguments: dict[str, int], state: dict[st
         outputs = whole.fine.parts[units.maxout].outputs
         neurons = len(state[f"{layer}.weight"])
         for part in whole.fine.parts.values():
-            if part.kind in ("linear", "conv") and len(part.inputs) and torch.isin(part.inputs, outputs).all():
-                behind = state[f"{part.name}.weight"].shape[1] * len(outputs) // len(part.inputs)
+            inputs = part.groups.get("in", torch.arange(0))
+            if part.kind in ("linear", "conv") and len(inputs) and torch.isin(inputs, outputs).all():
+                behind = state[f"{part.name}.weight"].shape[1] * len(outputs) // len(inputs)
                 if behind and neurons % behind == 0:
                     found[layer] = neurons // behind
     return found
@@ -115,14 +118,15 @@ def _give(network: nn.Module, whole: ChannelGraph, state: dict[str, Tensor], mod
         tensor = state[name]
         _check_tensor(name, tensor, full, roles, model)
         for role, length in zip(roles, tensor.shape, strict=False):
-            if role and sizes.setdefault(part.name, {}).setdefault(role, length) != length:
+            if part and role and sizes.setdefault(part.name, {}).setdefault(role, length) != length:
                 raise CheckpointError(f"the weights do not fit each other: {name!r} has shape {tuple(tensor.shape)}")
         if id(full) not in given:
             copied = tensor.to(full.dtype, copy=True)  # weights saved in half precision work like others
             given[id(full)] = nn.Parameter(copied) if isinstance(full, nn.Parameter) else copied
         owner, _, key = name.rpartition(".")
         module = network.get_submodule(owner)
-        (module._parameters if key in module._parameters else module._buffers)[key] = given[id(full)]
+        held: dict[str, Any] = module._parameters if key in module._parameters else module._buffers
+        held[key] = given[id(full)]
     for name, found in sizes.items():
         if whole.parts[name].kind != "scale" or isinstance(whole.parts[name].module, nn.PReLU):
             set_widths(whole.parts[name].module, found)

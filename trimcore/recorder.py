@@ -4,6 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from trimcore import checkpoint, memory, resuming, runs, tables
 from trimcore.events import Event
@@ -40,13 +41,12 @@ class Recorder:
             return
         number = (self.events[-1]["seq"] if self.events else 0) + 1
         entry = {"seq": number, "time": round(time.time(), 3), "kind": event.kind, **event.data}
+        snapshot: Any = None if event.payload is None else event.payload()
         if event.kind == "iteration":
-            made, snapshot = event.payload()
+            made, snapshot = snapshot
             path, began = runs.checkpoint_path(self.folder, event.data["iteration"]), time.perf_counter()
             checkpoint.save(made, path)
             LOG.debug(f"{path.name}: {path.stat().st_size:,} bytes in {time.perf_counter() - began:.2f} s")
-        elif event.payload is not None:
-            snapshot = event.payload()
         # The event comes after its checkpoint, so that whoever reads it finds the file; before the resume point: after
         # a crash between the two it is made again, and the tables take the last; the other way round it would be lost.
         self.file.write((json.dumps(entry) + "\n").encode())
@@ -59,13 +59,13 @@ class Recorder:
             resuming.save(snapshot, self.folder, number)
         self._status(state="running", **self._place(event))
 
-    def _place(self, event: Event) -> dict:
-        keys, forgotten = ("phase", "iteration", "epoch", "epochs"), {}
-        if event.kind == "started":
-            keys, forgotten = ("iterations", "device"), self.pace.left()  # what a process before this one said
-        return {key: event.data[key] for key in keys if key in event.data} | forgotten
+    def _place(self, event: Event) -> dict[str, Any]:
+        started = event.kind == "started"
+        keys = ("iterations", "device") if started else ("phase", "iteration", "epoch", "epochs")
+        forgotten = self.pace.left() if started else {}  # what a process before this one said
+        return {**{key: event.data[key] for key in keys if key in event.data}, **forgotten}
 
-    def _progress(self, values: dict) -> None:
+    def _progress(self, values: dict[str, Any]) -> None:
         self.pace.see(values)
         now = time.monotonic()
         if now - self.progress_time < STATUS_EVERY:
@@ -75,5 +75,5 @@ class Recorder:
         LOG.debug("%s of iteration %s: step %s of %s", *place)
         self._status(state="running", **values | self.pace.left(), memory=memory.in_use(self.device))
 
-    def _status(self, **values) -> None:
+    def _status(self, **values: object) -> None:
         runs.update_status(self.folder, heartbeat=time.time(), **values)

@@ -44,7 +44,7 @@ def ranked(groups: Tensor, scores: Tensor, candidates: Sequence[int]) -> Ranked:
     """The neurons of a layer, ranked as `planning.choose` does it: `groups` and `scores` (width,), of which
     `candidates` may go."""
     own = scores.double()
-    numbers, which, sizes = groups.unique(return_inverse=True, return_counts=True)
+    numbers, which, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
     mean = torch.zeros(len(numbers), dtype=torch.float64).index_add_(0, which, own) / sizes
     z = (mean - own.mean()) / (mean[which].std(correction=0) or 1.0)
     may_go = dict.fromkeys(which[list(candidates)].tolist())  # in the order of their first neurons
@@ -133,7 +133,8 @@ def cost_left(graph: ChannelGraph, groups: Collection[int], counted: str, gone: 
     """The parameters, or "macs", without these groups too."""
     mask = torch.zeros(graph.group_count, dtype=torch.bool) if gone is None else gone.clone()
     mask[list(groups)] = True
-    return getattr(cost_without(graph, graph.in_fine(mask)), counted)
+    left: int = getattr(cost_without(graph, graph.in_fine(mask)), counted)
+    return left
 
 
 def needed(

@@ -2,14 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from trimcore import checkpoint, runs
 from trimcore.errors import CheckpointError
+from trimcore.weightfiles import read
 
 NEWEST, BEFORE = "resume.pt", "resume-before.pt"
 
 
-def save(snapshot: dict, folder: Path, events: int) -> None:
+def save(snapshot: dict[str, Any], folder: Path, events: int) -> None:
     """Write a snapshot as the newest resume point of a run, of which so many events are recorded; what was the newest
     becomes the one before. Raises OSError."""
     newest, before = (folder / "checkpoints" / name for name in (NEWEST, BEFORE))
@@ -19,7 +21,7 @@ def save(snapshot: dict, folder: Path, events: int) -> None:
         os.replace(temporary, newest)
 
 
-def find(folder: Path) -> tuple[dict | None, str]:
+def find(folder: Path) -> tuple[dict[str, Any] | None, str]:
     """The newest resume point that is whole and whose events are all there, or None where a run has none yet; and in
     words what had to be passed over. Raises CheckpointError, with the way out, where none can be read.
 
@@ -32,7 +34,7 @@ def find(folder: Path) -> tuple[dict | None, str]:
         path = folder / "checkpoints" / name
         if path.exists():
             try:
-                snapshot = checkpoint.read(path)
+                snapshot = read(path)
             except CheckpointError as error:
                 said = said or f"the newest resume point is damaged, so it goes on from the one before ({error})"
                 continue

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trimcore import processes
 from trimcore.errors import RunError, shortened
@@ -117,7 +118,7 @@ def write_atomic(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, or {} where there is none that can be read."""
     try:
         value = json.loads(path.read_text("utf-8"))
@@ -126,24 +127,24 @@ def read_json(path: Path) -> dict:
     return value if isinstance(value, dict) else {}
 
 
-def update_status(folder: Path, **values) -> None:
+def update_status(folder: Path, **values: object) -> None:
     """Change some entries of status.json. One process at a time does so: launcher, then supervisor, then trainer."""
     write_atomic(folder / "status.json", json.dumps({**read_json(folder / "status.json"), **values}))
 
 
-def devices_of(values: dict) -> list[str]:
+def devices_of(values: dict[str, Any]) -> list[str]:
     """The devices that a run takes, in order, from its status.json."""
     return [values.get("device_key", "cpu"), *values.get("more_devices", [])]
 
 
-def write_exit(folder: Path, state: str, reason: str, code: int = 0) -> dict:
+def write_exit(folder: Path, state: str, reason: str, code: int = 0) -> dict[str, Any]:
     """The last word on a run, for whoever sees that nothing of it is left. Returns what exit.json says."""
     ended = {"state": state, "reason": reason, "code": code, "time": time.time()}
     write_atomic(folder / "exit.json", json.dumps(ended))
     return ended
 
 
-def read_events(folder: Path, kinds: Collection[str] = ()) -> Iterator[dict]:
+def read_events(folder: Path, kinds: Collection[str] = ()) -> Iterator[dict[str, Any]]:
     """The recorded events, in order; only those of some kinds, where they are named: a profile is a long line, which
     need not be understood to be passed over. What is not whole (see `wholeness`) is passed over too."""
     try:
@@ -170,7 +171,7 @@ def result_of(folder: Path) -> int:
     return result_in(read_events(folder))
 
 
-def result_in(events: Iterable[dict]) -> int:
+def result_in(events: Iterable[dict[str, Any]]) -> int:
     """`result_of`, from events that are read already."""
     result = 0
     for event in events:
@@ -204,7 +205,7 @@ class Status:
 
     run_id: str
     state: str  # queued starting running pausing paused stopping stopped finished failed lost
-    values: dict
+    values: dict[str, Any]
     reason: str = ""
     stalled: bool = False
 
@@ -217,7 +218,7 @@ class Status:
         return 1.0 if self.state == "finished" else float(self.values.get("fraction") or 0.0)
 
 
-def state_of(folder: Path, read: Callable[[Path], dict] = read_json) -> Status:
+def state_of(folder: Path, read: Callable[[Path], dict[str, Any]] = read_json) -> Status:
     """The true state of a run: read, then checked against the processes. `read` may remember what it has read."""
     values, ended = read(folder / "status.json"), read(folder / "exit.json")
     if not ended and (folder / "brought.json").exists():
@@ -233,19 +234,19 @@ def state_of(folder: Path, read: Callable[[Path], dict] = read_json) -> Status:
         if _elsewhere(values) and not values.get("outcome"):
             return _living_state(folder, values)
         ended = read_json(folder / "exit.json") or values.get("outcome") or {}  # it may have ended while we looked
-    state = ended.get("state") if ended.get("state") in FINAL else "lost"
+    state = ended["state"] if ended.get("state") in FINAL else "lost"
     reason = ended.get("reason") or ("its processes are gone and left no word: killed, or the machine went down")
     return Status(folder.name, state, values, reason)
 
 
-def _elsewhere(values: dict) -> bool:
+def _elsewhere(values: dict[str, Any]) -> bool:
     """Whether a process of another machine (or of this one, under the name it had then) wrote here a moment ago."""
     hosts = {(values.get(role) or {}).get("host") for role in ("trainer", "supervisor", "launcher")} - {None}
     fresh = time.time() - (values.get("heartbeat") or 0) < STALLED_AFTER
     return fresh and bool(hosts) and socket.gethostname() not in hosts
 
 
-def _living_state(folder: Path, values: dict) -> Status:
+def _living_state(folder: Path, values: dict[str, Any]) -> Status:
     state, asked = values.get("state", "starting"), requested(folder)
     values = {**values, "asked": asked}
     if asked in ("stop", "pause"):

@@ -11,8 +11,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trimcore.errors import CheckpointError, first_line
+
+if TYPE_CHECKING:
+    from trimcore.mismatch import Mismatch
 
 SECONDS = 120.0  # the largest networks take seconds
 ALLOWANCE = 1 << 30  # bytes beside what the file itself needs
@@ -44,15 +48,15 @@ def check_weights(
         raise CheckpointError(why.format(path=str(path), memory=memory >> 20, seconds=seconds)) from None
     if "error" in said:
         raise CheckpointError(said["error"], [_mismatch(*values) for values in said["mismatches"]])
-    return said["taken_off"]
+    return list(said["taken_off"])
 
 
-def _mismatch(name: str, problem: str, *forms):
+def _mismatch(name: str, problem: str, *forms: list[Any] | None) -> "Mismatch":
     import torch
 
     from trimcore.mismatch import Form, Mismatch
 
-    return Mismatch(name, problem, *(form and Form(tuple(form[0]), getattr(torch, form[1])) for form in forms))
+    return Mismatch(name, problem, *(Form(tuple(form[0]), getattr(torch, form[1])) if form else None for form in forms))
 
 
 # --- in the other process ---
@@ -65,7 +69,7 @@ def main(path: str, model: str, arguments: str, memory: str, seconds: str) -> No
     models.forbid_imports()
     limit(int(memory), float(seconds))
     try:
-        said = {"taken_off": checkpoint.find_weights(path, model, json.loads(arguments))[1]}
+        said: dict[str, Any] = {"taken_off": checkpoint.find_weights(path, model, json.loads(arguments))[1]}
     except (CheckpointError, MemoryError, RuntimeError, OSError) as error:
         text = str(error) if isinstance(error, CheckpointError) else f"{path!r}: {first_line(error)}"
         if ran_out(error) or ran_out(error.__context__):
@@ -93,7 +97,7 @@ def limit(memory: int, seconds: float) -> None:
                 resource.setrlimit(getattr(resource, kind), (value, value))
 
 
-def _as_json(mismatch) -> list:
+def _as_json(mismatch: "Mismatch") -> list[Any]:
     forms = [form and [list(form.shape), str(form.dtype).removeprefix("torch.")]
              for form in (mismatch.in_file, mismatch.in_model)]  # fmt: skip
     return [mismatch.name, mismatch.problem, *forms]

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +28,13 @@ from trimcore.surgery import Cut, prune, removed_groups
 from trimcore.train import Measure
 from trimcore.watching import watched
 
+if TYPE_CHECKING:
+    import pandas
+
 FRACTIONS = (1.0, 0.9, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
 VERSION = 1  # of what is measured: another number makes old cache files unknown
 Batches = Iterable[tuple[Tensor, Tensor]]  # images (N, ...) and class numbers (N,)
+Going = tuple[int, ...]  # neurons of one layer
 
 
 class Held:
@@ -43,7 +47,8 @@ class Held:
     def __init__(self, graph: ChannelGraph):
         fine = graph.fine
         self.graph, self._units = graph, [fine.parts[units.maxout] for units in graph.units.values()]
-        sources = [(u.source, u.dim, part.inputs) for u, part in zip(graph.units.values(), self._units, strict=True)]
+        units = zip(graph.units.values(), self._units, strict=True)
+        sources = [(unit.source, unit.dim, part.groups["in"]) for unit, part in units]
         sites = [(site.node, site.axis, site.groups) for site in fine.sites]
         # A place can be both. What is inserted last comes first: the unit then sees what its own gate gives.
         self._places = sources + sites
@@ -55,8 +60,8 @@ class Held:
         gone = removed_groups(self.graph, plan, within)
         leaves = torch.zeros_like(gone)  # its unit, which stays
         for part in self._units:
-            stays = ~gone[part.outputs].repeat_interleave(len(part.inputs) // len(part.outputs))
-            leaves[part.inputs] = gone[part.inputs] & stays
+            inputs, outputs = part.groups["in"], part.outputs
+            leaves[inputs] = gone[inputs] & ~gone[outputs].repeat_interleave(len(inputs) // len(outputs))
         value = torch.zeros(len(gone)).masked_fill(leaves, -torch.inf)
         for number, (_, _, groups) in enumerate(self._places):
             fill = value[groups] if number < len(self._units) else torch.zeros(len(groups))
@@ -64,7 +69,7 @@ class Held:
 
     def holds_at(self, node: fx.Node) -> bool:
         """Whether an operation of `network` is a gate that holds something."""
-        return node.target == self._gate and self._gates[node.args[1]] is not None
+        return node.target == self._gate and self._gates[cast(int, node.args[1])] is not None
 
     def _gate(self, x: Tensor, number: int) -> Tensor:
         if (gate := self._gates[number]) is None:
@@ -113,9 +118,9 @@ def _placed(model: nn.Module, batches: Batches) -> Generator[tuple[Tensor, Tenso
         yield batch[0].to(device), batch[1].to(device)
 
 
-def _scores(outputs) -> Tensor:
+def _scores(outputs: Any) -> Tensor:
     """Class scores (N, classes); of several outputs the first. Raises DataError for another shape."""
-    scores = outputs[0] if isinstance(outputs, tuple | list) else outputs
+    scores: Tensor = outputs[0] if isinstance(outputs, tuple | list) else outputs
     if scores.dim() != 2:
         raise DataError(f"accuracy needs class scores (N, classes) as output, not shape {tuple(scores.shape)}")
     return scores
@@ -146,7 +151,7 @@ class Sensitivity:
             raise SpecError(f"the sensitivity of layer {layer!r} was not measured; there are {names or 'none'}")
         return sorted(found.items(), reverse=True)
 
-    def table(self):
+    def table(self) -> "pandas.DataFrame":
         """A DataFrame with a row for each point, and the accuracy lost against the whole network in `drop`."""
         import pandas
 
@@ -180,7 +185,7 @@ def scanning(
     total = done * (1 + sum(map(len, cuts.values())))
     yield done, total
     for name in names:
-        correct = Counter({(): round(whole.accuracy * whole.examples)})
+        correct: Counter[Going] = Counter({(): round(whole.accuracy * whole.examples)})
         for x, y in batches if cuts[name] else ():
             with in_mode(graph.model, training=False), torch.inference_mode():
                 for cut, outputs in _from_the_layer_on(network, x, name, cuts[name]):
@@ -192,17 +197,18 @@ def scanning(
     return Sensitivity(whole.examples, whole.accuracy, points)
 
 
-def _sparing(graph: ChannelGraph, name: str, neurons: Iterable[int], ranking: Tensor) -> tuple[int, ...]:
+def _sparing(graph: ChannelGraph, name: str, neurons: Iterable[int], ranking: Tensor) -> Going:
     """The neurons of one layer that can go without leaving any layer empty."""
     return tuple(sparing_the_last(graph, {name: neurons}, lambda _, i: float(ranking[i]))[name])
 
 
-def _from_the_layer_on(network: Held, x: Tensor, name: str, cuts: list[tuple]) -> Iterator[tuple[tuple, object]]:
+def _from_the_layer_on(network: Held, x: Tensor, name: str, cuts: list[Going]) -> Iterator[tuple[Going, object]]:
     """Each cut of a layer with what the network gives for `x`. The last cut must contain all others: it has the first
     gate of all of them, and what comes before is run once."""
     network.without({name: cuts[-1]})
-    runner, before = fx.Interpreter(network.network), {}
+    runner = fx.Interpreter(network.network)
     runner.env, runner.args_iter = {}, iter([x])
+    before: dict[fx.Node, object] = {}
     for node in network.network.graph.nodes:
         if network.holds_at(node):
             break
@@ -225,7 +231,7 @@ def file_digest(path: str | Path) -> str:
 
 def cache_key(
     weights: str, data: str, image_size: int, examples: int, criterion: str,
-    fractions: Sequence[float] = FRACTIONS, **more,
+    fractions: Sequence[float] = FRACTIONS, **more: object,
 ) -> str:  # fmt: skip
     """A name for the sensitivity of a network (`weights`: its digest) on some data, the same on every machine. `more`
     are further plain values on which the scores depend, such as tolerance, seed and layers."""

@@ -10,6 +10,7 @@ In a file, tensor NAME becomes the tensors NAME.values and NAME.gaps, and the me
 import json
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -98,7 +99,7 @@ def unpacked(tensors: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> 
     return state
 
 
-def sizes(state: Mapping[str, Tensor], entries: Mapping) -> tuple[int, int]:
+def sizes(state: Mapping[str, Tensor], entries: Mapping[str, Any]) -> tuple[int, int]:
     """Bytes of the safetensors file of these tensors and plain values, and of the same file with sparse tensors.
 
     Equal when nothing is gained. Both are made in memory, one after the other.
@@ -108,13 +109,13 @@ def sizes(state: Mapping[str, Tensor], entries: Mapping) -> tuple[int, int]:
     return dense, _bytes({**entries, SHAPES: shapes}, tensors) if shapes else dense
 
 
-def contents(entries: Mapping, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def contents(entries: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """What a safetensors file takes: tensors that are contiguous and share no memory, and metadata, each as JSON."""
     metadata = {key: json.dumps(value, separators=(",", ":")) for key, value in entries.items()}
     return {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in state.items()}, metadata
 
 
-def _bytes(entries: Mapping, state: Mapping[str, Tensor]) -> int:
+def _bytes(entries: Mapping[str, Any], state: Mapping[str, Tensor]) -> int:
     return len(save(*contents(entries, state)))
 
 
@@ -129,7 +130,7 @@ def _smaller(name: str, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
     return (values, gaps) if len(gaps) * each + header < tensor.nbytes else None
 
 
-def _size(shape, name: str) -> int:
+def _size(shape: object, name: str) -> int:
     """How many positions a shape has. Raises CheckpointError when it is none."""
     if not isinstance(shape, list) or len(shape) > 32 or not all(type(n) is int and 0 <= n <= LARGEST for n in shape):
         raise CheckpointError(f"the sparse tensor {name!r} has no list of sizes as its shape")

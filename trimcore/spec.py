@@ -6,7 +6,7 @@ show the APoZ before a plan exists, and then branches from it.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -111,7 +111,7 @@ class LayerRule(Section):
     criterion: CriterionName | None = None  # that of the step, or what the rule goes by
 
     @model_validator(mode="after")
-    def _in_range(self):
+    def _in_range(self) -> Self:
         from trimcore.magnitude import check_value
         from trimcore.planning import make_rule
 
@@ -139,14 +139,15 @@ class Step(LayerRule):
 
     @model_validator(mode="before")
     @classmethod
-    def _named_criterion(cls, values):
+    def _named_criterion(cls, values: Any) -> Any:
         if isinstance(values, dict) and "criterion" not in values:
             return {**values, "criterion": own_criterion(values.get("rule"))}
         return values
 
     @model_validator(mode="after")
-    def _consistent(self):
-        for name, own in [*self.layer.items(), ("the step", self)]:
+    def _consistent(self) -> Self:
+        rules: list[tuple[str, LayerRule]] = [*self.layer.items(), ("the step", self)]
+        for name, own in rules:
             if (own.rule in WEIGHT_RULES) != self.weights:
                 raise SpecError(f"a step cuts neurons or prunes weights: rule {own.rule!r} ({name}) needs another step")
             self._check_criterion(name, own)
@@ -157,8 +158,8 @@ class Step(LayerRule):
                 raise SpecError(f"rule 'smaller' has one value for all layers: {name} has {own.value:g}")
         if self.multiple > 1 and self.rule in ("maxout", *WEIGHT_RULES):
             raise SpecError(f"multiple = {self.multiple}: rule {self.rule!r} has no widths to round")
-        for key, names in (("also_cut", self.also_cut), ("never_cut", self.never_cut)):
-            if other := [name for name in names if self.rule_for(name).rule in ("maxout", *WEIGHT_RULES)]:
+        for key, neurons in (("also_cut", self.also_cut), ("never_cut", self.never_cut)):
+            if other := [name for name in neurons if self.rule_for(name).rule in ("maxout", *WEIGHT_RULES)]:
                 rule = self.rule_for(other[0]).rule
                 raise SpecError(f"{key} names neurons of {other[0]!r}; rule {rule!r} leaves no such choice")
         for key, names in (("layer", self.layer), ("also_cut", self.also_cut), ("never_cut", self.never_cut)):
@@ -285,14 +286,14 @@ class Spec(Section):
     devices: Devices = Devices()
 
     @model_validator(mode="after")
-    def _known_options(self):
+    def _known_options(self) -> Self:
         from trimcore.models import check_options
 
         check_options(self.model, self.options)
         return self
 
     @model_validator(mode="after")
-    def _one_name_for_several(self):
+    def _one_name_for_several(self) -> Self:
         if self.devices.count > 1 and (self.device == "mps" or ":" in self.device):
             raise SpecError(f"device = {self.device!r} is one device; devices.count = {self.devices.count} needs "
                             "auto, cuda or cpu")  # fmt: skip
@@ -334,7 +335,7 @@ class Spec(Section):
         return any(self.distill_after(step).weight for step in self.step)
 
 
-def parse(values: dict) -> Spec:
+def parse(values: dict[str, Any]) -> Spec:
     """A checked spec. Raises SpecError with the first problem: the key, the value, and what would be right."""
     try:
         return Spec.model_validate(values)
@@ -377,7 +378,7 @@ def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "spec"
     if first["type"] == "extra_forbidden":
-        section = Spec
+        section: type[Section] = Spec
         for part in first["loc"][:-1]:
             section = _section(section, part) or section
         return f"unknown key {key!r}; known are {', '.join(section.model_fields)}"
@@ -388,10 +389,12 @@ def _one_line(error: ValidationError) -> str:
     return f"{key} = {value if len(value) <= 60 else value[:57] + '...'}: {first['msg'].lower()}"
 
 
-def _section(section, part) -> type[Section] | None:
+def _section(section: type[Section], part: int | str) -> type[Section] | None:
     """The section class below `section` under a key (list positions and layer names lead to what they hold)."""
-    known = {"base": Base, "convert": Convert, "profile": ProfileSettings, "distill": Distill,
-             "step": Step, "verify": Verify, "stop": Stop, "control": Control, "parent": Parent, "layer": LayerRule,
-             "devices": Devices,
-             "retrain": StepRetrain if section is Step else Retrain}  # fmt: skip
+    known: dict[int | str, type[Section]] = {
+        "base": Base, "convert": Convert, "profile": ProfileSettings, "distill": Distill,
+        "step": Step, "verify": Verify, "stop": Stop, "control": Control, "parent": Parent, "layer": LayerRule,
+        "devices": Devices,
+        "retrain": StepRetrain if section is Step else Retrain,
+    }  # fmt: skip
     return known.get(part)

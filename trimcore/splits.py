@@ -32,10 +32,11 @@ def fit(pixels: Tensor, image_size: int, channels: int) -> Tensor:
 def read_image(path: Path, image_size: int, channels: int) -> Tensor:
     """The file as (channels, image_size, image_size) uint8: shorter side resized, centre cropped. Raises DataError."""
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):  # PIL itself would only warn
-                raise ValueError(f"{image.width}x{image.height} pixels could be a decompression bomb")
-            image.draft(None, (2 * image_size, 2 * image_size))  # decodes a large JPEG at a fraction of its size
+        with Image.open(path) as opened:
+            if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf):  # PIL itself would only warn
+                raise ValueError(f"{opened.width}x{opened.height} pixels could be a decompression bomb")
+            opened.draft(None, (2 * image_size, 2 * image_size))  # decodes a large JPEG at a fraction of its size
+            image: Image.Image = opened
             if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip instead of scale
                 image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
             image = image.convert("L" if channels == 1 else "RGB")
@@ -72,7 +73,8 @@ class Resident:
 
     def blocks(self, n: int) -> Pairs:
         """The first n examples, fitted."""
-        for pixels, labels in zip(self.pixels[:n].split(BLOCK), self.labels[:n].split(BLOCK), strict=True):
+        blocks = torch.split(self.pixels[:n], BLOCK), torch.split(self.labels[:n], BLOCK)
+        for pixels, labels in zip(*blocks, strict=True):
             yield fit(pixels, self.image_size, self.channels), labels
 
 
@@ -130,9 +132,9 @@ Split = Resident | Folder
 def sort_out(items: Iterable[tuple[int, Tensor | None]]) -> tuple[Tensor, list[int], list[int]]:
     """Pixels (B, C, H, W) uint8 of the readable items, their indices, and the indices of the unreadable ones."""
     images = dict(items)
-    good = [i for i, image in images.items() if image is not None]
-    pixels = torch.stack([images[i] for i in good]) if good else torch.empty(0, dtype=torch.uint8)
-    return pixels, good, [i for i, image in images.items() if image is None]
+    good = {i: image for i, image in images.items() if image is not None}
+    pixels = torch.stack(list(good.values())) if good else torch.empty(0, dtype=torch.uint8)
+    return pixels, list(good), [i for i, image in images.items() if image is None]
 
 
 def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
@@ -140,19 +142,19 @@ def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
 
     It comes from numpy's RandomState, whose stream is frozen: the splits are the same on every machine and version.
     """
-    labels = labels.numpy()
+    numbers = labels.numpy()
     order = np.random.RandomState(seed % 2**32).permutation(len(labels))
-    order = order[labels[order].argsort(kind="stable")]  # by class, random within each
-    counts = np.bincount(labels)
-    rank = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
-    place = (rank + 0.5) / counts[labels[order]]  # each class evenly spaced between 0 and 1
+    order = order[numbers[order].argsort(kind="stable")]  # by class, random within each
+    counts = np.bincount(numbers)
+    rank = np.arange(len(labels)) - (counts.cumsum() - counts)[numbers[order]]
+    place = (rank + 0.5) / counts[numbers[order]]  # each class evenly spaced between 0 and 1
     return torch.from_numpy(order[place.argsort(kind="stable")])
 
 
 def in_parts(split: Split, *sizes: int) -> list[Split]:
     """Disjoint stratified parts of the given sizes, then the rest."""
     order = stratified_order(split.labels)
-    return [split.take(which) for which in order.split([*sizes, len(split) - sum(sizes)])]
+    return [split.take(which) for which in torch.split(order, [*sizes, len(split) - sum(sizes)])]
 
 
 def in_memory(split: Split, name: str) -> Resident:

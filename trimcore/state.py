@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,14 +32,14 @@ class State:
     step: int = 0  # which [[step]], and how many of its iterations are done
     done: int = 0
     epoch: int = 0  # epochs done in this phase
-    optimizer: dict | None = None
-    row: dict = field(default_factory=dict)  # what is known so far of this iteration's row
+    optimizer: dict[str, Any] | None = None
+    row: dict[str, Any] = field(default_factory=dict)  # what is known so far of this iteration's row
     result: int = 0  # the iteration that is the run's result
     ended: str = ""  # why there are no more iterations
     spent: int = 0  # training epochs of all phases before this one
     inherited: int = 0  # epochs that the weights had before this run
-    good: dict | None = None  # the result's checkpoint, where the control will want its widths
-    teacher: dict | None = None  # the checkpoint of iteration 0, where retraining learns from it
+    good: dict[str, Any] | None = None  # the result's checkpoint, where the control will want its widths
+    teacher: dict[str, Any] | None = None  # the checkpoint of iteration 0, where retraining learns from it
     activations: str = ""  # "relu" once they are converted
     convert_epochs: int = 0  # of this run: none when its weights were converted already
     units: dict[str, int] = field(default_factory=dict)  # layers with maxout units -> k, 1 where the maximum is gone
@@ -54,13 +55,13 @@ class State:
             dict(self.units), list(self.sparse),
         )  # fmt: skip
 
-    def snapshot(self, model: str) -> dict:
+    def snapshot(self, model: str) -> dict[str, Any]:
         """All of it as plain values and tensors, for `restore`. Training on does not change it."""
         plain = copy.deepcopy({key: value for key, value in vars(self).items() if key != "network"})
         return {**plain, "checkpoint": vars(self.checkpoint(model))}
 
 
-def restore(snapshot: dict) -> State:
+def restore(snapshot: dict[str, Any]) -> State:
     """The state that a snapshot was taken of. Raises CheckpointError when the snapshot is damaged."""
     try:
         values = copy.deepcopy({key: value for key, value in snapshot.items() if key not in ("checkpoint", "format")})
@@ -139,7 +140,7 @@ def identity(network: nn.Module) -> dict[str, list[int]]:
     return {name: list(range(width)) for name, width in widths_of(network).items()}
 
 
-def widths_of_state(model: str, arguments: dict[str, int], state: dict) -> dict[str, int]:
+def widths_of_state(model: str, arguments: dict[str, int], state: dict[str, Any]) -> dict[str, int]:
     """The widths that the weights have, without building the network."""
     layers = widths_of(models.empty(model, **arguments))
     return {name: len(state[f"{name}.weight"]) for name in layers if f"{name}.weight" in state}

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -24,7 +25,7 @@ GRACE = 15.0  # seconds that a trainer has to see a stop request by itself
 TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
 
-def supervise(folder: Path) -> dict:
+def supervise(folder: Path) -> dict[str, Any]:
     """Carry the run through to its end. Returns what exit.json says: state, reason, code."""
     runs.update_status(folder, supervisor=processes.identity(), state="queued", heartbeat=time.time())
     devices = runs.devices_of(runs.read_json(folder / "status.json"))
@@ -70,7 +71,7 @@ def _release(turns: list[FileLock]) -> None:
         turn.release()
 
 
-def _see_it_end(folder: Path, trainer: subprocess.Popen) -> int:
+def _see_it_end(folder: Path, trainer: subprocess.Popen[bytes]) -> int:
     """Wait for the trainer; after a stop request that it does not follow, make it end, and all that it started."""
     asked = 0.0
     while True:
@@ -99,8 +100,8 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         return  # nothing is left of it
 
 
-def _outcome(folder: Path, code: int) -> dict:
-    said = runs.read_json(folder / "status.json").get("outcome")
+def _outcome(folder: Path, code: int) -> dict[str, Any]:
+    said: dict[str, Any] | None = runs.read_json(folder / "status.json").get("outcome")
     if said:
         return said
     if runs.requested(folder) == "stop":

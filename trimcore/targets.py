@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,11 +86,12 @@ def propose(
     per = getattr(target, "counted", "parameters") if cost_aware else ""
     order = in_order(graph, leaving, _harms(graph, profile, leaving, sensitivity, per), least)
     if isinstance(target, Accuracy):
+        assert sensitivity is not None  # or `_check` had refused the target
         return planned(leaving, order[: _allowed(profile, leaving, order, target.at_least, sensitivity)])
     return planned(leaving, order[: _needed(graph, order, target, least)])
 
 
-def as_step(plan: Plan, profile: Profile, criterion: str = "apoz") -> dict:
+def as_step(plan: Plan, profile: Profile, criterion: str = "apoz") -> dict[str, Any]:
     """The plan as a `[[step]]` table of a spec: how many neurons each layer keeps. `criterion` must be that of its
     scores, and the step then chooses the same neurons. Raises SpecError for a plan that removes nothing."""
     kept = {name: profile[name].width - len(neurons) for name, neurons in plan.items() if neurons}
@@ -157,13 +159,15 @@ def _needed(graph: ChannelGraph, order: list[Removal], target: Smaller | LessWor
     return found
 
 
-def _allowed(profile: Profile, names: Iterable, order: list, at_least: float, sensitivity: Sensitivity) -> int:
+def _allowed(
+    profile: Profile, names: Iterable[str], order: list[Removal], at_least: float, sensitivity: Sensitivity
+) -> int:
     """The most steps after which the predicted accuracy is at least this. Raises SpecError where none is too many."""
     if sensitivity.base < at_least:
         raise SpecError(f"accuracy {at_least:g} cannot be had: the whole network has {sensitivity.base:g}")
 
     def too_low(steps: int) -> bool:
-        gone = Counter()
+        gone: Counter[str] = Counter()
         for step in order[:steps]:
             gone.update({name: len(neurons) for name, neurons in step.neurons.items()})
         return predicted(sensitivity, {name: profile[name].width - gone[name] for name in names}) < at_least - 1e-12
@@ -171,7 +175,7 @@ def _allowed(profile: Profile, names: Iterable, order: list, at_least: float, se
     return bisect_left(range(1, len(order) + 1), True, key=too_low)
 
 
-def _check(target: Target, scores, sensitivity: Sensitivity | None, least: int) -> None:
+def _check(target: Target, scores: Mapping[str, Tensor] | None, sensitivity: Sensitivity | None, least: int) -> None:
     if least < 1:
         raise SpecError(f"least = {least}: at least one neuron of each layer stays")
     ((name, value),) = vars(target).items()

@@ -24,7 +24,7 @@ class Taylor:
     def __init__(self, graph: ChannelGraph, device: torch.device):
         self.graph = graph
         none = torch.empty(0, dtype=torch.int64)
-        self.groups = torch.cat([none, *(site.groups for site in graph.sites)]).unique()
+        self.groups: Tensor = torch.unique(torch.cat([none, *(site.groups for site in graph.sites)]))
         column = torch.zeros(graph.group_count, dtype=torch.int64)
         column[self.groups] = torch.arange(len(self.groups))
         self.columns = [column[site.groups].to(device) for site in graph.sites]
@@ -32,7 +32,7 @@ class Taylor:
             device
         )
         self.examples = 0
-        self.gates: Tensor | None = None
+        self.gates = torch.empty(0)  # (N, groups) while a batch passes
         self.network = watched(graph, self._gate, instead=True)
 
     def see(self, x: Tensor, labels: Tensor) -> None:
@@ -53,7 +53,7 @@ class Taylor:
                 (slopes,) = torch.autograd.grad(loss, self.gates, allow_unused=True, materialize_grads=True)
                 self.sums += slopes.abs().sum(0, dtype=self.sums.dtype)
         self.examples += len(x)
-        self.gates = None
+        self.gates = torch.empty(0)
 
     def result(self) -> Tensor:
         """The mean over examples for each channel group, 0 for those that pass no activation. (group_count,) float64

@@ -8,8 +8,12 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trimcore.errors import TrimError
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 LOST = "the other processes cannot be reached any more"  # what one says that did not fail by itself
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
@@ -42,7 +46,8 @@ def launch(count: int, module: str, *arguments: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             where = ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={folder}/rendezvous"]
             here = ["--local-addr=127.0.0.1", f"--nproc-per-node={count}", f"--rdzv-id={uuid.uuid4().hex}"]
-            run(parse_args([*where, *here, "-m", module, *arguments]))
+            asked = parse_args([*where, *here, "-m", module, *arguments])  # type: ignore[no-untyped-call]
+            run(asked)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         raise TrimError(_first_reason(error.failures, count)) from None
     except SignalException as error:  # it has passed the signal on, and seen them end
@@ -57,7 +62,7 @@ def say_failed(reason: str) -> None:
         Path(path).write_text(json.dumps({"message": reason, "timestamp": int(time.time())}), "utf-8")
 
 
-def _first_reason(failures: dict, count: int) -> str:
+def _first_reason(failures: dict[int, "ProcessFailure"], count: int) -> str:
     """The reason of the process that failed by itself: others lost it, or were ended by torchrun, thereafter."""
     number, failure = min(
         failures.items(), key=lambda item: (item[1].exitcode == -signal.SIGTERM, item[1].message == LOST, item[0])

@@ -141,7 +141,7 @@ def train_epoch(
         for side in side_outputs:
             loss = loss + SIDE_WEIGHT * F.cross_entropy(side.float(), y)
         optimizer.zero_grad(set_to_none=True)
-        distributed.weighted(loss, len(y)).backward()
+        distributed.weighted(loss, len(y)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if after_step:
             after_step()

@@ -64,13 +64,13 @@ def verify(distances: Tensor, same: Tensor, fold: Tensor, distance: str = "cosin
     same, fold = same.cpu()[order], fold.cpu()[order]
     if wrong := int((~distances.isfinite()).sum()):
         raise DataError(f"{wrong} of {len(distances)} distances are no finite numbers: the embeddings are damaged")
-    numbers = fold.unique().tolist()
+    numbers = torch.unique(fold).tolist()
     if len(numbers) < 2:
         raise DataError(f"verification takes two or more folds of pairs, not {len(numbers)}")
     measured = []
     for number in numbers:
         others = fold != number
-        if len(same[others].unique()) < 2:
+        if len(torch.unique(same[others])) < 2:
             raise DataError(f"without fold {number} there are no longer both pairs of the same and of different")
         threshold = _best_threshold(distances[others], same[others], distances)
         right = (distances <= threshold) == same
@@ -104,7 +104,7 @@ def _middles(low: Tensor, high: Tensor) -> Tensor:
 
 def _auc_and_roc(distances: Tensor, same: Tensor) -> tuple[float, tuple[tuple[float, float], ...]]:
     """Area and points, from integers: a step for all pairs of one distance together, so that ties count half."""
-    _, step = distances.unique_consecutive(return_inverse=True)
+    _, step = torch.unique_consecutive(distances, return_inverse=True)
     hits, alarms = (torch.bincount(step[kind], minlength=int(step[-1]) + 1) for kind in (same, ~same))
     twice_area = int((hits * (2 * (alarms.sum() - alarms.cumsum(0)) + alarms)).sum())
     hits, alarms = (torch.cat([kind.new_zeros(1), kind.cumsum(0)]) for kind in (hits, alarms))
@@ -130,7 +130,7 @@ def verifying(
     for an unknown distance, and DataError for an image that cannot be read and whatever `verify` refuses.
     """
     embeddings = yield from _embedding(graph, pairs, data, device)
-    sides = zip(pairs.first.split(CHUNK), pairs.second.split(CHUNK), strict=True)
+    sides = zip(torch.split(pairs.first, CHUNK), torch.split(pairs.second, CHUNK), strict=True)
     apart = torch.cat([distances(embeddings[first], embeddings[second], distance) for first, second in sides])
     return verify(apart, pairs.same, pairs.fold, distance)
 
@@ -176,17 +176,17 @@ def embedder(graph: ChannelGraph) -> tuple[fx.GraphModule, str]:
     *nodes, output = traced.nodes
     found = sorted(_last_layers(output, modules), key=lambda node: node.name)
     if len(found) != 1:
-        names = " and ".join(node.target for node in found) or "no linear layer or convolution"
+        names = " and ".join(str(node.target) for node in found) or "no linear layer or convolution"
         one = f"its output comes from {names}, not from one last layer"
         raise TrimError(f"this {type(graph.model).__name__} has no penultimate layer to verify with: {one}")
     (last,) = found
     with traced.inserting_before(last):
-        positions = (1, 2) if isinstance(modules[last.target], nn.Linear) else (2, 3)
+        positions = (1, 2) if isinstance(modules[str(last.target)], nn.Linear) else (2, 3)
         vectors = traced.call_function(_vectors, (last.all_input_nodes[0], positions))
     output.args = (vectors,)
     for node in reversed(nodes[nodes.index(last) :]):
         traced.erase_node(node)
-    return fx.GraphModule(graph.held, traced), last.target
+    return fx.GraphModule(graph.held, traced), str(last.target)
 
 
 def _last_layers(output: fx.Node, modules: dict[str, nn.Module]) -> set[fx.Node]:
@@ -200,7 +200,7 @@ def _last_layers(output: fx.Node, modules: dict[str, nn.Module]) -> set[fx.Node]
         if node in seen or node.target == "size" or node.target is getattr:
             continue
         seen.add(node)
-        if node.op == "call_module" and isinstance(modules[node.target], nn.Linear | _ConvNd):
+        if node.op == "call_module" and isinstance(modules[str(node.target)], nn.Linear | _ConvNd):
             found.add(node)
         else:
             front += node.all_input_nodes
@@ -220,7 +220,8 @@ def distances(first: Tensor, second: Tensor, kind: str) -> Tensor:
     """
     first, second = first.cpu().double(), second.cpu().double()
     if kind == "euclidean":
-        return (first - second).norm(dim=1)
+        apart: Tensor = (first - second).norm(dim=1)
+        return apart
     if kind != "cosine":
         raise SpecError(f"unknown distance {kind!r}; there are cosine, euclidean")
     lengths = first.norm(dim=1) * second.norm(dim=1)

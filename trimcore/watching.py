@@ -13,7 +13,7 @@ MAKE_NEW_TENSORS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, 
 
 
 def watched(
-    graph: ChannelGraph, look: Callable[[Tensor, int], Tensor | None], *, instead: bool = False,
+    graph: ChannelGraph, look: Callable[[Tensor, int], object], *, instead: bool = False,
     places: Sequence[str] | None = None,
 ) -> fx.GraphModule:  # fmt: skip
     """The network with `look(activation, number of the site)` called behind each site of `graph.sites`, or behind the
@@ -49,7 +49,8 @@ def rectifying_in_place(network: fx.GraphModule) -> fx.GraphModule:
 
 def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
-        return type(modules[node.target]) is nn.ReLU and not _has_hooks(modules[node.target])
+        module = modules[str(node.target)]
+        return type(module) is nn.ReLU and not _has_hooks(module)
     return node.target in (F.relu, torch.relu) or (node.op, node.target) == ("call_method", "relu")
 
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +26,7 @@ from trimcore.sparsefile import SHAPES, contents, packed, unpacked
 PYTHON_OBJECTS = re.compile(r"GLOBAL (?P<name>[\w.]{1,80})|GLOBAL|Can only (create|build)|operand (147|149)\b")
 
 
-def read(path: str | Path) -> dict:
+def read(path: str | Path) -> dict[str, Any]:
     """The content of a file of weights. Raises CheckpointError.
 
     A safetensors file of this tool gives `{"format": 1, "model": ..., "state": {...}}` like its `.pt` files do, any
@@ -43,7 +44,7 @@ def read(path: str | Path) -> dict:
     return _read_torch(path)
 
 
-def _read_torch(path: str | Path) -> dict:
+def _read_torch(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 (there is no end to what damaged bytes make the unpickler raise)
@@ -60,15 +61,15 @@ def _read_torch(path: str | Path) -> dict:
     if isinstance(said := content.get("checksum"), str):  # files of before have none
         content = {key: value for key, value in content.items() if key != "checksum"}
         try:
-            found = checksum.of(content)
+            holds = checksum.of(content)
         except (ValueError, RuntimeError, RecursionError) as error:
             raise CheckpointError(f"{str(path)!r} is damaged: {first_line(error)}") from None
-        if said != found:
+        if said != holds:
             raise CheckpointError(f"{str(path)!r} is damaged: it does not hold what was written to it")
     return content
 
 
-def _read_safetensors(path: str | Path) -> dict:
+def _read_safetensors(path: str | Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -89,7 +90,7 @@ def _read_safetensors(path: str | Path) -> dict:
     return {**entries, "state": state} if ours else state
 
 
-def write_safetensors(entries: Mapping, state: Mapping[str, Tensor], path: Path) -> None:
+def write_safetensors(entries: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors with `entries`, plain values, as metadata. Raises OSError."""
     tensors, metadata = contents(entries, state)
     try:
@@ -98,13 +99,13 @@ def write_safetensors(entries: Mapping, state: Mapping[str, Tensor], path: Path)
         raise OSError(first_line(error)) from None
 
 
-def write_sparse(entries: Mapping, state: Mapping[str, Tensor], path: Path) -> None:
+def write_sparse(entries: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> None:
     """`write_safetensors`, with tensors of many zeros as values and gaps where that is smaller. Raises OSError."""
     tensors, shapes = packed(state)
     write_safetensors({**entries, SHAPES: shapes} if shapes else entries, tensors, path)
 
 
-def are_plain(state) -> bool:
+def are_plain(state: object) -> TypeGuard[dict[str, Tensor]]:
     """Whether this is a state dict of ordinary tensors in memory: strings to dense tensors that hold values."""
     return isinstance(state, dict) and all(
         isinstance(name, str)

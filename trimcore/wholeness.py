@@ -5,26 +5,27 @@ More fields are no harm, and what only newer versions write is not asked for.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 LARGEST = 10**15  # parameters, multiply-accumulates, seconds
 MOST_ITERATIONS = 10**6
 
-Check = Callable[[object], bool]
+Check = Callable[[Any], bool]
 
 
-def number(value) -> bool:
+def number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= LARGEST  # which what is no number is not
 
 
-def count(value) -> bool:
+def count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= LARGEST
 
 
-def iteration(value) -> bool:
+def iteration(value: Any) -> bool:
     return type(value) is int and 0 <= value <= MOST_ITERATIONS
 
 
-def text(value) -> bool:
+def text(value: Any) -> bool:
     return isinstance(value, str)
 
 
@@ -43,7 +44,7 @@ def table_of(check: Check) -> Check:
 def fields(required: Mapping[str, Check], **optional: Check) -> Check:
     """A JSON object that has all required fields, and whose optional ones are right where they are there."""
 
-    def check(value) -> bool:
+    def check(value: Any) -> bool:
         return (
             isinstance(value, dict)
             and all(name in value and own(value[name]) for name, own in required.items())
@@ -97,7 +98,7 @@ KINDS: dict[str, Check] = {
 }  # fmt: skip
 
 
-def is_whole(event) -> bool:
+def is_whole(event: Any) -> bool:
     """Whether this is an event with all that its kind needs. Of a kind that is not known nothing is asked."""
     if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
         return False

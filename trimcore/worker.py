@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -42,7 +42,7 @@ class Asked(Exception):
         self.state, self.reason = state, reason
 
 
-def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: Path | None = None) -> dict:
+def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: Path | None = None) -> dict[str, Any]:
     """Run the spec of `folder`, from its resume point if there is one. Returns the outcome: state and reason.
 
     It is queued until the device is free: a run in the foreground may have come between it and its supervisor's look.
@@ -54,7 +54,7 @@ def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: P
         return _carried_out(folder, watch)
 
 
-def _carried_out(folder: Path, watch: Callable[[Event], None] | None) -> dict:
+def _carried_out(folder: Path, watch: Callable[[Event], None] | None) -> dict[str, Any]:
     from trimcore import distributed, spec
 
     me, first = processes.identity(), distributed.first()
@@ -96,7 +96,7 @@ def _in_a_line(error: Exception, folder: Path) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _trained(folder: Path, asked: "Spec", watch: Callable[[Event], None] | None) -> dict:
+def _trained(folder: Path, asked: "Spec", watch: Callable[[Event], None] | None) -> dict[str, Any]:
     """Go through the loop; of several processes the first records, and all end at the same event."""
     from trimcore import distributed, resuming
     from trimcore.loop import trim
@@ -124,10 +124,11 @@ def _trained(folder: Path, asked: "Spec", watch: Callable[[Event], None] | None)
             recorder.close()
 
 
-def _with_others(folder: Path, count: int) -> dict:
+def _with_others(folder: Path, count: int) -> dict[str, Any]:
     """Train in `count` processes, of which the first leaves the outcome. Raises TrimError when one of them fails."""
     torchrun.launch(count, "trimcore.worker", str(folder.resolve()))
-    return runs.read_json(folder / "status.json")["outcome"]
+    outcome: dict[str, Any] = runs.read_json(folder / "status.json")["outcome"]
+    return outcome
 
 
 def _device_locks(folder: Path) -> ExitStack:

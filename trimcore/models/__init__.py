@@ -8,6 +8,7 @@ import contextlib
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ __all__ = [
     "REGISTRY", "Architecture", "Option", "architecture", "build", "check_name", "check_options", "empty",
     "example_input", "forbid_imports", "listed", "options_for", "refused", "register", "renew",
 ]  # fmt: skip
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
 
 def _built_in() -> dict[str, Architecture]:
@@ -38,7 +40,7 @@ REGISTRY: dict[str, Architecture] = _built_in()
 BUILT_IN = frozenset(REGISTRY)
 
 
-def register(name: str, description: str, **wants):
+def register(name: str, description: str, **wants: Any) -> Callable[[Builder], Builder]:
     """Decorate a builder `(num_classes, in_channels, image_size) -> nn.Module` so that it can be built by name.
 
     `wants` are further fields of `Architecture`. They hold too where the function is named as `package.module:function`
@@ -47,10 +49,10 @@ def register(name: str, description: str, **wants):
     if name in BUILT_IN:
         raise SpecError(f"{name!r} is the name of a built-in model: register yours under another one")
 
-    def add(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def add(builder: Builder) -> Builder:
         REGISTRY[name] = Architecture(name, description, builder, **wants)
         with contextlib.suppress(AttributeError, TypeError):  # an object without room for it
-            builder.architecture = REGISTRY[name]
+            builder.architecture = REGISTRY[name]  # type: ignore[attr-defined]
         return builder
 
     return add
@@ -108,7 +110,7 @@ def architecture(name: str) -> Architecture:
     check_name(name)
     if name in REGISTRY:
         return REGISTRY[name]
-    return (own if own.is_own(name) else plugins).architecture(name)
+    return own.architecture(name) if own.is_own(name) else plugins.architecture(name)
 
 
 def build(
@@ -127,13 +129,13 @@ def build(
     return entry.build(num_classes, in_channels, image_size, **options)
 
 
-def empty(name: str, **arguments) -> nn.Module:
+def empty(name: str, **arguments: int) -> nn.Module:
     """Like `build`, but what a state dict holds is on the meta device: shapes without memory, for planning and for
     checking checkpoints. Tensors that no state dict holds are real."""
     return allocation.without_memory(lambda: build(name, **arguments))
 
 
-def renew(name: str, model: nn.Module, **arguments) -> nn.Module:
+def renew(name: str, model: nn.Module, **arguments: int) -> nn.Module:
     """Give `model`, whatever its widths, the new weights that its builder would give it. Changes `model`.
 
     `arguments` are those of `build`. See `allocation.renew` for what that means for a builder of any kind.

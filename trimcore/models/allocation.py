@@ -5,7 +5,8 @@ everything else that a builder computes (rates, masks, tables of indices) is com
 for one thread, so that several may build at the same time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +32,16 @@ class Allocating(TorchFunctionMode):
         super().__init__()
         self.allocate = allocate
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Callable[..., Any], types: object, args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # fmt: skip
         kwargs = kwargs or {}
         plain = function is torch.empty and kwargs.get("device") is None
         return (self.allocate if plain else function)(*args, **kwargs)
 
 
-def _on_meta(*args, **kwargs) -> Tensor:
+def _on_meta(*args: Any, **kwargs: Any) -> Tensor:
     return torch.empty(*args, **{**kwargs, "device": "meta"})
 
 
@@ -67,7 +71,8 @@ def _to_meta(network: nn.Module) -> nn.Module:
     saved = {id(tensor) for tensor in network.state_dict(keep_vars=True).values()}
     moved: dict[int, Tensor] = {}  # a tensor that two modules share stays shared
     for module in network.modules():
-        for held in (module._parameters, module._buffers):
+        tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for held in tables:
             for name, tensor in held.items():
                 if tensor is None or tensor.is_meta or id(tensor) not in saved:
                     continue
@@ -104,7 +109,7 @@ def _at_widths(make: Make, shapes: dict[str, torch.Size]) -> nn.Module:
     try:
         names = iter(_names_of_allocations(make))
 
-        def allocate(*args, **kwargs) -> Tensor:
+        def allocate(*args: Any, **kwargs: Any) -> Tensor:
             name = next(names, None)
             return torch.empty(shapes[name], **kwargs) if name in shapes else torch.empty(*args, **kwargs)
 
@@ -118,7 +123,7 @@ def _names_of_allocations(make: Make) -> list[str | None]:
     """For each `torch.empty` of a build, in order, the parameter that it became."""
     made: list[Tensor] = []
 
-    def allocate(*args, **kwargs) -> Tensor:
+    def allocate(*args: Any, **kwargs: Any) -> Tensor:
         made.append(_on_meta(*args, **kwargs))
         return made[-1]
 

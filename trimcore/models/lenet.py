@@ -31,10 +31,12 @@ class LeNet5(nn.Module):
         """(N, C, S, S) -> (N, width), what the neurons of fc1 give."""
         x = self.pool1(self.relu1(self.conv1(x)))  # (N, 20, (S-4)/2, (S-4)/2)
         x = self.pool2(self.relu2(self.conv2(x)))  # (N, 50, side, side)
-        return self.relu3(self.fc1(self.flatten(x)))
+        x = self.relu3(self.fc1(self.flatten(x)))
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.hidden(x))
+        scores: Tensor = self.fc2(self.hidden(x))
+        return scores
 
 
 class LeNet5Maxout(LeNet5):
@@ -46,7 +48,8 @@ class LeNet5Maxout(LeNet5):
         self.maxout = units.maximum(k)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.maxout(self.drop(self.hidden(x))))
+        scores: Tensor = self.fc2(self.maxout(self.drop(self.hidden(x))))
+        return scores
 
 
 LENET5 = Architecture(

@@ -5,6 +5,7 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
@@ -54,7 +55,7 @@ def architecture(name: str) -> Architecture:
     return entry_for(name, getattr(module, function_name))
 
 
-def entry_for(name: str, function) -> Architecture:
+def entry_for(name: str, function: Any) -> Architecture:
     """The entry of a builder of the user's, with what it says of itself if it is decorated with `register`.
 
     It is given those of num_classes, in_channels and image_size that its signature takes. Raises SpecError when it
@@ -70,8 +71,8 @@ def entry_for(name: str, function) -> Architecture:
     return replace(said, name=name, builder=_checked(name, function))
 
 
-def _checked(name: str, function: Callable) -> Callable[..., nn.Module]:
-    def build(**arguments) -> nn.Module:
+def _checked(name: str, function: Callable[..., Any]) -> Callable[..., nn.Module]:
+    def build(**arguments: Any) -> nn.Module:
         given = {key: value for key, value in arguments.items() if _takes(function, key)}
         try:
             network = function(**given)
@@ -85,7 +86,7 @@ def _checked(name: str, function: Callable) -> Callable[..., nn.Module]:
     return build
 
 
-def _takes(function: Callable, key: str) -> bool:
+def _takes(function: Callable[..., Any], key: str) -> bool:
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # written in C, without a signature

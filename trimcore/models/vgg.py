@@ -1,6 +1,7 @@
 """VGG-16 for small images, and VGG-16 with maxout units (Rueda et al. 2017, arXiv 1707.06838) for small and large."""
 
 from collections import OrderedDict
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ class VGG16Small(nn.Module):
         self.features = nn.Sequential()
         block, index, channels = 1, 1, in_channels
         for outputs in VGG16_WIDTHS:
-            if outputs == "pool":
+            if isinstance(outputs, str):  # "pool"
                 self.features.add_module(f"pool{block}", nn.MaxPool2d(2, ceil_mode=True))
                 block, index = block + 1, 1
                 continue
@@ -47,7 +48,8 @@ class VGG16Small(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.flatten(self.pool(self.features(x))))
+        scores: Tensor = self.classifier(self.flatten(self.pool(self.features(x))))
+        return scores
 
 
 def vgg16_maxout(num_classes: int, in_channels: int, image_size: int, k: int, width: int) -> nn.Module:
@@ -58,8 +60,8 @@ def vgg16_maxout(num_classes: int, in_channels: int, image_size: int, k: int, wi
     from torchvision.models import get_model
 
     left = units.count(width, k)
-    network = get_model("vgg16", num_classes=num_classes)
-    linear = network.classifier
+    network: nn.Module = get_model("vgg16", num_classes=num_classes)
+    linear = cast(nn.Sequential, network.classifier)
     linear[0], linear[3], linear[6] = _linear(512 * 7 * 7, width), _linear(left, width), _linear(left, num_classes)
     for place in (2, 5):
         linear[place] = nn.Sequential(OrderedDict(drop=linear[place], maxout=units.maximum(k)))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,9 +24,9 @@ class Family:
     min_size: int = 1
     image_size: int | None = None
     multiple: int = 1
-    normalize: tuple = IMAGENET
-    size_as: Callable[[int], dict] = lambda image_size: {}
-    settings: tuple = ()
+    normalize: tuple[list[float], list[float]] = IMAGENET
+    size_as: Callable[[int], dict[str, Any]] = lambda image_size: {}
+    settings: tuple[tuple[str, object], ...] = ()
 
 
 def _vit(patch: int, members: str) -> Family:
@@ -84,7 +85,9 @@ FAMILIES = [
 def _build(name: str, family: Family, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     from torchvision.models import get_model
 
-    return get_model(name, num_classes=num_classes, **family.size_as(image_size), **dict(family.settings))
+    settings = {**family.size_as(image_size), **dict(family.settings)}
+    network: nn.Module = get_model(name, num_classes=num_classes, **settings)
+    return network
 
 
 def _pretrained(name: str) -> dict[str, Tensor]:
@@ -113,7 +116,7 @@ def _entry(family: Family, name: str, millions: str) -> Architecture:
 
 def entries() -> dict[str, Architecture]:
     """All of them, family by family."""
-    found = {}
+    found: dict[str, Architecture] = {}
     for family in FAMILIES:
         words = family.members.split()
         found |= {name: _entry(family, name, size) for name, size in zip(words[::2], words[1::2], strict=True)}
