@@ -1,5 +1,5 @@
-"""Hostile input, all of it: `python -m tests.hostile`, in two to five minutes. A table by surface; exit code 1 where something
-broke."""
+"""Hostile input, all of it: `python -m tests.hostile`, in two to five minutes. A table by surface; exit code 1 where
+something broke."""
 
 import argparse
 import logging
