@@ -145,6 +145,16 @@ def test_mean_activation():
     assert profile(model, [x])["stem"].mean_activation is None
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_means_are_summed_in_float64(batch):
+    """2^24 + 1 is no float32."""
+    model, x = leaky([0.0])[0].float(), torch.tensor([2.0**24, 1, 1, 1]).view(4, 1, 1, 1)
+    counter = counting.Counter(trace(model, x), torch.device("cpu"), [0.0], with_mean=True)
+    for part in x.split(batch):
+        counter.see(part)
+    assert counter.by_group()[2].max() == (2.0**24 + 3) / 4
+
+
 def test_candidates_are_those_of_the_graph():
     torch.manual_seed(0)
     model = randomised(NETS["partly_frozen"]())

@@ -183,6 +183,11 @@ def test_one_rule_for_all_layers():
     assert (made.total, len(made), list(made)) == (4, 3, ["a", "b", "c"])
 
 
+def test_one_layer_by_its_name():
+    profiled = Profile(5, {"fc1": layer("fc1", [1, 9, 5]), "f": layer("f", [1, 2])})
+    assert dict(plan(profiled, Count(1), "fc1")) == {"fc1": (1,)}
+
+
 def test_a_rule_for_each_layer():
     made = plan(PROFILE, {"b": Keep(2), "a": Fraction(0.4)}, layers=["b", "a"])
     assert dict(made) == {"b": (0, 2), "a": (1,)}
@@ -222,6 +227,7 @@ def test_choices_by_hand_add_and_spare():
     assert dict(more.sparing("b", [2, 3, 1]).sparing("d", [2])) == {"a": (0, 1), "b": (0,), "c": (), "d": ()}
     assert dict(made) == {"a": (1,), "b": (0, 2, 3), "c": ()}  # as it was
     assert Plan().total == 0
+    assert made.adding("b", [1])["b"] == (0, 1, 2, 3)
     assert Plan().sparing("d", [1]).layers == {"d": LayerPlan((), "manual", None)}
 
 
