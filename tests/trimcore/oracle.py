@@ -94,4 +94,28 @@ def check(
         full, held, cut = model(x), masked(graph, plan, within)(x), small(x)
     assert gap(cut, held) < ROUNDING
     assert gap(held, full) > 100 * ROUNDING, "the plan removes only neurons that do not matter"
+    for module in small.modules():
+        check_numbers(module)
     return small
+
+
+def check_numbers(module: nn.Module) -> None:
+    """The numbers beside a module's weights are whole, and say what its weights are."""
+    match module:
+        case nn.Linear():
+            told, weights = (module.out_features, module.in_features), module.weight
+        case nn.modules.conv._ConvNd():
+            first, second = module.out_channels, module.in_channels
+            first, second = (second, first) if module.transposed else (first, second)
+            assert first % module.groups == second % module.groups == 0
+            told, weights = (first, second // module.groups), module.weight
+        case nn.modules.batchnorm._NormBase() if module.weight is not None or module.running_mean is not None:
+            weights = module.running_mean if module.weight is None else module.weight
+            told = (module.num_features,)
+        case nn.GroupNorm() if module.weight is not None:
+            assert module.num_channels % module.num_groups == 0
+            told, weights = (module.num_channels,), module.weight
+        case _:
+            return
+    assert weights.shape[: len(told)] == told
+    assert {type(number) for number in told} == {int}
