@@ -23,6 +23,36 @@ def made(name: str, seed: int = 0) -> nn.Module:
     return randomised(NETS[name](), seed)
 
 
+# --- the numbers beside the weights
+
+
+@pytest.mark.parametrize(
+    ("module", "sizes", "numbers"),  # in, out, groups
+    [
+        (nn.Conv2d(3, 5, 3), {"out": 4, "in": 2}, (2, 4, 1)),
+        (nn.Conv2d(8, 16, 3, groups=8), {"out": 6}, (3, 6, 3)),  # in whole groups
+        (nn.Conv2d(8, 16, 3, groups=8), {"out": 6, "in": 3}, (3, 6, 3)),
+        (nn.Conv2d(6, 9, 3, groups=3), {"out": 6}, (4, 6, 2)),
+        (nn.Conv2d(2, 4, 3, groups=2), {"out": 2}, (1, 2, 1)),
+        (nn.ConvTranspose2d(8, 16, 3, groups=8), {"in": 3}, (3, 6, 3)),
+        (nn.ConvTranspose2d(6, 9, 3, groups=3), {"in": 4}, (4, 6, 2)),
+        (nn.Conv2d(12, 6, 3, groups=2), {"out": 4, "in of one group": 5}, (10, 4, 2)),  # the same places in each
+        (nn.Conv2d(12, 6, 3, groups=2), {"out": 4}, (12, 4, 2)),
+        (nn.Conv2d(12, 6, 3, groups=2), {"in of one group": 5}, (10, 6, 2)),
+        (nn.Conv2d(12, 6, 3, groups=2), {"in": 8, "in of one group": 5}, (8, 6, 2)),
+        (nn.ConvTranspose2d(12, 6, 3, groups=2), {"in": 8, "out of one group": 2}, (8, 4, 2)),
+        (nn.ConvTranspose2d(12, 6, 3, groups=2), {"out": 2, "out of one group": 2}, (12, 2, 2)),
+    ],
+)
+def test_convolutions_by_what_their_tensors_show(module, sizes, numbers):
+    in_blocks = module.groups >= module.in_channels // module.groups if module.groups > 1 else None
+    surgery.set_widths(module, sizes)
+    found = module.in_channels, module.out_channels, module.groups
+    assert found == numbers
+    assert {type(number) for number in found} == {int}
+    assert getattr(module, "cut_in_blocks", None) is in_blocks  # it stays so, though it may have few groups left
+
+
 # --- against the oracle
 
 
