@@ -45,6 +45,7 @@ def made(name: str, seed: int = 0) -> nn.Module:
     ],
 )
 def test_convolutions_by_what_their_tensors_show(module, sizes, numbers):
+    module = copy.deepcopy(module)
     in_blocks = module.groups >= module.in_channels // module.groups if module.groups > 1 else None
     surgery.set_widths(module, sizes)
     found = module.in_channels, module.out_channels, module.groups
