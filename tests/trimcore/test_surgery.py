@@ -256,6 +256,25 @@ def test_the_pruned_network_keeps_what_it_can():
     assert small.norm3.num_batches_tracked == model.norm3.num_batches_tracked == 1
 
 
+def test_buffers_stay_buffers():
+    resnet = torchvision.models.resnet18(num_classes=10)
+    small = prune(resnet, {"layer1.0.conv1": [0, 3]}, torch.zeros(1, 3, 32, 32))
+    assert len(small.layer1[0].bn1.running_mean) == 62
+    for name, buffer in small.named_buffers():
+        assert not isinstance(buffer, nn.Parameter), name
+
+
+def test_a_result_that_a_module_keeps_is_copied_without_its_history():
+    """A loss, say, which PyTorch refuses to copy."""
+    model = build("lenet5")
+    model.loss = model(torch.zeros(1, 1, 28, 28)).sum()
+    small = prune(model, {"conv2": [1]}, torch.zeros(1, 1, 28, 28))
+    assert small.loss.item() == model.loss.item()
+    assert small.loss.grad_fn is None
+    assert small.loss is not model.loss
+    assert model.loss.grad_fn is not None
+
+
 def test_hooks_stay():
     model, calls = made("functional"), []
     model.conv2.register_forward_hook(lambda module, x, y: calls.append(tuple(y.shape)))
