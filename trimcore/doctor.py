@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from trimcore import runs
+from trimcore import logs, runs
 from trimcore.errors import RunError, TrimError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,7 +139,8 @@ def _runs(folder: Path) -> Iterator[Finding]:
     ids = runs.list_runs(folder)
     states = {run_id: runs.state_of(folder / run_id) for run_id in ids}
     counts = Counter(status.state for status in states.values())
-    yield Finding("ok", f"{len(ids)} runs" + "".join(f", {count} {state}" for state, count in counts.most_common()))
+    what = f"{len(ids)} run{'s' if len(ids) != 1 else ''}"
+    yield Finding("ok", what + "".join(f", {count} {state}" for state, count in counts.most_common()))
     for state, advice in (("lost", "`resume` them, or `delete` them"), ("failed", "`show` says why each did")):
         if named := [run_id for run_id, status in states.items() if status.state == state]:
             more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
@@ -178,6 +179,10 @@ def _has_it(run: Path, pid: int) -> bool:
 
 
 def _settings() -> Iterator[Finding]:
+    asked = os.environ.get("TRIMCORE_LOG", "info")
+    if logs.named(asked) is None:
+        yield Finding("problem", f"TRIMCORE_LOG is {asked!r}, so that logs begin at info",
+                      "let it be debug, info, warning or error")  # fmt: skip
     try:
         from streamlit import config
     except ImportError:

@@ -42,6 +42,11 @@ def logging_into(path: Path | None) -> Iterator[None]:
 
 
 def level() -> int:
-    """The level that TRIMCORE_LOG names; info where it names none."""
-    found = logging.getLevelNamesMapping().get(os.environ.get("TRIMCORE_LOG", "info").upper())
+    """The level that TRIMCORE_LOG names; info where it names none: no run should end for that, and `doctor` tells."""
+    found = named(os.environ.get("TRIMCORE_LOG", "info"))
     return logging.INFO if found is None else found
+
+
+def named(word: str) -> int | None:
+    """The number of a level, None where there is none of that name."""
+    return logging.getLevelNamesMapping().get(word.upper())

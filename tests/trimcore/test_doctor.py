@@ -34,7 +34,7 @@ def test_all_is_well(runs_folder, made):
     assert any("torch " in line and "streamlit " in line for line in lines)
     assert any(line.startswith("ok       device: ") for line in lines)
     assert any("can be written" in line for line in lines)
-    assert any("1 runs, 1 finished" in line for line in lines)
+    assert any("1 run, 1 finished" in line for line in lines)
     assert [line for line in told(runs_folder, "problem") if "GiB free" not in line] == []
 
 
@@ -45,6 +45,13 @@ def test_a_package_of_another_version(monkeypatch, runs_folder, tmp_path):
     assert any("click 8." in line and "(click>=99 is wanted)" in line and "pip install" in line for line in problems)
     assert any("not-there is missing" in line for line in problems)
     assert any("psutil 7." in line for line in told(runs_folder, "ok"))
+
+
+def test_a_level_that_is_none(monkeypatch, runs_folder):
+    monkeypatch.setenv("TRIMCORE_LOG", "loud")
+    (problem,) = [line for line in told(runs_folder, "problem") if "LOG" in line]
+    assert "TRIMCORE_LOG is 'loud', so that logs begin at info" in problem
+    assert "debug, info, warning or error" in problem
 
 
 def test_a_runs_folder_that_cannot_be_used(tmp_path):
