@@ -5,13 +5,14 @@ An axis along which the channels do not differ has stride 0, so a value of any s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from trimcore.folding import Constant
 
+T = TypeVar("T")
 Value = Any  # what a node gives: `Channels` for a tensor, else as it is; or tuples, lists and dicts of these
 
 
@@ -30,6 +31,13 @@ class Channels:
     @property
     def shape(self) -> torch.Size:
         return self.ids.shape
+
+
+def found_in(value: Value, kind: type[T]) -> list[T]:
+    """All that is of a kind in what a node gives, channels or tensors, in order."""
+    found: list[T] = []
+    fx.node.map_aggregate(value, lambda v: found.append(v) if isinstance(v, kind) else None)
+    return found
 
 
 def along(ids: Tensor, axis: int) -> Tensor | None:

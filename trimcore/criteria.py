@@ -81,7 +81,7 @@ def _norms(graph: ChannelGraph, power: int) -> Tensor:
         if part.kind not in WITHOUT_NEURONS:
             axis = _written_axis(part)
             role = cast(str, part.axes["weight"][axis])
-            weight = cast(Tensor, part.module.weight).detach().cpu().double().abs().pow(power)
+            weight = part.weight.detach().cpu().double().abs().pow(power)
             each = weight.sum([d for d in range(weight.dim()) if d != axis])
             sums.index_add_(0, part.groups[role], each)
     return sums.pow(1 / power)

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from trimcore import logs, runs
-from trimcore.errors import RunError, TrimError
+from trimcore.errors import RunError, TrimError, first_line
 
 ROOT = Path(__file__).resolve().parents[1]
 LITTLE, TOO_LITTLE = 5 << 30, 1 << 30  # bytes of free space
@@ -183,17 +184,29 @@ def _settings() -> Iterator[Finding]:
     if logs.named(asked) is None:
         yield Finding("problem", f"TRIMCORE_LOG is {asked!r}, so that logs begin at info",
                       "let it be debug, info, warning or error")  # fmt: skip
-    try:
-        from streamlit import config
-    except ImportError:
-        yield Finding("note", "Streamlit is not installed: there are no pages, but all else", "pip install streamlit")
-        return
-    address = config.get_option("server.address")
+    address = os.environ.get("STREAMLIT_SERVER_ADDRESS")
+    for folder in (Path(), Path.home()):  # where Streamlit looks, the more important first
+        try:
+            written = _address(folder / ".streamlit" / "config.toml")
+            address = address or written
+        except (OSError, ValueError) as error:
+            yield Finding("problem", f"the page's settings cannot be read: {first_line(error)}", "mend that file")
     if address in ("127.0.0.1", "localhost", "::1"):
         yield Finding("ok", f"the page would be served on {address} only")
     else:
         yield Finding("note", "started from here, the page would be served to every machine",
                       f"start it in {ROOT}, whose .streamlit/config.toml keeps it on this machine")  # fmt: skip
+
+
+def _address(path: Path) -> str | None:
+    """The address that a file of Streamlit's settings has the page served on. Raises OSError and ValueError."""
+    if not path.is_file():
+        return None
+    try:
+        server = tomllib.loads(path.read_text("utf-8")).get("server", {})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return server.get("address") if isinstance(server, dict) else None
 
 
 def examine(runs_folder: Path) -> Iterator[Finding]:

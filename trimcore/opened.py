@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from trimcore import checkpoint, runs
-from trimcore.apoz import Profile, profiling
+from trimcore import apoz, checkpoint, runs
+from trimcore.apoz import Profile
 from trimcore.batches import Batches
 from trimcore.checkpoint import Checkpoint
 from trimcore.checks import data_for
@@ -38,15 +38,8 @@ class Opened:
 
     def profile(self, examples: int = 0) -> Profile:
         """The APoZ of its layers, counted again."""
-        counting = profiling(
-            self.graph.model, self.batches(examples), self.spec.profile.tolerance, graph=self.graph
-        )  # fmt: skip
-        while True:
-            try:
-                next(counting)
-            except StopIteration as end:
-                found: Profile = end.value
-                return found
+        tolerance = self.spec.profile.tolerance
+        return apoz.profile(self.graph.model, self.batches(examples), tolerance, graph=self.graph)
 
 
 def open_iteration(

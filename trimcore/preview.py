@@ -6,7 +6,6 @@ An estimate where the rule depends on APoZ, which retraining changes; exact for 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -175,7 +174,7 @@ def _zeros(graph: ChannelGraph, gone: Tensor, step: Step, round: int, before: in
     weights, sizes = {}, graph.fine.sizes(gone)
     for name, part in graph.fine.parts.items():
         if part.kind not in WITHOUT_NEURONS and (step.layers == ["all"] or name in step.layers):
-            weights[name] = elements(cast(Tensor, part.module.weight).shape, part.axes["weight"], sizes[name])
+            weights[name] = elements(part.weight.shape, part.axes["weight"], sizes[name])
     rules = {name: step.rule_for(name) for name in weights}
     if any(own.rule == "quality" for own in rules.values()):
         return None

@@ -11,7 +11,7 @@ import pandas as pd
 
 from trimcore.wording import cuts_text, zeros_text
 
-Event = dict[str, Any]
+Recorded = dict[str, Any]
 
 EPOCHS = ["phase", "iteration", "epoch", "epochs", "loss", "accuracy", "validation_accuracy", "lr",
           "images_per_second", "seconds"]  # fmt: skip
@@ -19,17 +19,17 @@ UNITS = ["iteration", "layer", "unit", "member", "neuron", "original_neuron", "r
 VERIFICATIONS = ["iteration", "pairs", "distance", "layer", "count", "accuracy", "standard_error", "auc"]
 
 
-def latest(events: Iterable[Event], kind: str) -> dict[int, Event]:
+def latest(events: Iterable[Recorded], kind: str) -> dict[int, Recorded]:
     """The last event of a kind for each iteration."""
     return {event["iteration"]: event for event in events if event["kind"] == kind}
 
 
-def prunings(events: list[Event]) -> dict[int, Event]:
+def prunings(events: list[Recorded]) -> dict[int, Recorded]:
     """What began each iteration, in order: neurons that went, or weights that are held at zero."""
     return dict(sorted((latest(events, "pruned") | latest(events, "weights")).items()))
 
 
-def profiles(events: list[Event]) -> pd.DataFrame:
+def profiles(events: list[Recorded]) -> pd.DataFrame:
     """Every profile of the run, neuron by neuron, of the network as it stood at the end of each iteration.
 
     Columns iteration, layer, kind, width, parameters, macs, tolerance (0: only exact zeros were counted), neuron,
@@ -59,7 +59,7 @@ def profiles(events: list[Event]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def history(events: list[Event]) -> pd.DataFrame:
+def history(events: list[Recorded]) -> pd.DataFrame:
     """Each layer through the run: iteration, layer, width, pruned (neurons that went since the iteration before),
     apoz_mean, tolerance (0: only exact zeros were counted)."""
     columns = ["iteration", "layer", "width", "apoz_mean", "tolerance"]
@@ -72,7 +72,7 @@ def history(events: list[Event]) -> pd.DataFrame:
     return table.assign(pruned=-table.groupby("layer").width.diff().fillna(0).astype(int))
 
 
-def units(events: list[Event]) -> pd.DataFrame:
+def units(events: list[Recorded]) -> pd.DataFrame:
     """The neurons of maxout units in every profile, columns UNITS: neuron unit * k + member is that member of its unit.
 
     Relevance (Rueda et al. 2017) is how often a neuron is the maximum of its unit, 0..1; it adds up to 1 in each unit.
@@ -91,7 +91,7 @@ def units(events: list[Event]) -> pd.DataFrame:
     return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
-def neurons_a_unit(events: list[Event]) -> dict[int, dict[str, int]]:
+def neurons_a_unit(events: list[Recorded]) -> dict[int, dict[str, int]]:
     """For each iteration that was profiled or finished, how many neurons the units of its maxout layers have."""
     seen = {
         iteration: {name: own["k"] for name, own in (event.get("units") or {}).items()}
@@ -100,7 +100,7 @@ def neurons_a_unit(events: list[Event]) -> dict[int, dict[str, int]]:
     return seen | {iteration: row.get("k") or {} for iteration, row in latest(events, "iteration").items()}
 
 
-def sparsity(events: list[Event]) -> pd.DataFrame:
+def sparsity(events: list[Recorded]) -> pd.DataFrame:
     """The layers after each step that prunes weights: iteration, layer, weights, zeros, share (0..1), threshold (of
     the magnitude)."""
     rows = [
@@ -111,13 +111,13 @@ def sparsity(events: list[Event]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["iteration", "layer", "weights", "zeros", "share", "threshold"])
 
 
-def verifications(events: list[Event]) -> pd.DataFrame:
+def verifications(events: list[Recorded]) -> pd.DataFrame:
     """Each iteration's verification, columns VERIFICATIONS; accuracy (mean over the folds) and AUC 0..1."""
     found = sorted(latest(events, "verified").items())
     return pd.DataFrame([{c: event.get(c) for c in VERIFICATIONS} for _, event in found], columns=VERIFICATIONS)
 
 
-def rocs(events: list[Event]) -> pd.DataFrame:
+def rocs(events: list[Recorded]) -> pd.DataFrame:
     """The ROC of each iteration's verification, point by point: iteration, auc, false_positive, true_positive."""
     rows = [
         (iteration, event["auc"], *point)
@@ -127,13 +127,13 @@ def rocs(events: list[Event]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["iteration", "auc", "false_positive", "true_positive"])
 
 
-def epochs(events: list[Event]) -> pd.DataFrame:
+def epochs(events: list[Recorded]) -> pd.DataFrame:
     """All training epochs in order, `phase` base, convert, retrain or control."""
     found = {(e["phase"], e["iteration"], e["epoch"]): e for e in events if e["kind"] == "epoch"}
     return pd.DataFrame([{c: e.get(c) for c in EPOCHS} for e in found.values()], columns=EPOCHS)
 
 
-def cuts(events: list[Event]) -> pd.DataFrame:
+def cuts(events: list[Recorded]) -> pd.DataFrame:
     """One row a cut: iteration, label ("conv2 −11, fc1 −74", "fc1 −125 (k 4→3)", "weights: 71 % zero"),
     accuracy_initial, accuracy_final (None while it runs)."""
     initial, final, units_before = latest(events, "initial"), latest(events, "iteration"), neurons_a_unit(events)
@@ -149,13 +149,13 @@ def cuts(events: list[Event]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["iteration", "label", "accuracy_initial", "accuracy_final"])
 
 
-def _label(cut: Event, units_before: dict[str, int]) -> str:
+def _label(cut: Recorded, units_before: dict[str, int]) -> str:
     layers = cut["layers"]
     if cut["kind"] == "weights":
         return zeros_text(*({name: own[key] for name, own in layers.items()} for key in ("zeros", "weights")))
     return cuts_text({name: len(own["cut"]) for name, own in layers.items()}, units_before, cut.get("k"))
 
 
-def control_row(events: list[Event]) -> Event | None:
+def control_row(events: list[Recorded]) -> Recorded | None:
     """The from-scratch control, if the run has finished one."""
     return next((event for event in reversed(events) if event["kind"] == "control"), None)

@@ -48,7 +48,7 @@ class Held:
         fine = graph.fine
         self.graph, self._units = graph, [fine.parts[units.maxout] for units in graph.units.values()]
         units = zip(graph.units.values(), self._units, strict=True)
-        sources = [(unit.source, unit.dim, part.groups["in"]) for unit, part in units]
+        sources = [(unit.source, unit.dim, part.inputs) for unit, part in units]
         sites = [(site.node, site.axis, site.groups) for site in fine.sites]
         # A place can be both. What is inserted last comes first: the unit then sees what its own gate gives.
         self._places = sources + sites
@@ -60,8 +60,8 @@ class Held:
         gone = removed_groups(self.graph, plan, within)
         leaves = torch.zeros_like(gone)  # its unit, which stays
         for part in self._units:
-            inputs, outputs = part.groups["in"], part.outputs
-            leaves[inputs] = gone[inputs] & ~gone[outputs].repeat_interleave(len(inputs) // len(outputs))
+            stays = ~gone[part.outputs].repeat_interleave(len(part.inputs) // len(part.outputs))
+            leaves[part.inputs] = gone[part.inputs] & stays
         value = torch.zeros(len(gone)).masked_fill(leaves, -torch.inf)
         for number, (_, _, groups) in enumerate(self._places):
             fill = value[groups] if number < len(self._units) else torch.zeros(len(groups))

@@ -11,6 +11,7 @@ from trimcore.recorded import (
     EPOCHS,
     UNITS,
     VERIFICATIONS,
+    Recorded,
     control_row,
     cuts,
     epochs,
@@ -43,7 +44,7 @@ NEURONS = ["iteration", "layer", "neuron", "original_neuron", "apoz", "kept", "u
 CLASSES = ["iteration", "class", "split", "examples", "accuracy_initial", "accuracy_final"]
 
 
-def iterations(events: list[dict[str, Any]]) -> pd.DataFrame:
+def iterations(events: list[Recorded]) -> pd.DataFrame:
     """iterations.csv: one row an iteration, 0 being the base model. Accuracies 0..1 on the test split."""
     rows = [
         {
@@ -58,7 +59,7 @@ def iterations(events: list[dict[str, Any]]) -> pd.DataFrame:
     return table.astype({"bytes_dense": "Int64", "bytes_sparse": "Int64"})  # old runs did not count them
 
 
-def layers(events: list[dict[str, Any]]) -> pd.DataFrame:
+def layers(events: list[Recorded]) -> pd.DataFrame:
     """layers.csv: each layer as it was before each cut (APoZ with the std of the population), and the cut itself.
 
     `weights` and `zero_weights` are those of the layer's weight tensor after a step that prunes weights. Such a step
@@ -91,7 +92,7 @@ def _as_profiled(frame: pd.DataFrame) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def neurons(events: list[dict[str, Any]]) -> pd.DataFrame:
+def neurons(events: list[Recorded]) -> pd.DataFrame:
     """neurons.csv: what was seen before each cut, and who stayed. Iteration 0 is the base model, before any cut."""
     places = ["iteration", "layer", "neuron"]
     in_units = units(events).round({"relevance": 6})[[*places, "unit", "relevance"]]
@@ -108,7 +109,7 @@ def neurons(events: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def class_accuracy(events: list[dict[str, Any]], classes: Sequence[str] | None = None) -> pd.DataFrame:
+def class_accuracy(events: list[Recorded], classes: Sequence[str] | None = None) -> pd.DataFrame:
     """The accuracy (0..1) of each class after each cut and after retraining, columns CLASSES; of an iteration that is
     not finished only the first. All classes are there, in their order, those without examples with no number.
 
@@ -134,19 +135,19 @@ def class_accuracy(events: list[dict[str, Any]], classes: Sequence[str] | None =
     return table.astype({"examples": "Int64", **dict.fromkeys(measured, float)})
 
 
-def _finished_classes(events: list[dict[str, Any]]) -> pd.DataFrame:
+def _finished_classes(events: list[Recorded]) -> pd.DataFrame:
     """classes.csv: the accuracy of each class, of the same iterations as in the other files."""
     table = class_accuracy(events)
     return table[table.iteration.isin(latest(events, "iteration"))]
 
 
-def _finished_cuts(events: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+def _finished_cuts(events: list[Recorded]) -> dict[int, dict[str, Any]]:
     """The cuts of finished iterations: the CSVs always tell of the same ones."""
     finished = latest(events, "iteration")
     return {iteration: cut for iteration, cut in prunings(events).items() if iteration in finished}
 
 
-def paper_table(events: list[dict[str, Any]]) -> pd.DataFrame:
+def paper_table(events: list[Recorded]) -> pd.DataFrame:
     """The table of the paper: configuration, compression, initial and final accuracy (test split, per cent).
 
     Where weights were pruned, also what is not zero, its compression, and the bytes of a file with all weights
@@ -176,7 +177,7 @@ def paper_table(events: list[dict[str, Any]]) -> pd.DataFrame:
     return shown
 
 
-def has_zero_weights(events: list[dict[str, Any]]) -> bool:
+def has_zero_weights(events: list[Recorded]) -> bool:
     """Whether weights were pruned, in this run or before it began. (A dead neuron may have a zero here and there.)"""
     rows = latest(events, "iteration").values()
     smaller = any((row.get("bytes_sparse") or 0) < (row.get("bytes_dense") or 0) for row in rows)
@@ -186,7 +187,7 @@ def has_zero_weights(events: list[dict[str, Any]]) -> bool:
 CSVS = {"iterations.csv": iterations, "layers.csv": layers, "neurons.csv": neurons}
 
 
-def csv_texts(events: list[dict[str, Any]]) -> dict[str, str]:
+def csv_texts(events: list[Recorded]) -> dict[str, str]:
     """File name -> text of the three CSVs, and of classes.csv where the run has recorded each class: UTF-8, a header,
     `.` decimals, empty where there is no value."""
     found = {name: table(events) for name, table in CSVS.items()}

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Iterator
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -16,6 +16,7 @@ from trimcore.channels import (
     Value,
     canonical,
     channel_axis,
+    found_in,
     laid_along,
     narrowed,
     spread,
@@ -41,7 +42,6 @@ from trimcore.maxout import Maxout
 from trimcore.numbers import Numbers, same_proportions
 from trimcore.on_meta import Args, Kwargs, execute, mapped, work_on_meta
 
-T = TypeVar("T")
 Groups = dict[str, Tensor]  # by role
 Axes = dict[str, Roles]  # by tensor
 
@@ -116,7 +116,7 @@ class Tracer:
         results = self._values(node.args)
         self.freeze(results, "it is an output of the network")
         if not self.training_only:
-            self.outputs = [result.shape for result in channels_in(results)]
+            self.outputs = [result.shape for result in found_in(results, Channels)]
 
     def _values(self, operands: Any) -> Any:
         """The same with the value of each node in its place."""
@@ -126,7 +126,7 @@ class Tracer:
         if node.op == "get_attr":
             return self.held[target(node)]
         args, kwargs = self._values(node.args), self._values(node.kwargs)
-        if not channels_in((args, kwargs)):
+        if not found_in((args, kwargs), Channels):
             return self._constant(node, args, kwargs)
         rule = self.rule_of(node)
         given = {"module": self.module(node)} if rule in rules.WITH_MODULE else {}
@@ -152,7 +152,7 @@ class Tracer:
 
     def _constant(self, node: fx.Node, args: Args, kwargs: Kwargs) -> Any:
         """What is computed of numbers and stored tensors alone. Of tensors only the shape is found."""
-        if not _holds(Tensor, (args, kwargs)) and node.op != "call_module":
+        if not found_in((args, kwargs), Tensor) and node.op != "call_module":
             self.numbers.note_computed(node, len(args[0]) if args and isinstance(args[0], tuple) else 0)
             return execute(node, args, kwargs, self.modules)
         self.freeze_counted(node, node.all_input_nodes)
@@ -184,7 +184,7 @@ class Tracer:
 
     def is_followed(self, node: fx.Node) -> bool:
         """Whether the value of a node is made of channels."""
-        return bool(channels_in(self.env.get(node)))
+        return bool(found_in(self.env.get(node), Channels))
 
     def fresh(self, count: int, reason: str = "") -> Tensor:
         """New atoms; frozen at once when there is a reason."""
@@ -195,7 +195,7 @@ class Tracer:
         return atoms
 
     def freeze(self, value: Value, reason: str) -> None:
-        for channels in channels_in(value):
+        for channels in found_in(value, Channels):
             (slim,) = narrowed([channels.ids])
             self.freeze_atoms(slim.reshape(-1) >> 1, reason)
 
@@ -418,16 +418,6 @@ def _shapes_of(value: Any) -> Any:
     return fx.node.map_aggregate(
         value, lambda v: torch.empty(v.shape, dtype=v.dtype, device="meta") if isinstance(v, Tensor) else v
     )
-
-
-def channels_in(value: Value) -> list[Channels]:
-    return _holds(Channels, value)
-
-
-def _holds(kind: type[T], value: Value) -> list[T]:
-    found: list[T] = []
-    fx.node.map_aggregate(value, lambda v: found.append(v) if isinstance(v, kind) else None)
-    return found
 
 
 @functools.cache

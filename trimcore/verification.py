@@ -20,7 +20,7 @@ from trimcore.data import Data
 from trimcore.device import has_fast_bf16
 from trimcore.errors import DataError, SpecError, TrimError
 from trimcore.generators import finished
-from trimcore.graph import ChannelGraph
+from trimcore.graph import ChannelGraph, target
 from trimcore.modes import in_mode
 from trimcore.pairs import PairSet
 from trimcore.splits import Folder
@@ -176,17 +176,17 @@ def embedder(graph: ChannelGraph) -> tuple[fx.GraphModule, str]:
     *nodes, output = traced.nodes
     found = sorted(_last_layers(output, modules), key=lambda node: node.name)
     if len(found) != 1:
-        names = " and ".join(str(node.target) for node in found) or "no linear layer or convolution"
+        names = " and ".join(target(node) for node in found) or "no linear layer or convolution"
         one = f"its output comes from {names}, not from one last layer"
         raise TrimError(f"this {type(graph.model).__name__} has no penultimate layer to verify with: {one}")
     (last,) = found
     with traced.inserting_before(last):
-        positions = (1, 2) if isinstance(modules[str(last.target)], nn.Linear) else (2, 3)
+        positions = (1, 2) if isinstance(modules[target(last)], nn.Linear) else (2, 3)
         vectors = traced.call_function(_vectors, (last.all_input_nodes[0], positions))
     output.args = (vectors,)
     for node in reversed(nodes[nodes.index(last) :]):
         traced.erase_node(node)
-    return fx.GraphModule(graph.held, traced), str(last.target)
+    return fx.GraphModule(graph.held, traced), target(last)
 
 
 def _last_layers(output: fx.Node, modules: dict[str, nn.Module]) -> set[fx.Node]:
@@ -200,7 +200,7 @@ def _last_layers(output: fx.Node, modules: dict[str, nn.Module]) -> set[fx.Node]
         if node in seen or node.target == "size" or node.target is getattr:
             continue
         seen.add(node)
-        if node.op == "call_module" and isinstance(modules[str(node.target)], nn.Linear | _ConvNd):
+        if node.op == "call_module" and isinstance(modules[target(node)], nn.Linear | _ConvNd):
             found.add(node)
         else:
             front += node.all_input_nodes

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from trimcore.graph import ChannelGraph
+from trimcore.graph import ChannelGraph, target
 
 MAKE_NEW_TENSORS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -49,7 +49,7 @@ def rectifying_in_place(network: fx.GraphModule) -> fx.GraphModule:
 
 def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
-        module = modules[str(node.target)]
+        module = modules[target(node)]
         return type(module) is nn.ReLU and not _has_hooks(module)
     return node.target in (F.relu, torch.relu) or (node.op, node.target) == ("call_method", "relu")
 

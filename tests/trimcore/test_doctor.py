@@ -54,6 +54,34 @@ def test_a_level_that_is_none(monkeypatch, runs_folder):
     assert "debug, info, warning or error" in problem
 
 
+@pytest.mark.parametrize(
+    ("here", "at_home", "environment", "level", "words"),
+    [
+        ('[server]\naddress = "127.0.0.1"', None, None, "ok", "served on 127.0.0.1 only"),
+        (None, '[server]\naddress = "localhost"', None, "ok", "served on localhost only"),
+        (None, None, "::1", "ok", "served on ::1 only"),
+        (None, None, None, "note", "to every machine"),
+        ("[server]\nport = 80", None, None, "note", "to every machine"),
+        ('server = "x"', None, None, "note", "to every machine"),
+        ('[server]\naddress = "127.0.0.1"', None, "0.0.0.0", "note", "to every machine"),
+        ('[server]\naddress = "0.0.0.0"', '[server]\naddress = "127.0.0.1"', None, "note", "to every machine"),
+        ("[server", None, "127.0.0.1", "problem", "config.toml: "),
+    ],
+)
+def test_who_could_reach_the_page(monkeypatch, runs_folder, tmp_path, here, at_home, environment, level, words):
+    """By the environment before the working folder before the home folder, as Streamlit has it."""
+    for name, text in (("work", here), ("home", at_home)):
+        (tmp_path / name / ".streamlit").mkdir(parents=True)
+        if text is not None:
+            (tmp_path / name / ".streamlit" / "config.toml").write_text(text)
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("STREAMLIT_SERVER_ADDRESS", raising=False)
+    if environment:
+        monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", environment)
+    assert any(words in line for line in told(runs_folder, level))
+
+
 def test_a_runs_folder_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("x")
     (line,) = [line for line in told(tmp_path / "file", "problem") if "runs folder" in line]
