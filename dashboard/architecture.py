@@ -3,8 +3,8 @@
 import pandas as pd
 
 from dashboard.charts.tables import counted
-from trimcore.costs import Cost
-from trimcore.graph import ChannelGraph
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.costs import Cost
 
 
 def layer_table(graph: ChannelGraph, cost: Cost) -> pd.DataFrame:

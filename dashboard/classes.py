@@ -13,11 +13,12 @@ from dashboard import frame, looking
 from dashboard.charts import classes as charts
 from dashboard.charts.tables import percent
 from dashboard.frame import plain
-from trimcore import perclass
-from trimcore.apoz import passes
-from trimcore.batches import Batches
+from trimcore.data.batches import Batches
 from trimcore.errors import TrimError
-from trimcore.train import EVALUATION_BATCH
+from trimcore.evaluation import confusion
+from trimcore.evaluation.accuracy import EVALUATION_BATCH
+from trimcore.scoring import per_class
+from trimcore.scoring.apoz import passes
 
 MATRIX = 50  # classes; more are a list of what broke most
 ROWS = 40  # classes of the dot plot
@@ -71,12 +72,12 @@ def _zeros(subject: looking.Subject, examples: int) -> dict[str, tuple[np.ndarra
     rounds = passes(subject.graph, subject.tolerance)
 
     def find() -> Generator[int, None, dict]:
-        steps = perclass.counting_by_class(
+        steps = per_class.counting_by_class(
             subject.graph.model, _batches(subject, examples), data.num_classes, subject.tolerance, graph=subject.graph
         )
         found = yield from steps
         by_layer = {name: own.apoz for name, own in found.layers.items()}
-        return {name: (apoz.float().numpy(), perclass.order(apoz).numpy()) for name, apoz in by_layer.items()}
+        return {name: (apoz.float().numpy(), per_class.order(apoz).numpy()) for name, apoz in by_layer.items()}
 
     return looking.look("zeros", (subject.mark, examples), find, rounds * count, rounds * subject.pace * count,
                         f"counting zeros class by class on {count:,} images")  # fmt: skip
@@ -89,7 +90,7 @@ def _confusions(subjects: list[looking.Subject], examples: int) -> list | None:
     def find() -> Generator[int, None, list]:
         found = []
         for own in subjects:
-            matrix = yield from perclass.confusing(own.graph.model, _batches(own, examples), own.data.num_classes)
+            matrix = yield from confusion.confusing(own.graph.model, _batches(own, examples), own.data.num_classes)
             found.append(matrix)
         return found
 
@@ -112,13 +113,13 @@ def _compared(run_id: str, subject: looking.Subject, iteration: int, base: int, 
         return
     before, after = matrices
     names, classes = (_called(base, base), _called(iteration, base)), subject.data.classes
-    broken = perclass.broken(before, after, PAIRS)
+    worse = confusion.broken(before, after, PAIRS)
     told = [
         f"- **{plain(classes[true])}** is taken for **{plain(classes[wrong])}** in {percent(now)} of its images, "
-        f"before in {percent(was)}." for true, wrong, was, now in broken[:WORST]
+        f"before in {percent(was)}." for true, wrong, was, now in worse[:WORST]
     ]  # fmt: skip
     st.markdown("\n".join(told) or "No confusion became more frequent.")
-    shares = [perclass.per_class_accuracy(matrix).numpy() for matrix in matrices]
+    shares = [confusion.per_class_accuracy(matrix).numpy() for matrix in matrices]
     table = pd.DataFrame({"class": classes, "before": shares[0], "after": shares[1]}).dropna()
     left, right = st.columns(2, gap="large")
     with left:
@@ -132,9 +133,9 @@ def _compared(run_id: str, subject: looking.Subject, iteration: int, base: int, 
             st.markdown("###### Which confusions grew, and which shrank?")
             frame.chart(charts.confusion_change(before.numpy(), after.numpy(), classes), "confusion_change")
             st.caption("Images more or fewer than before; the diagonal has those that are recognised.")
-        elif broken:
+        elif worse:
             st.markdown("###### Which confusions grew most?")
-            rows = [(classes[t], classes[w], 100 * was, 100 * now) for t, w, was, now in broken]
+            rows = [(classes[t], classes[w], 100 * was, 100 * now) for t, w, was, now in worse]
             share = st.column_config.NumberColumn(format="%.1f %%", help="Share of the images of the class.")
             listed = pd.DataFrame(rows, columns=["class", "taken for", *names])
             st.dataframe(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from dashboard.charts.network import LAYERS
-from trimcore.costs import Cost
-from trimcore.graph import ChannelGraph, Layer
+from trimcore.graph.channel_graph import ChannelGraph, Layer
+from trimcore.graph.costs import Cost
 
 
 def drawn_layers(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from trimcore import runs
 from trimcore.errors import RunError
-from trimcore.export import FORMATS
+from trimcore.files.export import FORMATS
+from trimcore.system.files import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 900  # seconds
@@ -59,7 +60,7 @@ def prepare(folder: Path, iteration: int, format: str) -> Exported:
         raise RunError(lines[-1].removeprefix("trimcore: "))
     said = done.stdout.strip().splitlines()[-1].removeprefix(f"{path}: iteration {iteration}, ")
     try:
-        runs.write_atomic(_note(path), said)
+        write_atomic(_note(path), said)
     except OSError as error:
         raise RunError(f"cannot write below {str(path.parent)!r}: {error.strerror or error}") from None
     return Exported(path, said)

@@ -11,8 +11,9 @@ import streamlit as st
 
 from dashboard import store, work
 from dashboard.frame import plain
-from trimcore import control, tables
+from trimcore import tables
 from trimcore.errors import TrimError
+from trimcore.jobs import control
 
 STEPS = {
     "model": "Choose a network", "profile": "Profile it", "plan": "Plan the cuts", "run": "Watch it run",

@@ -17,8 +17,9 @@ import plotly.graph_objects as go
 
 from dashboard import charts, lineage, repeating
 from dashboard.charts.class_history import class_history
-from trimcore import published, runs, shelf, tables
+from trimcore import runs, tables
 from trimcore.errors import RunError, TrimError
+from trimcore.tables import published
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 STYLE = """
@@ -43,10 +44,10 @@ Chart = tuple[str, str, go.Figure, str]  # key, question, figure, what it means
 
 def report(folder: Path) -> str:
     """The whole file as text. Raises RunError for a run without a finished iteration, or whose spec is damaged."""
-    events, notes = list(runs.read_events(folder)), shelf.notes_of(folder)
+    events, notes = list(runs.read_events(folder)), runs.notes_of(folder)
     if not tables.latest(events, "iteration"):
         raise RunError(f"run {folder.name!r} has no finished iteration to report yet")
-    parents = lineage.forest(shelf.parents(folder.parent))
+    parents = lineage.forest(runs.parents(folder.parent))
     line = [*(run for run, _ in lineage.ancestors(parents, folder.name)), folder.name]
     texts = {run: spec_text(folder.with_name(run)) for run in line}
     specs = [(run, tomllib.loads(text)) for run, text in texts.items()]

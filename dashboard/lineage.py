@@ -1,5 +1,5 @@
 """Which run came from which. Pure functions of a forest: run -> (run, iteration) that it began at, or None for one that
-began anew; newest first, as `shelf.parents` lists them."""
+began anew; newest first, as `runs.parents` lists them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ Forest = Mapping[str, tuple[str, int] | None]
 
 
 def forest(parents: Forest) -> dict[str, tuple[str, int] | None]:
-    """What `shelf.parents` found, without parents that are not there, or that lead back to the run itself (somebody
+    """What `runs.parents` found, without parents that are not there, or that lead back to the run itself (somebody
     changed a spec by hand)."""
     known = {run: parent if parent and parent[0] in parents else None for run, parent in parents.items()}
     for run in known:

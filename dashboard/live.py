@@ -9,8 +9,8 @@ import streamlit as st
 
 from dashboard import garbage, store, work
 from dashboard.frame import plain
-from trimcore import control, waiting
 from trimcore.errors import RunError
+from trimcore.jobs import control, queue
 from trimcore.runs import Status
 
 EVERY = 1.0  # seconds
@@ -46,7 +46,7 @@ def _doing(status: Status) -> str:
 
 def _behind(status: Status) -> str:
     """Which runs go first, where that is known."""
-    first = list(waiting.before(store.folder() / status.run_id, status.values.get("device_key", "cpu")))
+    first = list(queue.before(store.folder() / status.run_id, status.values.get("device_key", "cpu")))
     if not first:
         return ""
     now = next((run_id for run_id in first if store.status(run_id).state != "queued"), first[-1])

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import streamlit as st
 
 from dashboard import store, work
-from trimcore import checkpoint, checks, models, runs, tables
-from trimcore.costs import cost_of
+from trimcore import models, runs, tables
 from trimcore.data import Data
 from trimcore.errors import CheckpointError, DataError
-from trimcore.graph import ChannelGraph
-from trimcore.tracing import trace
+from trimcore.files import checkpoint
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.costs import cost_of
+from trimcore.graph.tracing import trace
+from trimcore.training import checks
 
 FEW = 500  # images: enough for a first look
 CHOICES = (FEW, 2_000)

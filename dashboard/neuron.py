@@ -11,11 +11,11 @@ from dashboard import by_hand, frame, glossary, looking
 from dashboard.charts import neuron as charts
 from dashboard.charts.tables import counted, percent
 from dashboard.frame import plain
-from trimcore import inspecting
 from trimcore.errors import DataError, TrimError
-from trimcore.inspecting import Neuron
+from trimcore.evaluation import inspection
+from trimcore.evaluation.inspection import Neuron
 
-PASSES = inspecting.PASSES + 1  # forward passes of a look: one of PASSES measures without the neuron too
+PASSES = inspection.PASSES + 1  # forward passes of a look: one of PASSES measures without the neuron too
 STRIP = 7  # pictures in a row
 SIDE = 96  # pixels of a picture
 PALETTE = np.array(sample_colorscale("Cividis", np.linspace(0, 1, 256), colortype="tuple"))
@@ -74,10 +74,10 @@ def _look(subject: looking.Subject, layer: str, neuron: int, examples: int) -> N
     total, data = examples or len(subject.data.validation), subject.data
 
     def find():
-        return inspecting.inspecting(subject.graph, layer, neuron, data.validation, data, "cpu", examples=examples,
+        return inspection.inspecting(subject.graph, layer, neuron, data.validation, data, "cpu", examples=examples,
                                      tolerance=subject.tolerance, most=STRIP)  # fmt: skip
 
-    return looking.look("neuron", (subject.mark, layer, neuron, examples), find, inspecting.PASSES * total,
+    return looking.look("neuron", (subject.mark, layer, neuron, examples), find, inspection.PASSES * total,
                         PASSES * subject.pace * total, f"looking at {total:,} images")  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def _seen(subject: looking.Subject, layer: str, neuron: int, images: tuple[int, 
     yield 0
     split, places = subject.data.validation.take(list(images)), range(len(images))
     try:
-        own = inspecting.inspect(subject.graph, layer, neuron, split, subject.data, "cpu", images=places, most=0)
+        own = inspection.inspect(subject.graph, layer, neuron, split, subject.data, "cpu", images=places, most=0)
     except DataError:  # none of these few can be read
         return {}
     return {images[i]: map.numpy() for i, map in own.maps.items()}

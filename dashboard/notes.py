@@ -7,8 +7,9 @@ import streamlit as st
 
 from dashboard import frame, store, work
 from dashboard.charts.tables import counted
-from trimcore import runs, shelf, tables
+from trimcore import runs, tables
 from trimcore.errors import TrimError
+from trimcore.runs.notes import LONGEST, MOST_TAGS
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -39,20 +40,20 @@ def _editor(run_id: str) -> None:
     version = zlib.crc32(f"{run_id} {found}".encode())
     keys = {field: f"notes_{field}_{version}" for field in ("name", "note", "tags")}
     with st.popover("Name, note, tags", icon=":material/edit_note:"), st.form(f"notes_{run_id}", border=False):
-        st.text_input("Name", found.name, key=keys["name"], max_chars=shelf.LONGEST["name"],
+        st.text_input("Name", found.name, key=keys["name"], max_chars=LONGEST["name"],
                       help="Instead of that of the spec.", placeholder=store.short_title(run_id))  # fmt: skip
-        st.text_area("Note", found.note, key=keys["note"], max_chars=shelf.LONGEST["note"],
+        st.text_area("Note", found.note, key=keys["note"], max_chars=LONGEST["note"],
                      help="Shown as it is written.")  # fmt: skip
         st.multiselect(
             "Tags", sorted({*known_tags(), *found.tags}), list(found.tags), key=keys["tags"], accept_new_options=True,
-            max_selections=shelf.MOST_TAGS, placeholder="choose, or write a new one",
+            max_selections=MOST_TAGS, placeholder="choose, or write a new one",
         )  # fmt: skip
         st.form_submit_button("Save", type="primary", on_click=_save, args=(run_id, keys))
 
 
 def _save(run_id: str, keys: Mapping[str, str]) -> None:
     name, note, tags = (st.session_state[keys[field]] for field in ("name", "note", "tags"))
-    work.attempt(shelf.write_notes, store.folder(), run_id, shelf.Notes(name, note, tuple(tags)))
+    work.attempt(runs.write_notes, store.folder(), run_id, runs.Notes(name, note, tuple(tags)))
 
 
 def known_tags() -> list[str]:
@@ -61,7 +62,7 @@ def known_tags() -> list[str]:
 
 
 def why_it_stays(run_id: str) -> str:
-    """Why `shelf.delete` would refuse a run; "" where it would not."""
+    """Why `runs.delete` would refuse a run; "" where it would not."""
     if (status := store.status(run_id)).active:
         return f"it is {status.state}, stop it first"
     if heirs := store.children(run_id):
@@ -89,7 +90,7 @@ def delete(run_id: str) -> None:
     """Delete a run and say so; where it was selected, none is any more. For a button's callback."""
     try:
         title, size = store.title(run_id), in_bytes(size_of(run_id))
-        shelf.delete(store.folder(), run_id)
+        runs.delete(store.folder(), run_id)
     except TrimError as error:
         work.notice(str(error))
         return

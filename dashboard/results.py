@@ -7,8 +7,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import broken, charts, frame, pruned, store
-from trimcore import published, runs, tables
+from trimcore import runs, tables
 from trimcore.errors import TrimError
+from trimcore.tables import published
 
 
 def show(run_id: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import streamlit as st
 
 from dashboard import glossary
-from trimcore.preview import beyond as _beyond
+from trimcore.planning.preview import beyond as _beyond
 from trimcore.spec import NEURON_RULES, WEIGHT_RULES
 
 LINES = {

@@ -7,7 +7,9 @@ import pandas as pd
 
 from dashboard import lineage
 from dashboard.remembering import Remembered, mark
-from trimcore import control, runs, shelf, spec, tables
+from trimcore import runs, spec, tables
+from trimcore.jobs import control
+from trimcore.system.files import read_json
 
 MARKS = {
     "queued": ":material/schedule:", "starting": ":material/hourglass_top:", "running": ":material/sprint:",
@@ -27,9 +29,9 @@ def run_ids() -> list[str]:
     return runs.list_runs(folder())
 
 
-_json, _spec, _parent = Remembered(runs.read_json), Remembered(spec.load), Remembered(shelf.parent_of)
-_launched_as = Remembered(shelf.launched_as)
-_notes = Remembered(lambda path: shelf.notes_of(path.parent))
+_json, _spec, _parent = Remembered(read_json), Remembered(spec.load), Remembered(runs.parent_of)
+_launched_as = Remembered(runs.launched_as)
+_notes = Remembered(lambda path: runs.notes_of(path.parent))
 _events = Remembered(lambda path: list(runs.read_events(path.parent)), 64)  # of large networks each is megabytes
 _log_tail = Remembered(lambda path: _last_lines(path), 64)
 
@@ -71,22 +73,22 @@ def brought(run_id: str) -> str:
     return ", ".join(str(part) for part in parts if part) or "unknown"
 
 
-def notes(run_id: str) -> shelf.Notes:
+def notes(run_id: str) -> runs.Notes:
     """The name, the note and the tags that were written on a run."""
-    return if_there(_notes, runs.open_run(folder(), run_id) / "notes.json", shelf.Notes())
+    return if_there(_notes, runs.open_run(folder(), run_id) / "notes.json", runs.Notes())
 
 
 def parents() -> lineage.Forest:
     """Every run, newest first, with the run and iteration that it began at (see `lineage.forest`)."""
-    return lineage.forest(shelf.parents(folder(), _parent_of))
+    return lineage.forest(runs.parents(folder(), _parent_of))
 
 
 def children(run_id: str) -> list[str]:
     """The runs that begin at an iteration of this one, oldest first."""
-    return shelf.children(folder(), run_id, _parent_of)
+    return runs.children(folder(), run_id, _parent_of)
 
 
-def _parent_of(path: Path) -> shelf.Parent:
+def _parent_of(path: Path) -> runs.Parent:
     return if_there(_parent, path, None)
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import frame, store, work
-from trimcore import sandbox
 from trimcore.errors import CheckpointError, RunError, TrimError, shortened
+from trimcore.files import sandbox
 
 
 @dataclass(frozen=True)

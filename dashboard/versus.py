@@ -9,7 +9,7 @@ from dashboard import charts, frame, lineage, links, store, work
 from dashboard.charts.tables import counted, in_order
 from trimcore import runs, tables
 from trimcore.errors import TrimError
-from trimcore.zeros import measure_name
+from trimcore.tables import measure_name
 
 BASE = ("base", "convert", "seed")  # what makes the weights of a base, beside its network
 LONGEST = 45  # characters of a name in a chart

@@ -11,10 +11,13 @@ import numpy as np
 import streamlit as st
 
 from dashboard import glossary, store
-from trimcore import control, data, device, models, presets, spec
+from trimcore import data, models, spec
+from trimcore.compute import device
 from trimcore.errors import TrimError
-from trimcore.graph import ChannelGraph
-from trimcore.preview import blank
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.jobs import control
+from trimcore.planning.preview import blank
+from trimcore.spec import presets
 
 NETWORK = ("model", "data", "image_size", "channels", "options")  # the keys of a spec that make a network
 

@@ -11,13 +11,14 @@ import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
-from trimcore import spec
+from trimcore import models, spec
 
 # Kept by Python's multiprocessing, or by a fixture of the whole session.
 TOOLS = ("resource_tracker", "forkserver", "chromium", "playwright")
@@ -28,6 +29,13 @@ def runs_folder(tmp_path, monkeypatch) -> Path:
     """Where this test's runs go; nothing is there yet."""
     monkeypatch.setenv("TRIMCORE_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def registry():
+    """The architectures by name; what a test registers is forgotten after it."""
+    with mock.patch.dict(models.REGISTRY):
+        yield models.REGISTRY
 
 
 @pytest.fixture(scope="session")

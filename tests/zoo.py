@@ -25,9 +25,10 @@ import torch
 from tests.trimcore import zoo
 from tests.trimcore.oracle import random_plan
 from trimcore import models
-from trimcore.graph import ChannelGraph
-from trimcore.surgery import prune
-from trimcore.tracing import trace
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.tracing import trace
+from trimcore.models.registry import BUILT_IN
+from trimcore.surgery.cut import prune
 
 ROUNDS = 3
 PATIENCE = 4.0  # seconds after which one round of theirs is enough
@@ -129,7 +130,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     table = csv.DictWriter(sys.stdout, COLUMNS)
     table.writeheader()
-    for name in sys.argv[1:] or [name for name in models.REGISTRY if name in models.BUILT_IN]:
+    for name in sys.argv[1:] or [name for name in models.REGISTRY if name in BUILT_IN]:
         table.writerow(row(name))
         sys.stdout.flush()
         gc.collect()

@@ -1,5 +1,5 @@
 import sys
 
-from trimcore.cli import main
+from trimcore.cli.main import main
 
 sys.exit(main())

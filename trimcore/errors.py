@@ -1,10 +1,7 @@
 """Mistakes that a user can make. Each message is one line: what is wrong, and what would be right."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from trimcore.mismatch import Mismatch
+from typing import Any
 
 
 class TrimError(ValueError):
@@ -22,10 +19,10 @@ class DataError(TrimError):
 class CheckpointError(TrimError):
     """A checkpoint that cannot be read or belongs to another architecture.
 
-    `mismatches` are the tensors that do not fit (see `mismatch`), where that is what is wrong.
+    `mismatches` are the tensors that do not fit, if that is the reason (see `files.mismatch`).
     """
 
-    def __init__(self, message: str, mismatches: Iterable["Mismatch"] = ()):
+    def __init__(self, message: str, mismatches: Iterable[Any] = ()):
         super().__init__(message)
         self.mismatches = tuple(mismatches)
 

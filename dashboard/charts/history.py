@@ -8,7 +8,7 @@ from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, 
 from dashboard.charts.many import MANY, largest, rest
 from dashboard.charts.marks import FINAL, INITIAL, PERCENT_BAR, REFERENCE, SERIES, WIDTH_SCALE
 from dashboard.charts.tables import counted, in_order, percent, require, short_layer, shorten
-from trimcore.zeros import measure_name
+from trimcore.tables import measure_name
 
 MAX_LINES = 8  # more layers than this are drawn as a heatmap
 SINGLE = 12  # of many layers, how many have a row of their own

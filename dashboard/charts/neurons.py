@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from dashboard.charts.frame import READABLE, figure, percent_axis, row_height, rows_axis, segments, side_text
 from dashboard.charts.marks import CUT, KEPT, PERCENT_BAR
 from dashboard.charts.tables import counted, in_order, percent, require, require_apoz
-from trimcore.zeros import counted_as_zero, measure_name
+from trimcore.tables import counted_as_zero, measure_name
 
 QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95]
 STRIP_COLUMNS = 128

@@ -10,11 +10,13 @@ from dashboard import frame, glossary, looking, store, work
 from dashboard.charts.sensitivity import sensitivity as sensitivity_chart
 from dashboard.charts.tables import counted, percent
 from dashboard.planning import opened
-from trimcore import runs, sensitivity
-from trimcore.costs import Cost
+from trimcore import runs
 from trimcore.errors import TrimError
-from trimcore.preview import Stage
-from trimcore.sensitivity import FRACTIONS, Sensitivity
+from trimcore.graph.costs import Cost
+from trimcore.planning import sensitivity
+from trimcore.planning.preview import Stage
+from trimcore.planning.sensitivity import FRACTIONS, Sensitivity
+from trimcore.planning.sensitivity_cache import cache_key, file_digest, load, save
 
 IMAGES = (250, 500)  # and all
 SHARES = {"quick": (1.0, 0.75, 0.5, 0.25, 0.1), "full": FRACTIONS}
@@ -58,7 +60,7 @@ def section(draft: dict, begin: opened.Begin, stages: list[Stage]) -> None:
 
 def known(draft: dict, begin: opened.Begin, examples: int, shares: Sequence[float]) -> Sensitivity | None:
     """What was measured before with these choices, if anything was."""
-    return sensitivity.load(_folder(begin), _key(draft, begin, examples, shares))
+    return load(_folder(begin), _key(draft, begin, examples, shares))
 
 
 def best(draft: dict, begin: opened.Begin) -> Sensitivity | None:
@@ -131,7 +133,7 @@ def _choose_images(total: int) -> int:
 
 def _kept(draft: dict, begin: opened.Begin, examples: int, shares: Sequence[float], found: Sensitivity) -> bool:
     try:
-        sensitivity.save(_folder(begin), _key(draft, begin, examples, shares), found)
+        save(_folder(begin), _key(draft, begin, examples, shares), found)
     except OSError as error:
         st.error(frame.plain(f"What was measured cannot be kept in the run's folder: {error.strerror or error}."))
         return False
@@ -144,7 +146,7 @@ def _folder(begin: opened.Begin) -> Path:
 
 def _key(draft: dict, begin: opened.Begin, examples: int, shares: Sequence[float]) -> str:
     asked = store.spec_of(begin[0])
-    return sensitivity.cache_key(
+    return cache_key(
         _digest(*opened.place(begin)), asked.data, asked.image_size, examples, "apoz", shares, channels=asked.channels,
         seed=asked.seed, tolerance=draft["profile"]["tolerance"], profiled=draft["profile"]["examples"],
     )
@@ -152,4 +154,4 @@ def _key(draft: dict, begin: opened.Begin, examples: int, shares: Sequence[float
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _digest(path: str, changed: int) -> str:
-    return sensitivity.file_digest(path)
+    return file_digest(path)

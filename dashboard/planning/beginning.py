@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import store, work
 from trimcore import tables
 from trimcore.errors import TrimError
-from trimcore.preview import Seen
+from trimcore.planning.preview import Seen
 
 
 def choose_beginning(draft: dict) -> tuple[str, int] | None:

@@ -4,9 +4,9 @@ import streamlit as st
 
 from dashboard import criteria, glossary, rules
 from dashboard.charts.many import MANY
-from trimcore.graph import ChannelGraph
-from trimcore.magnitude import prunable
+from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.spec import WEIGHT_RULES, Step
+from trimcore.surgery.magnitude import prunable
 
 KINDS = {"neurons": "cuts neurons", "weights": "holds weights at zero"}
 

@@ -6,11 +6,12 @@ import streamlit as st
 
 from dashboard import store, work
 from dashboard.planning.beginning import is_converted, row_of
-from trimcore import checkpoint, models, runs
-from trimcore.graph import ChannelGraph
-from trimcore.preview import Seen, blank
+from trimcore import models, runs
+from trimcore.files import checkpoint
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.tracing import trace
+from trimcore.planning.preview import Seen, blank
 from trimcore.spec import Convert
-from trimcore.tracing import trace
 
 Profile = dict[str, Seen] | None
 

@@ -7,7 +7,7 @@ from dashboard import frame, work
 from dashboard.charts.tables import counted
 from dashboard.planning import opened
 from trimcore.errors import TrimError
-from trimcore.preview import Stage
+from trimcore.planning.preview import Stage
 
 QUICK = 2.0  # seconds: what takes longer waits for a button
 AWAITED = "…"

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 
 from dashboard import looking, store, work
 from dashboard.planning.beginning import is_converted
-from trimcore import data, device, maxima, runs, tables
-from trimcore.apoz import Profile, profiling
-from trimcore.batches import Batches
-from trimcore.costs import Cost
+from trimcore import data, runs, tables
+from trimcore.compute import device
+from trimcore.compute.generators import finished
+from trimcore.data.batches import Batches
 from trimcore.errors import TrimError
-from trimcore.generators import finished
-from trimcore.graph import ChannelGraph
-from trimcore.maxima import UnitRelevance
+from trimcore.evaluation.accuracy import EVALUATION_BATCH, evaluate
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.costs import Cost
+from trimcore.planning.rehearsal import Measured, carried_out
+from trimcore.scoring import relevance
+from trimcore.scoring.apoz import Profile, profiling
+from trimcore.scoring.relevance import UnitRelevance
 from trimcore.spec import Spec, parse
-from trimcore.train import EVALUATION_BATCH, evaluate
-from trimcore.unretrained import Measured, carried_out
 
 Begin = tuple[str, int]
 MOST = 64  # finds kept
@@ -188,4 +190,4 @@ def _relevance(
     if not subject.graph.units:
         return {}
     return keep((subject.mark, "relevance", examples),
-                lambda: finished(maxima.measured(subject.graph.model, source, graph=subject.graph)))  # fmt: skip
+                lambda: finished(relevance.measured(subject.graph.model, source, graph=subject.graph)))  # fmt: skip

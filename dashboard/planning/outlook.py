@@ -5,10 +5,10 @@ import streamlit as st
 from dashboard import criteria, rules, work
 from dashboard.planning.beginning import is_converted
 from trimcore import tables
-from trimcore.graph import ChannelGraph
-from trimcore.preview import Seen, Stage, preview
+from trimcore.compute.threads import one_thread
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.planning.preview import Seen, Stage, preview
 from trimcore.spec import WEIGHT_RULES, Step, parse
-from trimcore.threads import one_thread
 
 GUESSED = ("mean+std", "absolute", "smaller")  # rules that leave widths which the scores decide
 

@@ -9,10 +9,10 @@ from dashboard.charts.many import MANY
 from dashboard.planning import card
 from dashboard.planning.beginning import adopt, same_network
 from dashboard.sortable import reset_order, sortable
-from trimcore import orders
-from trimcore.costs import cost_of
-from trimcore.graph import ChannelGraph
-from trimcore.preview import Seen
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.costs import cost_of
+from trimcore.planning import orders
+from trimcore.planning.preview import Seen
 from trimcore.spec import WEIGHT_RULES, Step
 
 NAMED = 4  # the most layers whose names stand on a card

@@ -7,15 +7,16 @@ from dashboard.charts.tables import counted
 from dashboard.frame import plain
 from dashboard.planning import bearing, opened
 from dashboard.planning.steps import set_steps
-from trimcore import targets
-from trimcore.apoz import Profile
-from trimcore.costs import Cost, cost_of
 from trimcore.errors import SpecError, TrimError
-from trimcore.planning import Plan
-from trimcore.sensitivity import Sensitivity, one_shot
+from trimcore.evaluation.accuracy import Measure
+from trimcore.evaluation.masking import one_shot
+from trimcore.graph.costs import Cost, cost_of
+from trimcore.planning import targets
+from trimcore.planning.plan import Plan
+from trimcore.planning.sensitivity import Sensitivity
+from trimcore.planning.targets import Accuracy, LessWork, NoLayerAbove, Smaller, Target
+from trimcore.scoring.apoz import Profile
 from trimcore.spec import Step
-from trimcore.targets import Accuracy, LessWork, NoLayerAbove, Smaller, Target
-from trimcore.train import Measure
 
 WISHES = {Smaller: "N times smaller", LessWork: "1/N of the MACs", NoLayerAbove: "no layer above X % APoZ",
           Accuracy: "at least X % accuracy before retraining"}  # fmt: skip

@@ -4,16 +4,16 @@ import streamlit as st
 
 from dashboard import work
 from dashboard.planning.beginning import is_converted
-from trimcore import smooth
-from trimcore.augmenting import AUGMENTATIONS
-from trimcore.graph import ChannelGraph
-from trimcore.grouping import groupable
+from trimcore.data.augmentation import AUGMENTATIONS
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.layers import sharpened
+from trimcore.surgery.grouping import groupable
 
 
 def conversion(draft: dict, begin: tuple[str, int] | None, graph: ChannelGraph) -> None:
     """The switch from smooth activations to ReLU, or from ReLU to maxout units, where the network that the run begins
     with has anything to convert. `graph` is of the architecture."""
-    smooth_ones = " and ".join(dict.fromkeys(smooth.smooth_modules(graph.model).values()))
+    smooth_ones = " and ".join(dict.fromkeys(sharpened.smooth_modules(graph.model).values()))
     layers, convert = list(groupable(graph)), draft["convert"]
     if is_converted(begin) or not (smooth_ones or layers):
         return

@@ -16,7 +16,8 @@ from dashboard.rivals import (
     spread,
     verdict,
 )
-from trimcore import published, tables
+from trimcore import tables
+from trimcore.tables import published
 
 PARAMETERS, NONZERO = "parameters", "non-zero parameters"
 MEASURES = ["test accuracy", "compression", pruned.NONZERO, "verification"]  # that seeds are summed up for

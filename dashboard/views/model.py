@@ -10,8 +10,8 @@ from dashboard.planning.steps import layers_text
 from dashboard.rules import called
 from dashboard.uploads import keep_upload, show_refusal
 from trimcore import data, models
-from trimcore.costs import cost_of
 from trimcore.errors import TrimError
+from trimcore.graph.costs import cost_of
 
 FOLDERS = {
     "imagefolder:PATH": "Folder of images, one folder a class",

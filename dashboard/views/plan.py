@@ -6,8 +6,8 @@ import streamlit as st
 from dashboard import charts, criteria, frame, planning, store, work
 from dashboard.charts.many import MANY
 from dashboard.drawing import cut_together, drawn_layers, how_to_read
-from trimcore.costs import cost_of
 from trimcore.errors import TrimError
+from trimcore.graph.costs import cost_of
 from trimcore.spec import WEIGHT_RULES
 
 draft = work.draft()

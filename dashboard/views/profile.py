@@ -22,7 +22,7 @@ from dashboard import (
 )
 from trimcore import tables
 from trimcore.errors import TrimError
-from trimcore.zeros import counted_as_zero, measure_name
+from trimcore.tables import counted_as_zero, measure_name
 
 draft = work.draft()
 run_id = work.selected_run()

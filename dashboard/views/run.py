@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import ending, frame, live, results, store, work
-from trimcore import control
+from trimcore.jobs import control
 
 run_id = frame.need_run()
 

@@ -55,7 +55,7 @@ def machine(threads: int) -> str:
     """In words, with what would make the figures worth less."""
     import torch
 
-    from trimcore.device import describe, resolve
+    from trimcore.compute.device import describe, resolve
 
     words = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next((line.partition(":")[2].strip() for line in words.splitlines() if line.startswith("model name")), "")

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from tests.benchmarks.rows import Row, alternating, in_ms, of_a_part
-from trimcore.apoz import profile
-from trimcore.device import has_fast_bf16, resolve
-from trimcore.graph import ChannelGraph
+from trimcore.compute.device import has_fast_bf16, resolve
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.tracing import trace
 from trimcore.models import build
-from trimcore.tracing import trace
+from trimcore.scoring.apoz import profile
 
 CASES = {  # channels, pixels, batch, batches
     "lenet5": (1, 28, 500, 10), "vgg16": (3, 224, 8, 2), "resnet18": (3, 224, 16, 4),

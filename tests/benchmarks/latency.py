@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from tests.benchmarks.rows import Row, alternating, in_ms, of_a_part
 from tests.trimcore.oracle import random_plan
-from trimcore.costs import cost
-from trimcore.device import describe, has_fast_bf16, resolve
-from trimcore.graph import ChannelGraph
+from trimcore.compute.device import describe, has_fast_bf16, resolve
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.costs import cost
+from trimcore.graph.tracing import trace
 from trimcore.models import build
-from trimcore.rounding import rounded_up
-from trimcore.surgery import prune
-from trimcore.tracing import trace
+from trimcore.planning.rounding import rounded_up
+from trimcore.surgery.cut import prune
 
 NETWORKS = {"lenet5": (1, 28, 128), "vgg16-small": (3, 32, 32), "resnet18": (3, 64, 16), "mobilenet_v2": (3, 64, 16)}
 MULTIPLE = 16

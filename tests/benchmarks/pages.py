@@ -25,7 +25,8 @@ from tests.dashboard.fakes import fake_run
 from tests.dashboard.large import fake_vgg16, many_runs, vgg16_draft, vgg16_widths
 from tests.dashboard.serving import ROOT, idle, serving
 from tests.dashboard.viewers import viewing
-from trimcore import processes, runs
+from trimcore import runs
+from trimcore.system import processes
 
 RUNS, VIEWERS, WINDOW = 1000, 10, 4.0  # seconds of training with viewers, then as many without
 FLAGS = ["--no-sandbox", "--disable-gpu"]

@@ -13,13 +13,14 @@ from unittest import mock
 import torch
 
 from tests.benchmarks.rows import Row, of_a_part
-from trimcore import train
+from trimcore.compute.device import describe, has_fast_bf16, place, resolve
 from trimcore.data import Data
 from trimcore.data import load as load_data
-from trimcore.device import describe, has_fast_bf16, resolve
 from trimcore.errors import DataError
+from trimcore.evaluation.accuracy import evaluate
 from trimcore.models import build
 from trimcore.spec import Training
+from trimcore.training import epoch as training
 
 EPOCHS, SEEDS, IMAGES = 8, 5, 10_000
 
@@ -49,19 +50,19 @@ def _data() -> Data:
 
 
 def _accuracy(data: Data, device: torch.device, seed: int, bf16: bool) -> float:
-    with mock.patch("trimcore.device.has_fast_bf16", return_value=bf16), mock.patch.object(
-        train, "has_fast_bf16", return_value=bf16
+    with mock.patch("trimcore.compute.device.has_fast_bf16", return_value=bf16), mock.patch.object(
+        training, "has_fast_bf16", return_value=bf16
     ):  # fmt: skip
         torch.manual_seed(seed)
         network = build("lenet5", num_classes=data.num_classes, in_channels=data.channels, image_size=data.image_size)
-        network, settings = train.prepare(network, device), Training(epochs=EPOCHS, lr=0.05, augment="shift")
-        optimizer = train.make_optimizer(network, settings)
+        network, settings = place(network, device), Training(epochs=EPOCHS, lr=0.05, augment="shift")
+        optimizer = training.make_optimizer(network, settings)
         for epoch in range(EPOCHS):
-            for _ in train.train_epoch(
+            for _ in training.train_epoch(
                 network, optimizer, data, settings, device, epoch=epoch, epochs=EPOCHS, seed=seed
             ):  # fmt: skip
                 pass
-        return train.evaluate(network, data.test, data, device).accuracy
+        return evaluate(network, data.test, data, device).accuracy
 
 
 if __name__ == "__main__":

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 
 import torch
 
-from trimcore import models, train
+from trimcore import models
+from trimcore.compute.device import place
 from trimcore.data import Data
+from trimcore.data.splits import Resident
+from trimcore.evaluation.accuracy import evaluate
 from trimcore.spec import Training
-from trimcore.splits import Resident
+from trimcore.training.epoch import make_optimizer, train_epoch
 
 DEVICES = (1, 8, 64)
 LINKS = {"NVLink, 450 GB/s": 450e9, "PCIe, 25 GB/s": 25e9, "100 Gbit/s": 12.5e9, "10 Gbit/s": 1.25e9}  # bytes a second
@@ -132,10 +135,10 @@ def measured(device: torch.device, batch: int, rounds: int = 3) -> Rates:
     pixels = torch.randint(0, 256, (batch * (rounds + 1), 3, 224, 224), dtype=torch.uint8)
     noise = Resident(pixels, torch.arange(len(pixels)) % 1000, 224, 3)
     data = Data("noise", tuple(map(str, range(1000))), noise, noise, noise, (0.5,) * 3, (0.29,) * 3, 3, 224)
-    network = train.prepare(models.build("vgg16", num_classes=1000, image_size=224), device)
+    network = place(models.build("vgg16", num_classes=1000, image_size=224), device)
     settings = Training(epochs=1, batch_size=batch, lr=1e-3)
-    training = train.train_epoch(
-        network, train.make_optimizer(network, settings), data, settings, device, epoch=0, epochs=1, seed=0
+    training = train_epoch(
+        network, make_optimizer(network, settings), data, settings, device, epoch=0, epochs=1, seed=0
     )
     next(training)
     begin = _now(device)
@@ -143,9 +146,9 @@ def measured(device: torch.device, batch: int, rounds: int = 3) -> Rates:
         next(training)
     between = _now(device)
     evaluated = noise.subset(batch)
-    train.evaluate(network, evaluated, data, device)
+    evaluate(network, evaluated, data, device)
     again = _now(device)
-    train.evaluate(network, evaluated, data, device)
+    evaluate(network, evaluated, data, device)
     return Rates(rounds * batch / (between - begin), batch / (_now(device) - again))
 
 

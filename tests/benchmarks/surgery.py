@@ -13,9 +13,9 @@ from torch import fx, nn
 
 from tests.benchmarks.rows import Row, alternating, in_ms, of_a_part
 from tests.trimcore.oracle import random_plan
+from trimcore.graph.tracing import trace
 from trimcore.models import build
-from trimcore.surgery import prune
-from trimcore.tracing import trace
+from trimcore.surgery.cut import prune
 
 FASTER = {"vgg16": 3, "densenet121": 3}  # than Torch-Pruning, at least so many times; the others: not slower
 NETWORKS = ("resnet18", "resnet50", "resnet152", "vgg16", "densenet121", "mobilenet_v2")

@@ -16,14 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from tests.benchmarks.rows import Row, alternating, of_a_part
-from trimcore.batches import Batches
-from trimcore.costs import cost
+from trimcore.compute.device import describe, has_fast_bf16, place, resolve
 from trimcore.data import Data
 from trimcore.data import load as load_data
-from trimcore.device import describe, has_fast_bf16, resolve
+from trimcore.data.batches import Batches
+from trimcore.graph.costs import cost
 from trimcore.models import build
 from trimcore.spec import Training
-from trimcore.train import EpochResult, make_optimizer, prepare, train_epoch
+from trimcore.training.epoch import EpochResult, make_optimizer, train_epoch
 
 GOALS = {("lenet5", "cpu"): 5, ("vgg16-small", "cpu"): 1.8, ("lenet5", "cuda"): 8, ("vgg16-small", "cuda"): 4}
 STEPS = {"lenet5": 31, "vgg16-small": 3}  # of 128 images, a round
@@ -59,7 +59,7 @@ def rows(rounds: int = 5) -> Iterator[Row]:
 
 def trimcore_loop(name: str, data: Data, device: torch.device) -> Callable[[], None]:
     torch.manual_seed(0)
-    network, settings = prepare(build(name, **_shape(data)), device), Training(batch_size=BATCH, augment="shift")
+    network, settings = place(build(name, **_shape(data)), device), Training(batch_size=BATCH, augment="shift")
     optimizer, epochs = make_optimizer(network, settings), itertools.count()
 
     def epoch() -> None:

@@ -2,7 +2,8 @@ import shutil
 
 import pytest
 
-from trimcore import control, spec
+from trimcore import spec
+from trimcore.jobs import control
 from trimcore.models import own
 
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from trimcore import control, runs, spec, worker
+from trimcore import runs, spec
+from trimcore.jobs import control, worker
 
 
 def fake_run(folder: Path, asked: dict, iterations: list[dict[str, int]], accuracies: list[float], **layer) -> str:

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from tests.dashboard.fakes import fake_run
-from trimcore import presets
-from trimcore.preview import blank
+from trimcore.planning.preview import blank
+from trimcore.spec import presets
 
 
 def vgg16_widths() -> dict[str, int]:

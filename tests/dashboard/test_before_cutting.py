@@ -15,16 +15,20 @@ from dashboard.planning import bearing, opened, targeting
 from tests.dashboard.fakes import fake_run, real_run
 from tests.dashboard.serving import ROOT, serving
 from tests.dashboard.test_pages import page, texts
-from trimcore import checkpoint, data, runs, spec, tables, targets
-from trimcore.choosing import choose_neurons
+from trimcore import data, runs, spec, tables
 from trimcore.errors import DataError
-from trimcore.loop import trim
-from trimcore.planning import Keep, plan
-from trimcore.preview import Stage
-from trimcore.sensitivity import Point, Sensitivity, one_shot
+from trimcore.evaluation.masking import one_shot
+from trimcore.files import checkpoint
+from trimcore.planning import targets
+from trimcore.planning.plan import plan
+from trimcore.planning.preview import Stage
+from trimcore.planning.rehearsal import carried_out
+from trimcore.planning.selection import choose_neurons
+from trimcore.planning.sensitivity import Point, Sensitivity
+from trimcore.planning.targets import Accuracy, LessWork, NoLayerAbove, Smaller, predicted
 from trimcore.spec import Step
-from trimcore.targets import Accuracy, LessWork, NoLayerAbove, Smaller, predicted
-from trimcore.unretrained import carried_out
+from trimcore.spec.rules import Keep
+from trimcore.training.loop import trim
 
 SLOW = 1000  # MACs a second: a guess by which everything waits for a button
 

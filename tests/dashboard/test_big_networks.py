@@ -9,9 +9,9 @@ from dashboard.planning import steps
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.test_pages import page, texts
 from trimcore import models, spec
-from trimcore.costs import cost_of
-from trimcore.preview import blank
-from trimcore.tracing import trace
+from trimcore.graph.costs import cost_of
+from trimcore.graph.tracing import trace
+from trimcore.planning.preview import blank
 
 DEPTH = 30
 

@@ -14,10 +14,14 @@ from dashboard.charts.classes import COLUMNS, ROWS, cells_of, class_accuracy, cl
 from tests.dashboard.test_charts import trace as trace_of
 from tests.dashboard.test_neuron import cannot, carried_out, opened  # noqa: F401 (a fixture)
 from tests.dashboard.test_pages import texts
-from trimcore import checkpoint, checks, models, perclass, runs, spec
-from trimcore.batches import Batches
-from trimcore.generators import finished
-from trimcore.tracing import trace
+from trimcore import models, runs, spec
+from trimcore.compute.generators import finished
+from trimcore.data.batches import Batches
+from trimcore.evaluation import confusion
+from trimcore.files import checkpoint
+from trimcore.graph.tracing import trace
+from trimcore.scoring import per_class
+from trimcore.training import checks
 
 RANDOM = np.random.default_rng(0)
 ACCURACIES = pd.DataFrame({"class": ["a", "b", "c", "d"], "before": [0.9, 0.8, 1.0, np.nan],
@@ -170,7 +174,7 @@ def section(run: Path, after: int, **session):
 
 
 def test_nothing_is_measured_before_the_section_is_opened(run, monkeypatch):
-    cannot(monkeypatch, perclass, "counting_by_class")
+    cannot(monkeypatch, per_class, "counting_by_class")
     cannot(monkeypatch, checkpoint, "load")
     app = opened(run)
     assert "What did the trim break?" not in texts(app)
@@ -179,17 +183,17 @@ def test_nothing_is_measured_before_the_section_is_opened(run, monkeypatch):
 def test_the_section_shows_what_the_library_counts(run, drawn):
     app = section(run, 2)
     model, graph, data, batches = of(run, 2)
-    found = perclass.profile_by_class(model, batches, data.num_classes, graph=graph)["conv2"].apoz
+    found = per_class.profile_by_class(model, batches, data.num_classes, graph=graph)["conv2"].apoz
     apoz, classes, order = drawn["class_heatmap"]
     np.testing.assert_allclose(apoz, found.numpy(), atol=1e-6)
-    assert (classes, order.tolist()) == (data.classes, perclass.order(found).tolist())
-    matrices = [finished(perclass.confusing(of(run, k)[0], batches, data.num_classes)) for k in (0, 2)]
+    assert (classes, order.tolist()) == (data.classes, per_class.order(found).tolist())
+    matrices = [finished(confusion.confusing(of(run, k)[0], batches, data.num_classes)) for k in (0, 2)]
     before, after, _ = drawn["confusion_change"]
     assert (before.tolist(), after.tolist()) == tuple(matrix.tolist() for matrix in matrices)
     table = drawn["class_accuracy"][0].sort_index()
-    np.testing.assert_allclose(table.before, perclass.per_class_accuracy(matrices[0]))
-    np.testing.assert_allclose(table.after, perclass.per_class_accuracy(matrices[1]))
-    worst = perclass.broken(*matrices, 3)
+    np.testing.assert_allclose(table.before, confusion.per_class_accuracy(matrices[0]))
+    np.testing.assert_allclose(table.after, confusion.per_class_accuracy(matrices[1]))
+    worst = confusion.broken(*matrices, 3)
     told = [line for line in texts(app).splitlines() if "is taken for" in line]
     assert len(told) == len(worst)
     for (true, wrong, _, now), line in zip(worst, told, strict=True):
@@ -207,8 +211,8 @@ def test_the_order_of_the_layer_is_a_switch(run, drawn):
 
 def test_a_second_look_costs_nothing(run, monkeypatch):
     app = section(run, 1)
-    cannot(monkeypatch, perclass, "counting_by_class")
-    cannot(monkeypatch, perclass, "confusing")
+    cannot(monkeypatch, per_class, "counting_by_class")
+    cannot(monkeypatch, confusion, "confusing")
     assert not app.run().exception
     assert "Which classes lost most?" in texts(app)
 
@@ -218,9 +222,9 @@ def test_many_classes_are_a_list_of_what_broke_most(run, drawn, monkeypatch):
     app = section(run, 2)
     assert "confusion_change" not in drawn
     model, _, data, batches = of(run, 2)
-    after = finished(perclass.confusing(model, batches, 4))
-    before = finished(perclass.confusing(of(run, 0)[0], batches, 4))
-    pairs = perclass.broken(before, after, 20)
+    after = finished(confusion.confusing(model, batches, 4))
+    before = finished(confusion.confusing(of(run, 0)[0], batches, 4))
+    pairs = confusion.broken(before, after, 20)
     tables = [one.value for one in app.dataframe if "taken for" in one.value]
     assert [len(table) for table in tables] == ([len(pairs)] if pairs else [])
     for table in tables:

@@ -9,8 +9,9 @@ from dashboard import rivals
 from dashboard.criteria import LABELS, NAMES, fitting, ranked_by, ranking
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.test_pages import field, page, texts
-from trimcore import control, spec
-from trimcore.criteria import CRITERIA
+from trimcore import spec
+from trimcore.jobs import control
+from trimcore.scoring.criteria import CRITERIA
 from trimcore.spec import IN_UNITS, CriterionName
 
 STEPS = [{"layers": ["conv2"], "value": 0.5}, {"layers": ["fc1"], "rule": "keep", "value": 9.0, "iterations": 2}]

@@ -5,7 +5,8 @@ from torch import nn
 
 from tests.dashboard.fakes import real_run
 from tests.dashboard.test_pages import field, page, texts
-from trimcore import control, models, runs, spec
+from trimcore import models, runs, spec
+from trimcore.jobs import control
 
 
 @pytest.fixture

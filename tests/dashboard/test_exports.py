@@ -15,8 +15,10 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import exports
 from tests.dashboard.fakes import real_run
-from trimcore import checkpoint, cli, models, runs, tables
+from trimcore import models, runs, tables
+from trimcore.cli.main import main
 from trimcore.errors import RunError
+from trimcore.files import checkpoint
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 
@@ -40,7 +42,7 @@ def in_process(monkeypatch):
         monkeypatch.setattr(sys, "argv", command[2:])
         out, wrong = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(wrong):
-            code = cli.main()
+            code = main()
         return subprocess.CompletedProcess(command, code, out.getvalue(), wrong.getvalue())
 
     monkeypatch.setattr(exports.subprocess, "run", carry_out)

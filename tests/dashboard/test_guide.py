@@ -10,7 +10,8 @@ from dashboard.guide import Journey
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.serving import ROOT, serving
 from tests.dashboard.test_pages import APP, PAGES, page, texts
-from trimcore import control, runs, spec
+from trimcore import runs, spec
+from trimcore.jobs import control
 
 WIDTHS = [{"conv1": 20, "conv2": 50, "fc1": 500}, {"conv1": 20, "conv2": 40, "fc1": 500}]
 CUT = {"step": [{"layers": ["conv2"], "rule": "fraction", "value": 0.2}]}

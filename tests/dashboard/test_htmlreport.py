@@ -12,9 +12,8 @@ import pytest
 from dashboard import htmlreport
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.serving import ROOT
-from trimcore import runs, shelf, spec
+from trimcore import runs, spec
 from trimcore.errors import RunError
-from trimcore.shelf import Notes
 
 EVIL = "</script><script>alert(1)</script><img src=http://example.org/x.png onerror=alert(2)>&amp;"
 WIDTHS = [{"conv1": 20, "conv2": 50, f"fc{EVIL}": width} for width in (500, 386, 215)]
@@ -53,7 +52,7 @@ def folder(runs_folder) -> Path:
     asked = spec.load(made / "spec.toml").model_copy(update={"parent": spec.Parent(run=parent, iteration=1)})
     (made / "spec.toml").write_text(spec.dumps(asked) + f"\n# {EVIL}\n", "utf-8")
     enrich(made)
-    shelf.write_notes(runs_folder, made.name, Notes("", f"first line\n{EVIL}", (EVIL[:40], "tag two")))
+    runs.write_notes(runs_folder, made.name, runs.Notes("", f"first line\n{EVIL}", (EVIL[:40], "tag two")))
     return made
 
 

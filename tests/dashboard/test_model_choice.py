@@ -9,9 +9,10 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import work
 from tests.dashboard.fakes import real_run
-from trimcore import control, models, runs, spec
-from trimcore.loop import data_for
+from trimcore import models, runs, spec
+from trimcore.jobs import control
 from trimcore.models import own
+from trimcore.training.loop import data_for
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 NETS = """

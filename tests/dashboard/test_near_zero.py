@@ -9,7 +9,7 @@ from dashboard.criteria import LABELS
 from tests.dashboard.test_conversion import plan_page, run_of
 from tests.dashboard.test_pages import field, page, texts
 from trimcore import models, spec
-from trimcore.criteria import CRITERIA
+from trimcore.scoring.criteria import CRITERIA
 
 FIELD = "Count as zero, up to × RMS"
 

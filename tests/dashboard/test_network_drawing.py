@@ -15,10 +15,10 @@ from tests.dashboard.test_charts import DEEP
 from tests.dashboard.test_pages import page, texts
 from tests.trimcore.nets import NETS, Net, conv, drawn
 from trimcore import spec
-from trimcore.costs import cost_of, cost_without
 from trimcore.errors import NotTrimmable
-from trimcore.preview import blank
-from trimcore.tracing import trace
+from trimcore.graph.costs import cost_of, cost_without
+from trimcore.graph.tracing import trace
+from trimcore.planning.preview import blank
 
 NONE = pd.DataFrame(columns=["group", "layer"])
 EXAMPLE = torch.zeros(2, 3, 8, 8)

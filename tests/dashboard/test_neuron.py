@@ -12,8 +12,11 @@ from PIL import Image
 from dashboard import looking
 from tests.dashboard.fakes import fake_run, real_run
 from tests.dashboard.test_pages import page, texts
-from trimcore import checkpoint, checks, inspecting, models, runs, spec, tables
-from trimcore.tracing import trace
+from trimcore import models, runs, spec, tables
+from trimcore.evaluation import inspection
+from trimcore.files import checkpoint
+from trimcore.graph.tracing import trace
+from trimcore.training import checks
 
 RANDOM = np.random.default_rng(0)
 
@@ -71,7 +74,7 @@ def test_the_card_says_what_the_library_finds(run, layer, number, after):
     found = checkpoint.load(runs.checkpoint_path(run, after))
     graph = trace(found.build().eval(), models.example_input(found.arguments))
     data = checks.data_for(spec.load(run / "spec.toml"))
-    own = inspecting.inspect(graph, layer, number, data.validation, data, "cpu")
+    own = inspection.inspect(graph, layer, number, data.validation, data, "cpu")
     shown = metrics(app)
     assert shown["Silent on"] == f"{own.silent} of {len(data.validation)}"
     assert shown["Accuracy without it"] == f"{own.without.accuracy:.2%}"
@@ -88,7 +91,7 @@ def test_the_card_says_what_the_library_finds(run, layer, number, after):
 def test_a_second_look_costs_nothing(run, monkeypatch):
     app = opened(run, 4)
     first = metrics(app)
-    cannot(monkeypatch, inspecting, "inspecting")
+    cannot(monkeypatch, inspection, "inspecting")
     app.run()
     assert not app.exception
     assert metrics(app) == first

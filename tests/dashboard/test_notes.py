@@ -8,9 +8,10 @@ from streamlit.testing.v1 import AppTest
 from dashboard import notes, repeating, store
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.test_pages import APP, page, texts
-from trimcore import control, processes, runs, shelf, spec
+from trimcore import runs, spec
 from trimcore.errors import RunError
-from trimcore.shelf import Notes
+from trimcore.jobs import control
+from trimcore.system import processes
 
 WIDTHS = [{"conv1": 20, "conv2": 50, "fc1": width} for width in (500, 300)]
 MARKUP = "<b>x</b> *y* [z](http://example.org) www.example.org\n    # not a heading\n1. no list"
@@ -35,7 +36,7 @@ def field(widgets, label: str):
 
 def test_the_form_shows_what_is_there(run, runs_folder):
     for name, tags in (("one", ("a",)), ("two", ())):
-        shelf.write_notes(runs_folder, run, Notes(name, f"note {name}", tags))
+        runs.write_notes(runs_folder, run, runs.Notes(name, f"note {name}", tags))
         app = page("compare", run=run)
         assert field(app.text_input, "Name").value == name
         assert field(app.text_area, "Note").value == f"note {name}"
@@ -50,7 +51,7 @@ def test_the_form_writes_and_every_list_shows_the_name(run, runs_folder):
     field(app.multiselect, "Tags").set_value(["paper", "lenet"])
     next(button for button in app.button if button.label == "Save").click().run()
     assert not app.exception
-    assert shelf.notes_of(runs_folder / run) == Notes("best so far", MARKUP, ("paper", "lenet"))
+    assert runs.notes_of(runs_folder / run) == runs.Notes("best so far", MARKUP, ("paper", "lenet"))
     assert app.dataframe[0].value.run[0].startswith("best so far · ")
     assert list(app.dataframe[0].value.tags[0]) == ["paper", "lenet"]
     assert any("best so far" in option for option in app.selectbox(key="run_choice").options)
@@ -60,7 +61,7 @@ def test_the_form_writes_and_every_list_shows_the_name(run, runs_folder):
 
 
 def test_a_note_is_text_and_nothing_else(run, runs_folder):
-    shelf.write_notes(runs_folder, run, Notes("*n* <i>", MARKUP, ("[t](http://example.org)",)))
+    runs.write_notes(runs_folder, run, runs.Notes("*n* <i>", MARKUP, ("[t](http://example.org)",)))
     for name in ("compare", "report"):
         app = page(name, run=run)
         assert [text.value for text in app.text] == [MARKUP], "as a text element, which knows no Markdown"
@@ -74,13 +75,13 @@ def test_what_is_refused_is_a_notice_and_nothing_changes(run, runs_folder):
     field(app.multiselect, "Tags").set_value(["x" * 41])
     next(button for button in app.button if button.label == "Save").click().run()
     assert "a tag has at most 40 characters" in app.error[0].value.replace("\\", "")
-    assert shelf.notes_of(runs_folder / run) == Notes()
+    assert runs.notes_of(runs_folder / run) == runs.Notes()
 
 
 def test_a_name_that_is_taken_away_leaves_that_of_the_spec(run, runs_folder):
-    shelf.write_notes(runs_folder, run, Notes("other"))
+    runs.write_notes(runs_folder, run, runs.Notes("other"))
     assert store.title(run).startswith("other · ")
-    shelf.write_notes(runs_folder, run, Notes(""))
+    runs.write_notes(runs_folder, run, runs.Notes(""))
     assert store.title(run).startswith("as launched · ")
     assert store.short_title(run) == "as launched"
 
@@ -88,15 +89,15 @@ def test_a_name_that_is_taken_away_leaves_that_of_the_spec(run, runs_folder):
 def test_the_table_is_filtered_by_tags(run, runs_folder):
     other = fake_run(runs_folder, {"name": "other"}, WIDTHS, [0.9, 0.8])
     assert not any(box.key == "tags_wanted" for box in page("compare").multiselect), "no tags, no filter"
-    shelf.write_notes(runs_folder, run, Notes(tags=("a", "b")))
-    shelf.write_notes(runs_folder, other, Notes(tags=("b",)))
+    runs.write_notes(runs_folder, run, runs.Notes(tags=("a", "b")))
+    runs.write_notes(runs_folder, other, runs.Notes(tags=("b",)))
     app = page("compare")
     assert app.multiselect(key="tags_wanted").options == ["a", "b"]
     app.multiselect(key="tags_wanted").set_value(["b"]).run()
     assert len(app.dataframe[0].value) == 2
     app.multiselect(key="tags_wanted").set_value(["a", "b"]).run()
     assert [name.split(" · ")[0] for name in app.dataframe[0].value.run] == ["as launched"]
-    shelf.write_notes(runs_folder, run, Notes(tags=("a",)))
+    runs.write_notes(runs_folder, run, runs.Notes(tags=("a",)))
     app.run()
     assert "No run has all of these tags" in texts(app)
 
@@ -118,11 +119,11 @@ def test_the_page_knows_when_the_shelf_would_refuse(run, runs_folder, state, hei
     app = page("compare", run=run)
     assert app.button(key="delete").disabled is bool(reason)
     if not reason:
-        shelf.delete(runs_folder, run)
+        runs.delete(runs_folder, run)
         return
     assert reason.split(",")[0] in texts(app).replace("\\", "")
     with pytest.raises(RunError):
-        shelf.delete(runs_folder, run)
+        runs.delete(runs_folder, run)
 
 
 def test_deleting_asks_first_then_leaves_no_trace(run, runs_folder):
@@ -222,7 +223,7 @@ def test_the_command_is_what_the_command_line_takes(run, runs_folder, tmp_path, 
 
     from click.testing import CliRunner
 
-    from trimcore import cli
+    from trimcore.cli.main import cli
 
     branch = branch_of(runs_folder, run, 1)
     asked = []
@@ -231,6 +232,6 @@ def test_the_command_is_what_the_command_line_takes(run, runs_folder, tmp_path, 
     text = (runs_folder / branch / "spec.toml").read_text("utf-8")
     (tmp_path / "spec.toml").write_text(text, "utf-8")
     line = code(page("report", run=branch))[1]
-    result = CliRunner().invoke(cli.cli, shlex.split(line)[3:], catch_exceptions=False)
+    result = CliRunner().invoke(cli, shlex.split(line)[3:], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert asked == [(spec.loads(text), runs_folder)], "the same spec, the same beginning"

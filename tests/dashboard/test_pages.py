@@ -8,7 +8,8 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import frame, work
 from tests.dashboard.fakes import fake_run, real_run
-from trimcore import control, runs, spec, tables
+from trimcore import runs, spec, tables
+from trimcore.jobs import control
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 PAGES = ["model", "profile", "plan", "run", "compare", "report"]
@@ -323,10 +324,8 @@ def test_a_click_from_before_the_run_ended_keeps_the_run_selected(runs_folder, m
 
 
 def test_a_run_from_elsewhere_says_so_and_offers_no_resume(runs_folder, finished_run):
-    from trimcore import parcel
-
-    parcel.pack(finished_run, runs_folder.parent / "run.zip")
-    run_id, _ = parcel.unpack(runs_folder.parent / "run.zip", runs_folder)
+    runs.pack(finished_run, runs_folder.parent / "run.zip")
+    run_id, _ = runs.unpack(runs_folder.parent / "run.zip", runs_folder)
     (runs_folder / run_id / "exit.json").unlink()
     app = page("run", run=run_id)
     assert "Brought from another installation (trimcore 0.1.0, PyTorch" in texts(app).replace("\\", "")

@@ -16,8 +16,9 @@ from dashboard.remembering import Remembered
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.large import fake_vgg16
 from tests.dashboard.test_pages import page, texts
-from trimcore import runs, shelf, tables
-from trimcore.threads import one_thread
+from trimcore import runs, tables
+from trimcore.compute.threads import one_thread
+from trimcore.system.files import write_atomic
 
 STAGES = [{"conv1": 20, "conv2": 50 - 10 * k, "fc1": 500 - 100 * k} for k in range(3)]
 
@@ -38,7 +39,7 @@ def test_a_file_is_read_again_only_when_it_is_another(tmp_path):
     assert [read(path), read(path)] == ["a", "a"]
     assert len(asked) == 1
     before = path.stat()
-    runs.write_atomic(path, "b")  # as long, and dated back: only the inode tells
+    write_atomic(path, "b")  # as long, and dated back: only the inode tells
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert [read(path), read(path)] == ["b", "b"]
     assert len(asked) == 2
@@ -89,8 +90,8 @@ def test_some_kinds_of_events_are_those_of_all_events(run):
 )  # fmt: skip
 def test_the_name_is_read_without_the_sections(tmp_path, text, name):
     (tmp_path / "spec.toml").write_text(text)
-    assert shelf.launched_as(tmp_path / "spec.toml") == name
-    assert shelf.launched_as(tmp_path / "nowhere") == ""
+    assert runs.launched_as(tmp_path / "spec.toml") == name
+    assert runs.launched_as(tmp_path / "nowhere") == ""
 
 
 # --- lists ---
@@ -124,7 +125,7 @@ def test_each_change_of_a_folder_is_in_the_list_at_once(run, runs_folder):
         return row.run.split(" · ")[0], row.state, row.iterations, row.seed
 
     assert seen() == ("mine", "finished", 2, 0)
-    shelf.write_notes(runs_folder, run.name, shelf.Notes("yours"))
+    runs.write_notes(runs_folder, run.name, runs.Notes("yours"))
     assert seen() == ("yours", "finished", 2, 0)
     runs.write_exit(run, "failed", "for a test")
     assert seen() == ("yours", "failed", 2, 0)
@@ -136,7 +137,7 @@ def test_each_change_of_a_folder_is_in_the_list_at_once(run, runs_folder):
     assert seen() == ("yours", "failed", 1, 5)
     assert store.parents() == {run.name: None}
     (run / "spec.toml").write_text(f'{spec}\n[parent]\nrun = "other"\niteration = 1\n')
-    assert shelf.parents(runs_folder, store._parent_of) == {run.name: ("other", 1)}
+    assert runs.parents(runs_folder, store._parent_of) == {run.name: ("other", 1)}
     (run / "exit.json").unlink()
     assert seen()[1] == "queued", "what launched it lives"
     (run / "spec.toml").unlink()

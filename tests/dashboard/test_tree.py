@@ -13,7 +13,7 @@ from dashboard import charts, lineage, rivals
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.serving import ROOT, serving
 from tests.dashboard.test_pages import page, texts
-from trimcore import runs, shelf, spec
+from trimcore import runs, spec
 
 STEPS = [{"layers": ["fc1"], "rule": "fraction", "value": 0.2, "iterations": 2}]
 SMALLER = [{"conv1": 20, "conv2": 50, "fc1": width} for width in (500, 386, 215)]  # 1, 1.25 and 2 times
@@ -244,7 +244,7 @@ def test_a_vanished_parent_and_a_run_without_iterations_do_no_harm(runs_folder):
     assert set(table.run) == {"child", "grandchild", "other"}
     assert not table[table.run == "child"]["began at"].any()
     assert table[table.run == "other"].iteration.isna().all()
-    assert shelf.parents(runs_folder)[child] == (root, 1)
+    assert runs.parents(runs_folder)[child] == (root, 1)
 
 
 @pytest.mark.browser

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import uploads
 from trimcore import models, spec
 from trimcore.errors import CheckpointError, RunError
-from trimcore.surgery import prune
+from trimcore.surgery.cut import prune
 
 DRAFT = spec.Spec().model_dump(exclude_none=True)
 
@@ -129,7 +129,7 @@ def test_the_page_shows_the_table(runs_folder):
     def page():
         from dashboard import uploads
         from trimcore.errors import CheckpointError
-        from trimcore.mismatch import Mismatch
+        from trimcore.files.mismatch import Mismatch
 
         uploads.show_refusal(CheckpointError("it *does* not fit", [Mismatch("a.weight", "missing", None, "3 × 4")]))
 

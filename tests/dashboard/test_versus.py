@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard import charts, versus
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.serving import ROOT
-from trimcore import control, runs, spec
+from trimcore import runs, spec
+from trimcore.jobs import control
 
 WIDTHS = [{"conv2": 12, "fc1": 6}, {"conv2": 10, "fc1": 3}]
 

@@ -10,7 +10,9 @@ from dashboard import ending, live
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.serving import ROOT, serving
 from tests.dashboard.test_pages import page, texts
-from trimcore import control, processes, runs, spec
+from trimcore import runs, spec
+from trimcore.jobs import control
+from trimcore.system import processes
 
 WIDTHS = [{"conv1": 20, "conv2": 50, "fc1": 500}, {"conv1": 20, "conv2": 30, "fc1": 178}]  # 570 and 228: 2.5 times
 AT_WORK = {

@@ -27,9 +27,11 @@ from tests.faults.scene import (
     process_of,
     until,
 )
-from trimcore import checkpoint, control, resuming, runs
+from trimcore import runs
 from trimcore.errors import CheckpointError, RunError
-from trimcore.worker import lock_path
+from trimcore.files import checkpoint
+from trimcore.jobs import control, resume_points
+from trimcore.jobs.locks import lock_path
 
 KILLED = {"failed", "lost"}
 STALLED = runs.STALLED_AFTER + 2
@@ -221,8 +223,8 @@ def newest_checkpoint_damaged(scene: Scene) -> Path:
     scene.some_moment(run)
     kill(run, "supervisor", "worker")
     scene.check_true(run, KILLED)
-    path = run / "checkpoints" / resuming.NEWEST
-    if path.exists() and (run / "checkpoints" / resuming.BEFORE).exists() and scene.state(run).state != "finished":
+    path = run / "checkpoints" / resume_points.NEWEST
+    if path.exists() and (run / "checkpoints" / resume_points.BEFORE).exists() and scene.state(run).state != "finished":
         damage(path, scene)
     return run
 

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from trimcore import checkpoint, checksum, control, runs, spec
+from trimcore import runs, spec
+from trimcore.files import checkpoint, checksum
+from trimcore.jobs import control
+from trimcore.system.files import read_json
 
 SOON = 5.0  # seconds after which the state that is shown has to be the true one
 PATIENCE = 180.0  # ... a run may take to its end
@@ -131,7 +134,7 @@ def lives(process: psutil.Process) -> bool:
 
 def process_of(run: Path, role: str) -> psutil.Process | None:
     """The supervisor ("supervisor") or the trainer ("worker") of a run, if it lives."""
-    return next((p for p in living(run) if f"trimcore.{role}" in p.cmdline()), None)
+    return next((p for p in living(run) if f"trimcore.jobs.{role}" in p.cmdline()), None)
 
 
 def kill(run: Path, *roles: str) -> bool:
@@ -163,4 +166,4 @@ def environment(**values: str) -> Iterator[None]:
 
 
 def edit_json(path: Path, **values) -> None:
-    path.write_text(json.dumps({**runs.read_json(path), **values}), "utf-8")
+    path.write_text(json.dumps({**read_json(path), **values}), "utf-8")

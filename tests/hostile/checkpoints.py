@@ -17,7 +17,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tests.hostile.case import Case
-from trimcore import checkpoint, models, sandbox
+from trimcore import models
+from trimcore.files import checkpoint, sandbox
 
 LENET = {"num_classes": 10, "in_channels": 1, "image_size": 28}
 PAYLOADS: dict[str, Callable[[str], tuple]] = {
@@ -39,7 +40,7 @@ PAYLOADS: dict[str, Callable[[str], tuple]] = {
     "runpy": lambda path: ("runpy", "run_path", (path,)),
     "webbrowser": lambda path: ("webbrowser", "open", ("http://127.0.0.1:9",)),
     "pickle.loads": lambda path: ("pickle", "loads", (b"",)),
-    "trimcore.loop": lambda path: ("trimcore.control", "resume", (path, "x")),
+    "trimcore.loop": lambda path: ("trimcore.jobs.control", "resume", (path, "x")),
 }
 
 

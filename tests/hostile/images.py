@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from tests.hostile.case import Case
-from trimcore.batches import Batches
 from trimcore.data import load
+from trimcore.data.batches import Batches
 
 SIDE, HEALTHY = 16, 15  # pixels; whole images of each class
 

@@ -13,8 +13,10 @@ import pandas as pd
 
 from tests.hostile.case import Case
 from tests.hostile.specs import said_by
-from trimcore import control, csvtext, runs, shelf, tables
+from trimcore import runs, tables
 from trimcore.errors import RunError
+from trimcore.jobs import control
+from trimcore.tables import csv_text
 
 IDS = {
     "empty": "", "a dot": ".", "two dots": "..", "out": "../outside", "out and in": "../runs/x",
@@ -33,7 +35,7 @@ IDS = {
 }  # fmt: skip
 ACTIONS: dict[str, Callable[[Path, str], object]] = {
     "open": runs.open_run, "stop": lambda folder, run_id: control.ask(folder, run_id, "stop"), "resume": control.resume,
-    "delete": shelf.delete,
+    "delete": runs.delete,
 }  # fmt: skip
 FORMULAS = {
     "a formula": "=1+2", "a link": '=HYPERLINK("http://127.0.0.1/?"&A1,"x")', "a program": "=cmd|'/C calc'!A0",
@@ -104,7 +106,7 @@ def _a_link_as_run(inside: Path, marker: Path) -> str:
     run.symlink_to(elsewhere)
     assert runs.list_runs(inside / "runs") == []
     try:
-        shelf.delete(inside / "runs", run.name)
+        runs.delete(inside / "runs", run.name)
     except RunError as error:
         assert (elsewhere / "spec.toml").exists(), "what it leads to was deleted"
         return str(error)
@@ -122,10 +124,10 @@ def formula(cell: str):
     """In every column of words of every table: what is read back as a cell does not begin as a formula does."""
 
     def case(inside: Path, marker: Path) -> str:
-        text = csvtext.as_csv(pd.DataFrame({"layer": [cell, "conv1"], "class": ["a", cell], "apoz": [0.5, -0.5]}))
+        text = csv_text.as_csv(pd.DataFrame({"layer": [cell, "conv1"], "class": ["a", cell], "apoz": [0.5, -0.5]}))
         for row in csv.DictReader(io.StringIO(text)):
             for name in ("layer", "class"):
-                assert not row[name].startswith(csvtext.FORMULA), f"{row[name]!r} would be carried out"
+                assert not row[name].startswith(csv_text.FORMULA), f"{row[name]!r} would be carried out"
         assert text.splitlines()[-1].endswith("-0.5") or "-0.5" in text, "a number is a number"
         return ""
 
@@ -141,7 +143,7 @@ def class_named(cell: str):
         events = [{"kind": "started", "classes": [cell, "b"]}, {"kind": "iteration", **iteration(), **row}]
         rows = list(csv.DictReader(io.StringIO(tables.csv_texts(events)["classes.csv"])))
         assert len(rows) == 4
-        assert not any(row["class"].startswith(csvtext.FORMULA) for row in rows)
+        assert not any(row["class"].startswith(csv_text.FORMULA) for row in rows)
         return ""
 
     return case

@@ -118,14 +118,16 @@ def command(name: str, text: str):
 
 def said_by(arguments: list[str]) -> str:
     """The line of an error, or "" where there is none."""
-    from trimcore import cli
+    import click
+
+    from trimcore.cli.main import cli
 
     out, err = io.StringIO(), io.StringIO()
     before = dict(os.environ)
     try:
         with redirect_stdout(out), redirect_stderr(err):
-            cli.cli.main(args=arguments, prog_name="trimcore", standalone_mode=False)
-    except cli.click.ClickException as error:
+            cli.main(args=arguments, prog_name="trimcore", standalone_mode=False)
+    except click.ClickException as error:
         return " ".join(error.format_message().split())
     finally:
         os.environ.clear()

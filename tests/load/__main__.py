@@ -22,7 +22,9 @@ import psutil
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.serving import ROOT, serving
 from tests.dashboard.viewers import Viewer
-from trimcore import processes, runs
+from trimcore import runs
+from trimcore.system import processes
+from trimcore.system.files import read_json
 
 LAUNCHERS, WATCHERS, EDITORS = 5, 10, 5
 EVERY = 3.0  # seconds between two clicks of a person
@@ -135,7 +137,7 @@ def sign_of_life(run: Path) -> None:
 
 
 def queued_at(run: Path) -> float:
-    return runs.read_json(run / "status.json").get("queued_at", 0.0)
+    return read_json(run / "status.json").get("queued_at", 0.0)
 
 
 async def eventually(condition, seconds: float = 120.0) -> Awaitable[None]:

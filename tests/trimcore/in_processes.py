@@ -10,13 +10,18 @@ from unittest import mock
 
 import torch
 
-from trimcore import distributed, maxima, models, runs, torchrun, train, worker
-from trimcore.apoz import profile
-from trimcore.batches import Batches
+from trimcore import models, runs
+from trimcore.compute import distributed, torchrun
 from trimcore.data import Data
+from trimcore.data.batches import Batches
+from trimcore.data.splits import Resident
 from trimcore.errors import TrimError
+from trimcore.evaluation.accuracy import evaluate
+from trimcore.jobs import worker
+from trimcore.scoring import relevance
+from trimcore.scoring.apoz import profile
 from trimcore.spec import Training
-from trimcore.splits import Resident
+from trimcore.training.epoch import make_optimizer, train_epoch
 
 CPU = torch.device("cpu")
 SETTINGS = Training(epochs=2, batch_size=32, lr=0.05)
@@ -25,7 +30,7 @@ SETTINGS = Training(epochs=2, batch_size=32, lr=0.05)
 @contextmanager
 def in_float32():
     """bfloat16 rounds each gradient to 8 bits, which would hide a wrong factor."""
-    with mock.patch("trimcore.device.has_fast_bf16", return_value=False):
+    with mock.patch("trimcore.compute.device.has_fast_bf16", return_value=False):
         yield
 
 
@@ -48,12 +53,12 @@ def measured() -> dict:
     found = profile(network, shared(source.validation), mean_activation=True, taylor=True)
     smooth = [torch.nn.Conv2d(1, 6, 5), torch.nn.GELU(), torch.nn.Flatten(), torch.nn.Linear(3456, 10)]
     near = profile(torch.nn.Sequential(*smooth), shared(source.validation), tolerance=0.2)
-    units = maxima.relevance(models.build("lenet5-maxout", num_classes=10, k=4), shared(source.train))
-    before = train.evaluate(network, source.validation, source, CPU)
-    optimizer, results = train.make_optimizer(network, SETTINGS), []
+    units = relevance.relevance(models.build("lenet5-maxout", num_classes=10, k=4), shared(source.train))
+    before = evaluate(network, source.validation, source, CPU)
+    optimizer, results = make_optimizer(network, SETTINGS), []
     with distributed.together(network, CPU) as together:
         for epoch in range(2):
-            training = train.train_epoch(together, optimizer, source, SETTINGS, CPU, epoch=epoch, epochs=2, seed=5)
+            training = train_epoch(together, optimizer, source, SETTINGS, CPU, epoch=epoch, epochs=2, seed=5)
             *batches, last = training
             results.append((len(batches), last.loss, last.accuracy))
     distributed.check_same(network)
@@ -80,9 +85,9 @@ def small_things() -> dict:
     distributed.sum_(tensor)
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Dropout(0.5))
     apart = torch.nn.Sequential(*network, torch.nn.Flatten(), torch.nn.Linear(1352, 10))
-    optimizer = train.make_optimizer(apart, SETTINGS)
+    optimizer = make_optimizer(apart, SETTINGS)
     with distributed.together(apart, CPU) as together:
-        list(train.train_epoch(together, optimizer, data(), SETTINGS, CPU, epoch=0, epochs=1, seed=rank))
+        list(train_epoch(together, optimizer, data(), SETTINGS, CPU, epoch=0, epochs=1, seed=rank))
     distributed.check_same(apart)  # the buffers too
     kept = type(apart[1])
     with torch.no_grad():

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trimcore.maxout import Maxout
+from trimcore.layers.maxout import Maxout
 
 
 class Net(nn.Module):

@@ -6,9 +6,10 @@ import random
 import torch
 from torch import Tensor, fx, nn
 
-from trimcore.graph import ChannelGraph
-from trimcore.surgery import prune, removed_groups
-from trimcore.tracing import trace
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.removal import removed_groups
+from trimcore.graph.tracing import trace
+from trimcore.surgery.cut import prune
 
 ROUNDING = 1e-11  # of float64, through many layers, relative to the largest output
 

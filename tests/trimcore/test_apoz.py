@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import images, randomised
-from trimcore import apoz, counting
-from trimcore.apoz import passes, profile, profiling
 from trimcore.errors import DataError, NotTrimmable, SpecError, TrimError
+from trimcore.graph.tracing import trace
 from trimcore.models import build
-from trimcore.tracing import trace
-from trimcore.zeros import DEFAULT_TOLERANCE
+from trimcore.scoring import apoz, counting
+from trimcore.scoring.apoz import passes, profile, profiling
+from trimcore.spec import DEFAULT_TOLERANCE
 
 
 def batches(x: Tensor, size: int = 16) -> list[tuple[Tensor, Tensor]]:

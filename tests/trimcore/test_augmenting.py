@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trimcore import augmenting
-from trimcore.augmenting import affine_moves, augmented, seen_through
+from trimcore.data import augmentation
+from trimcore.data.augmentation import affine_moves, augmented, seen_through
 
 UNMOVED = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
 
@@ -58,13 +58,13 @@ def test_moves_stay_in_their_ranges_and_reach_far_into_them():
     high = (a * d - b * c) / wide
     shear = torch.atan(b * turn.cos() + d * turn.sin())
     found = {"turn": turn, "shear": shear, "wide": wide - 1, "high": high - 1, "right": right / 2, "down": down / 2}
-    limits = {"turn": augmenting.ROTATION, "shear": augmenting.SHEAR, "wide": 0.12, "high": 0.12, "right": 1 / 14}
+    limits = {"turn": augmentation.ROTATION, "shear": augmentation.SHEAR, "wide": 0.12, "high": 0.12, "right": 1 / 14}
     for name, values in found.items():
         limit = limits.get(name, 1 / 14)
         assert 0.98 * limit < values.max() <= limit + 1e-6, name
         assert -limit - 1e-6 <= values.min() < -0.98 * limit, name
         assert abs(values.mean()) < 0.05 * limit, name
-    assert math.degrees(augmenting.ROTATION) == pytest.approx(12)
+    assert math.degrees(augmentation.ROTATION) == pytest.approx(12)
 
 
 def test_an_image_is_augmented_on_its_own():

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from trimcore import batches as batches_module
-from trimcore.batches import Batches
+from trimcore.data import batches as batches_module
+from trimcore.data.batches import Batches
+from trimcore.data.splits import Folder, Resident, read_image
 from trimcore.errors import DataError
-from trimcore.splits import Folder, Resident, read_image
 
 
 @dataclass

@@ -5,11 +5,13 @@ import sys
 
 import pytest
 
-from trimcore import cli, control, runs, spec
-from trimcore.costs import cost_of
-from trimcore.opened import open_iteration
-from trimcore.sensitivity import one_shot
-from trimcore.worker import carry_out
+from trimcore import runs, spec
+from trimcore.cli.main import main
+from trimcore.evaluation.masking import one_shot
+from trimcore.graph.costs import cost_of
+from trimcore.jobs import control
+from trimcore.jobs.worker import carry_out
+from trimcore.training.prepare import open_iteration
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def trimcore(monkeypatch, capfd, folder):
         asked = [command, folder.name, *map(str, arguments), "--runs", str(folder.parent), "--device", "cpu"]
         monkeypatch.setattr(sys, "argv", ["trimcore", *asked])
         capfd.readouterr()
-        code = cli.main()
+        code = main()
         return code, *capfd.readouterr()
 
     return call

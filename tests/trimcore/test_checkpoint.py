@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import images, random_plan, randomised
-from trimcore import checkpoint, models
-from trimcore.checkpoint import (
+from trimcore import models
+from trimcore.errors import CheckpointError
+from trimcore.files import checkpoint
+from trimcore.files.checkpoint import (
     Checkpoint,
     find_weights,
     load,
@@ -28,9 +30,8 @@ from trimcore.checkpoint import (
     save_safetensors,
     widths_of,
 )
-from trimcore.errors import CheckpointError
-from trimcore.surgery import prune
-from trimcore.tracing import trace
+from trimcore.graph.tracing import trace
+from trimcore.surgery.cut import prune
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 

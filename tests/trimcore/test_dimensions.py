@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.trimcore.nets import Net
 from tests.trimcore.oracle import check, images, random_plan, randomised
-from trimcore.tracing import trace
+from trimcore.graph.tracing import trace
 
 SHAPES = {1: (3, 4, 12), 2: (3, 4, 6, 6), 3: (2, 4, 4, 6, 6)}
 

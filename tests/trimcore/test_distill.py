@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from tests.trimcore.test_loop import assert_goes_on_the_same, carry_out, of_kind, step
-from trimcore import checkpoint, runs
-from trimcore.distill import cross_entropy, learning_from, softened
-from trimcore.loop import trim
+from trimcore import runs
+from trimcore.files import checkpoint
 from trimcore.spec import Distill
-from trimcore.state import restore
+from trimcore.training.distillation import cross_entropy, learning_from, softened
+from trimcore.training.loop import trim
+from trimcore.training.state import restore
 
 CPU = torch.device("cpu")
 TAUGHT = {"weight": 0.5, "temperature": 2.0}

@@ -11,11 +11,15 @@ import torch
 from filelock import FileLock, Timeout
 
 from tests.trimcore.in_processes import in_float32, measured
-from trimcore import control, distributed, processes, runs, spec, supervisor, torchrun, waiting, worker
-from trimcore.batches import Batches
+from trimcore import runs, spec
+from trimcore.compute import distributed, torchrun
+from trimcore.data.batches import Batches
+from trimcore.data.splits import Folder, Resident
 from trimcore.errors import DataError, SpecError
-from trimcore.splits import Folder, Resident
-from trimcore.worker import lock_path
+from trimcore.jobs import control, queue, supervisor, worker
+from trimcore.jobs.locks import lock_path
+from trimcore.system import processes
+from trimcore.system.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -278,7 +282,7 @@ def test_the_first_process_alone_writes_the_run(two):
     assert kinds == ["started", "epoch", *after, *["pruned", "initial", *after] * 2, "ended"]
     assert events[0]["device"].endswith("2 processes")
     assert [e["examples"] for e in events if e["kind"] == "profiled"] == [20] * 3
-    status = runs.read_json(whole / "status.json")
+    status = read_json(whole / "status.json")
     assert status["outcome"] == {"state": "finished", "reason": "all steps are done"}
     assert len({process["pid"] for process in status["processes"]}) == 2
     assert found[0]["outcomes"] == found[1]["outcomes"]
@@ -336,8 +340,8 @@ def test_who_asked_first_for_any_of_the_devices_goes_first(on_two_devices, runs_
     later = runs.create(runs_folder, "lenet5", "")
     runs.update_status(later, device_key="cuda:1", queued_at=2.0)
     runs.update_status(on_two_devices, supervisor=processes.identity())
-    assert list(waiting.before(later, "cuda:1")) == [on_two_devices.name]
-    assert list(waiting.before(later, "cuda:2")) == []
+    assert list(queue.before(later, "cuda:1")) == [on_two_devices.name]
+    assert list(queue.before(later, "cuda:2")) == []
 
 
 def test_processes_that_outlive_the_trainer_are_ended(on_two_devices):
@@ -353,7 +357,7 @@ def test_a_process_that_dies_ends_the_run(make_spec, runs_folder, eventually):
     run_id = control.launch(asked, runs_folder)
     folder = runs_folder / run_id
     eventually(lambda: any(event["kind"] == "epoch" for event in runs.read_events(folder)))
-    status = runs.read_json(folder / "status.json")
+    status = read_json(folder / "status.json")
     assert status["trainer"] == status["processes"][0]
     os.kill(status["processes"][1]["pid"], signal.SIGKILL)
     ended = control.wait_for(runs_folder, run_id, lambda s: not s.active, 100)

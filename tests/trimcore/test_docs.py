@@ -11,15 +11,13 @@ import pytest
 import torch
 
 import trimcore
-from trimcore import models
 
 GUIDE = (Path(trimcore.__file__).parent / "README.md").read_text("utf-8")
 MODULES = sorted(module.name for module in pkgutil.walk_packages(trimcore.__path__, "trimcore.")
                  if not module.name.endswith("__main__"))  # fmt: skip
 
 
-def test_the_examples_of_the_guide_run(monkeypatch):
-    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))  # one of them registers a network
+def test_the_examples_of_the_guide_run(monkeypatch, registry):
     torch.manual_seed(0)
     names: dict = {}
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL), 1):

@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
-from trimcore import doctor, processes, runs
-from trimcore.doctor import Finding, examine
+from trimcore import runs
+from trimcore.jobs import diagnosis
+from trimcore.jobs.diagnosis import Finding, examine
+from trimcore.system import processes
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def test_all_is_well(runs_folder, made):
 
 def test_a_package_of_another_version(monkeypatch, runs_folder, tmp_path):
     (tmp_path / "requirements.txt").write_text("click>=99\nnot-there>=1  # a comment\n# nothing\npsutil>=1\n")
-    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    monkeypatch.setattr(diagnosis, "ROOT", tmp_path)
     problems = told(runs_folder, "problem")
     assert any("click 8." in line and "(click>=99 is wanted)" in line and "pip install" in line for line in problems)
     assert any("not-there is missing" in line for line in problems)
@@ -90,8 +92,8 @@ def test_a_runs_folder_that_cannot_be_used(tmp_path):
 
 @pytest.mark.parametrize(("free", "level"), [(1 << 20, "problem"), (2 << 30, "note"), (1 << 40, "ok")])
 def test_little_room(monkeypatch, runs_folder, free, level):
-    usage = doctor.shutil.disk_usage(".")
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage._replace(free=free))
+    usage = diagnosis.shutil.disk_usage(".")
+    monkeypatch.setattr(diagnosis.shutil, "disk_usage", lambda _: usage._replace(free=free))
     assert any("GiB free" in line for line in told(runs_folder, level))
 
 
@@ -114,7 +116,8 @@ def test_a_run_that_is_not_what_it_seems(runs_folder, made):
 def test_a_process_without_a_run(runs_folder, made):
     gone = (runs_folder / "20260101-000000-lenet5-0000").resolve()
     code = "import sys; sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code, "trimcore.worker", str(gone)], stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", code, "trimcore.jobs.worker", str(gone)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         made()
         (line,) = [line for line in told(runs_folder, "problem") if "belongs to no run" in line]
         assert f"kill {process.pid}" in line
@@ -125,7 +128,7 @@ def test_what_fails_is_a_finding_itself(monkeypatch, runs_folder):
         raise OSError(5, "Input/output error")
         yield
 
-    monkeypatch.setattr(doctor, "_data", broken)
+    monkeypatch.setattr(diagnosis, "_data", broken)
     assert any("could not be looked at further" in line for line in told(runs_folder, "problem"))
 
 

@@ -9,13 +9,14 @@ import torch
 from safetensors import safe_open
 
 from tests.trimcore.oracle import random_plan, randomised
-from trimcore import cli, models
-from trimcore import export as export_module
-from trimcore.checkpoint import Checkpoint, load, widths_of
+from trimcore import models
+from trimcore.cli.main import cli
 from trimcore.errors import TrimError
-from trimcore.export import FORMATS, export, in_words
-from trimcore.surgery import prune
-from trimcore.tracing import trace
+from trimcore.files import export as export_module
+from trimcore.files.checkpoint import Checkpoint, load, widths_of
+from trimcore.files.export import FORMATS, export, in_words
+from trimcore.graph.tracing import trace
+from trimcore.surgery.cut import prune
 
 
 def trimmed(name: str = "lenet5", size: int = 28) -> Checkpoint:
@@ -156,5 +157,5 @@ def test_differences_in_words():
 
 
 def test_the_command_line_offers_every_format():
-    option = next(p for p in cli.export.params if p.name == "format_")
+    option = next(p for p in cli.commands["export"].params if p.name == "format_")
     assert list(option.type.choices) == list(FORMATS)

@@ -6,8 +6,8 @@ from torch import nn
 
 from tests.trimcore.nets import Net, conv
 from tests.trimcore.oracle import check, images, randomised
-from trimcore.surgery import prune
-from trimcore.tracing import trace
+from trimcore.graph.tracing import trace
+from trimcore.surgery.cut import prune
 
 EXPOSED = "it reaches last without passing an activation"
 

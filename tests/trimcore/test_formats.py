@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from tests.dashboard.test_pages import page
-from trimcore import checkpoint, control, resuming, runs, spec, tables, worker
-from trimcore.state import restore
+from trimcore import runs, spec, tables
+from trimcore.files import checkpoint
+from trimcore.jobs import control, resume_points, worker
+from trimcore.training.state import restore
 
 FORMATS = sorted((Path(__file__).parents[1] / "formats").glob("*.zip"))
 
@@ -56,7 +58,7 @@ def test_the_network_computes(run):
 
 
 def test_the_resume_point_is_understood(run):
-    snapshot, said = resuming.find(run)
+    snapshot, said = resume_points.find(run)
     state = restore(snapshot)
     assert said == ""
     assert (state.phase, state.iteration, state.result) == ("cut", 2, 2)

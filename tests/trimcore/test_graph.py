@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from tests.trimcore import nets
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import check, gap, images, randomised
-from trimcore.costs import cost_of
 from trimcore.errors import NotTrimmable
-from trimcore.graph import connected, first_reasons
+from trimcore.graph.costs import cost_of
+from trimcore.graph.groups import connected, first_reasons
+from trimcore.graph.tracing import trace
 from trimcore.models import build
-from trimcore.tracing import trace
 
 IMAGES = torch.zeros(2, 3, 8, 8)
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.trimcore.nets import Net
-from trimcore import grouping
 from trimcore.errors import CheckpointError, DataError, SpecError, TrimError
-from trimcore.grouping import Place, costs, group, groupable, insert, refit, units
-from trimcore.maxout import Maxout, in_units, units_of
+from trimcore.graph.tracing import trace
+from trimcore.layers.maxout import Maxout, in_units, units_of
 from trimcore.models import build, empty
-from trimcore.tracing import trace
+from trimcore.surgery import grouping
+from trimcore.surgery.grouping import Place, costs, group, groupable, insert, refit, units
 
 
 def mlp(inputs: int = 6, hidden: int = 12, outputs: int = 3, **how) -> Net:

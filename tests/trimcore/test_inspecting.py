@@ -13,18 +13,18 @@ from torch import Tensor, nn
 
 from tests.trimcore.nets import NETS, Net, conv, maxouts
 from tests.trimcore.oracle import masked, randomised
-from trimcore import inspecting
-from trimcore.apoz import profile
-from trimcore.batches import Batches
-from trimcore.costs import cost_of
 from trimcore.data import Data
+from trimcore.data.batches import Batches
+from trimcore.data.splits import Folder, Resident
 from trimcore.errors import DataError, NotTrimmable, SpecError, TrimError
-from trimcore.inspecting import BINS, PASSES, Neuron, inspect
-from trimcore.maxout import Maxout
+from trimcore.evaluation import inspection
+from trimcore.evaluation.inspection import BINS, PASSES, Neuron, inspect
+from trimcore.graph.costs import cost_of
+from trimcore.graph.tracing import trace
+from trimcore.layers.maxout import Maxout
 from trimcore.models import build
-from trimcore.perclass import profile_by_class
-from trimcore.splits import Folder, Resident
-from trimcore.tracing import trace
+from trimcore.scoring.apoz import profile
+from trimcore.scoring.per_class import profile_by_class
 
 CLASSES = 3
 
@@ -262,12 +262,12 @@ def test_transposed_and_grouped_filters():
 def test_batches_do_not_matter_and_progress_counts_both_passes(monkeypatch):
     model, data = lenet()
     whole = looked_at(model, "conv2", 5, data)
-    monkeypatch.setattr(inspecting, "EVALUATION_BATCH", 5)
+    monkeypatch.setattr(inspection, "EVALUATION_BATCH", 5)
     graph, seen = trace(model, torch.zeros(2, 1, 16, 16)), []
     model.train()
     model.conv1.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    looking = inspecting.inspecting(graph, "conv2", 5, data.validation, data, "cpu", images=[7, 8, 22])
+    looking = inspection.inspecting(graph, "conv2", 5, data.validation, data, "cpu", images=[7, 8, 22])
     while True:
         try:
             seen.append(next(looking))

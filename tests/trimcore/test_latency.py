@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from trimcore import latency as module
 from trimcore.errors import TrimError
-from trimcore.latency import AgainstBase, Latency, compare_latency, latency
+from trimcore.evaluation import latency as module
+from trimcore.evaluation.latency import AgainstBase, Latency, compare_latency, latency
 
 EXAMPLE = torch.arange(6.0).reshape(1, 2, 3)
 

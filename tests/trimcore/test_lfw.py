@@ -8,9 +8,9 @@ import torch
 from torchvision.datasets import LFWPairs, LFWPeople
 
 from tests.trimcore.faces import LEARNT, SIZE, make_faces, make_lfw
-from trimcore import lfw
+from trimcore.data import lfw
+from trimcore.data.splits import read_image
 from trimcore.errors import DataError
-from trimcore.splits import read_image
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from trimcore import checkpoint, models, runs, tables
-from trimcore.batches import Batches
-from trimcore.checkpoint import Checkpoint
+from trimcore import models, runs, tables
 from trimcore.data import load as load_data
+from trimcore.data.batches import Batches
 from trimcore.errors import SpecError
-from trimcore.loop import trim
-from trimcore.train import derive_seed
+from trimcore.files import checkpoint
+from trimcore.files.checkpoint import Checkpoint
+from trimcore.training.epoch import derive_seed
+from trimcore.training.loop import trim
 
 TIMES = (
     "seconds", "latency_ms", "latency_ratio", "latency_1_ms", "latency_1_ratio", "images_per_second", "time", "resumed",
@@ -117,7 +118,7 @@ def test_only_the_base_has_no_initial_accuracy(story):
 
 def test_accuracies_are_those_of_the_checkpoints(story, tiny):
     """The row says what the saved network really does, on the split that it names."""
-    from trimcore.train import evaluate
+    from trimcore.evaluation.accuracy import evaluate
 
     data = load_data(tiny.data, image_size=16)
     for row in of_kind(story[0], "iteration"):
@@ -318,9 +319,8 @@ def test_the_test_split_decides_nothing(falling):
 
 
 @pytest.fixture
-def noisy_model(monkeypatch):
+def noisy_model(monkeypatch, registry):
     """A network with everything that carries hidden state: BatchNorm's buffers and dropout's random numbers."""
-    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
 
     @models.register("noisy", "for a test")
     def noisy(num_classes: int, in_channels: int, image_size: int) -> nn.Module:

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from trimcore.errors import SpecError, TrimError
-from trimcore.magnitude import RULES, check_value, choose_weights, hold, masks_of, prunable, scheduled
+from trimcore.spec.rules import check_weight_rule
+from trimcore.surgery.magnitude import RULES, choose_weights, hold, masks_of, prunable, scheduled
 
 # Few different magnitudes, so that many are equal; zeros are there from the start.
 SOME = st.lists(st.sampled_from([0.0, 0.25, -0.25, 0.5, -0.5, 1.0, -1.0, 2.0]), min_size=1, max_size=40)
@@ -62,14 +63,15 @@ def convnet() -> nn.Sequential:
     ],
 )
 def test_values_out_of_range_are_refused(rule, value, message):
-    for ask in (lambda: check_value(rule, value), lambda: choose_weights(network(a=[1, 2]), {"a": (rule, value)})):
+    choose = lambda: choose_weights(network(a=[1, 2]), {"a": (rule, value)})  # noqa: E731
+    for ask in (lambda: check_weight_rule(rule, value), choose):
         with pytest.raises(SpecError, match=message):
             ask()
 
 
 def test_values_in_range_are_not():
     for rule, value in (("quality", 1e-3), ("quality", 40), ("sparsity", 1e-9), ("sparsity-overall", 0.999)):
-        check_value(rule, value)
+        check_weight_rule(rule, value)
 
 
 def test_the_schedule_by_hand():

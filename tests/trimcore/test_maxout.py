@@ -10,14 +10,14 @@ from torch import nn
 
 from tests.trimcore.nets import Net, conv, maxouts
 from tests.trimcore.oracle import ROUNDING, check, gap, images, randomised
-from trimcore.costs import cost_of
 from trimcore.errors import NotTrimmable, SpecError
-from trimcore.maxima import relevance
-from trimcore.maxout import Maxout, units_of
-from trimcore.momentum import carry_over
-from trimcore.planning import LayerPlan, Plan, plan_within_units
-from trimcore.surgery import cut, prune
-from trimcore.tracing import trace
+from trimcore.graph.costs import cost_of
+from trimcore.graph.tracing import trace
+from trimcore.layers.maxout import Maxout, units_of
+from trimcore.planning.plan import LayerPlan, Plan, plan_within_units
+from trimcore.scoring.relevance import relevance
+from trimcore.surgery.cut import cut, prune
+from trimcore.surgery.momentum import carry_over
 
 
 def made(seed: int = 0, k: int = 3, units: int = 4) -> nn.Module:

@@ -8,7 +8,7 @@ from torch import nn
 
 from trimcore import models
 from trimcore.errors import SpecError
-from trimcore.maxout import Maxout, units_of
+from trimcore.layers.maxout import Maxout, units_of
 from trimcore.models import REGISTRY, Option, build, check_options, empty, options_for, plugins, register, renew, vgg
 from trimcore.models.own import entry_for
 
@@ -185,9 +185,8 @@ def test_the_bounds_are_taken():
 
 
 @pytest.fixture
-def wide(monkeypatch):
+def wide(monkeypatch, registry):
     """A builder of the user's own that is registered with an option, and what it was given."""
-    monkeypatch.setattr(models, "REGISTRY", dict(REGISTRY))
 
     @register("wide", "one layer", options={"width": Option(5, 1, 9, "of the layer")})
     def builder(num_classes: int, in_channels: int, image_size: int, width: int) -> nn.Module:

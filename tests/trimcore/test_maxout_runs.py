@@ -4,17 +4,18 @@ import pytest
 import torch
 
 from tests.trimcore.test_loop import carry_out, of_kind, step, timeless_csvs
-from trimcore import magnitude, spec
-from trimcore.batches import Batches
+from trimcore import spec
 from trimcore.data import load as load_data
+from trimcore.data.batches import Batches
+from trimcore.data.pairs import load_pairs
 from trimcore.errors import SpecError
-from trimcore.export import export
-from trimcore.loop import trim
-from trimcore.maxima import relevance
-from trimcore.maxout import Maxout, units_of
-from trimcore.pairs import load_pairs
-from trimcore.tracing import trace
-from trimcore.verification import verify_pairs
+from trimcore.evaluation.verification import verify_pairs
+from trimcore.files.export import export
+from trimcore.graph.tracing import trace
+from trimcore.layers.maxout import Maxout, units_of
+from trimcore.scoring.relevance import relevance
+from trimcore.surgery import magnitude
+from trimcore.training.loop import trim
 
 WHOLE_STORY = {
     "model": "lenet5-maxout", "options": {"width": 24, "k": 3}, "base": {"epochs": 2, "batch_size": 32},

@@ -10,9 +10,10 @@ from torch import nn
 
 from trimcore import models
 from trimcore.errors import SpecError
-from trimcore.models import REGISTRY, architecture, build, check_name, empty, example_input, register, renew
-from trimcore.surgery import prune
-from trimcore.tracing import trace
+from trimcore.graph.tracing import trace
+from trimcore.models import architecture, build, check_name, empty, example_input, register, renew
+from trimcore.models.lenet import LENET5
+from trimcore.surgery.cut import prune
 
 
 def parameters(model: nn.Module) -> int:
@@ -61,7 +62,7 @@ def test_smaller_images_are_refused(name):
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_one_pixel_less_would_not_do_for_lenet():
     with pytest.raises(RuntimeError):
-        models.LENET5.builder(10, 1, 15)(torch.zeros(1, 1, 15, 15))
+        LENET5.builder(10, 1, 15)(torch.zeros(1, 1, 15, 15))
 
 
 def test_what_the_entry_wants_is_the_default():
@@ -120,9 +121,8 @@ def test_empty_is_the_same_without_memory():
 
 
 @pytest.fixture
-def registered(monkeypatch):
+def registered(monkeypatch, registry):
     """registered(builder, **wants) -> the name under which it can be built in this test."""
-    monkeypatch.setattr(models, "REGISTRY", dict(REGISTRY))
     return lambda builder, **wants: register("made-here", "for a test", **wants)(builder) and "made-here"
 
 
@@ -241,8 +241,7 @@ def test_a_network_that_its_builder_does_not_build_gets_no_new_weights():
 # --- registering ---
 
 
-def test_registering(monkeypatch):
-    monkeypatch.setattr(models, "REGISTRY", dict(REGISTRY))
+def test_registering(monkeypatch, registry):
 
     @register("line", "one layer", channels=2, image_size=5, min_size=4)
     def line(num_classes: int, in_channels: int, image_size: int) -> nn.Module:

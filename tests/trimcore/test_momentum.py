@@ -7,9 +7,10 @@ from torch import nn
 from tests.trimcore.nets import NETS
 from tests.trimcore.oracle import gap, images, masked, randomised
 from trimcore.errors import TrimError
-from trimcore.momentum import carry_over
-from trimcore.surgery import kept_neurons, prune
-from trimcore.tracing import trace
+from trimcore.graph.removal import kept_neurons
+from trimcore.graph.tracing import trace
+from trimcore.surgery.cut import prune
+from trimcore.surgery.momentum import carry_over
 
 OPTIMIZERS = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, nesterov=True),

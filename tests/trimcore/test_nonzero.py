@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimcore import nonzero
-from trimcore.nonzero import EXACT_IN_FLOAT32, count_nonzero
+from trimcore.scoring import nonzero
+from trimcore.scoring.nonzero import EXACT_IN_FLOAT32, count_nonzero
 
 
 def in_small_pieces(piece: int, long: int, beside: int):

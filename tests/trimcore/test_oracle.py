@@ -7,10 +7,11 @@ import torch
 
 from tests.trimcore import zoo
 from trimcore import models
-from trimcore.tracing import trace
+from trimcore.graph.tracing import trace
+from trimcore.models.registry import BUILT_IN
 
 ROUNDING = {torch.float64: 1e-5, torch.float32: 1e-2}  # relative to the largest output
-NAMES = [name for name in models.REGISTRY if name in models.BUILT_IN]
+NAMES = [name for name in models.REGISTRY if name in BUILT_IN]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimcore.orders import ORDERS, by_apoz, by_saving, output_to_input, paper
+from trimcore.planning.orders import ORDERS, by_apoz, by_saving, output_to_input, paper
 
 LAYERS = ["a", "b", "c", "d", "e"]
 APOZ = {"a": 0.1, "b": 0.5, "c": 0.2, "d": 0.9, "e": 0.3}

@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from trimcore import cli, control, models, runs, spec
+from trimcore import models, runs, spec
+from trimcore.cli.main import main
 from trimcore.data import load as load_data
 from trimcore.errors import SpecError
-from trimcore.loop import trim
+from trimcore.jobs import control
 from trimcore.models import own
+from trimcore.training.loop import trim
 
 NETS = '''
 import functools
@@ -67,10 +69,9 @@ COUNTER = "from pathlib import Path\nwith open(Path(__file__).parent / 'imported
 
 
 @pytest.fixture
-def nets(tmp_path, monkeypatch) -> Path:
+def nets(tmp_path, monkeypatch, registry) -> Path:
     """A folder that is worked in, with the modules my.nets, my.broken and my.ends."""
     monkeypatch.setenv(own.FORBIDDEN, "")  # as on the command line, whatever a page has said in this process
-    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
     (tmp_path / "my").mkdir()
     (tmp_path / "my" / "nets.py").write_text(NETS + COUNTER)
     (tmp_path / "my" / "broken.py").write_text("import not_there_at_all\n")
@@ -201,8 +202,7 @@ def test_as_many_scores_as_classes_are_asked_for_at_once(nets, of_mine):
         next(trim(of_mine("Net", channels=1)))
 
 
-def test_scores_for_each_pixel_are_refused(monkeypatch, make_spec):
-    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+def test_scores_for_each_pixel_are_refused(monkeypatch, make_spec, registry):
     models.register("pixels", "for a test")(lambda num_classes, in_channels, image_size: nn.Conv2d(in_channels, 4, 1))
     with pytest.raises(SpecError, match=r"pixels gives a tensor of shape \(4, 16, 16\) scores an image"):
         next(trim(make_spec(model="pixels")))
@@ -231,7 +231,7 @@ def test_a_mistake_is_known_before_anything_is_launched(nets, of_mine, runs_fold
     (nets / "spec.toml").write_text(spec.dumps(of_mine("tinny")))
     for command in (["launch", "spec.toml"], ["run", "spec.toml"]):
         monkeypatch.setattr(sys, "argv", ["trimcore", *command])
-        assert cli.main() == 2
+        assert main() == 2
         out, err = capsys.readouterr()
         assert (out, err) == ("", "trimcore: model 'my.nets:tinny': the module my.nets has no 'tinny'\n")
     assert not runs_folder.exists()
@@ -240,7 +240,7 @@ def test_a_mistake_is_known_before_anything_is_launched(nets, of_mine, runs_fold
 def test_profiling_on_the_command_line(nets, pictures, monkeypatch, capsys):
     arguments = ["profile", "--model", "my.nets:tiny", "--data", f"imagefolder:{pictures}", "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["trimcore", *arguments])
-    assert cli.main() == 0
+    assert main() == 0
     assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()[2:]] == [["0", "conv", "6"]]
 
 

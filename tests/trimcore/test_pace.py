@@ -2,10 +2,10 @@
 
 import pytest
 
-from trimcore import pace
-from trimcore.events import Event
-from trimcore.loop import trim
-from trimcore.pace import Pace
+from trimcore.jobs import pace
+from trimcore.jobs.pace import Pace
+from trimcore.runs.events import Event
+from trimcore.training.loop import trim
 
 
 @pytest.fixture

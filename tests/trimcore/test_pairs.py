@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from tests.trimcore.faces import LEARNT, SIZE, UNSEEN, make_lfw
 from trimcore import data as data_module
-from trimcore import lfw
-from trimcore import pairs as pairs_module
+from trimcore.data import lfw
+from trimcore.data import pairs as pairs_module
+from trimcore.data.pairs import PairSet, load_pairs
+from trimcore.data.splits import Folder, Resident, read_image, stratified_order
 from trimcore.errors import DataError
-from trimcore.pairs import PairSet, load_pairs
-from trimcore.splits import Folder, Resident, read_image, stratified_order
 
 
 def data_of(labels: list[int]) -> data_module.Data:

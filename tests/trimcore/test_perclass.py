@@ -11,22 +11,13 @@ from torch import Tensor, nn
 
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import images, randomised
-from trimcore.apoz import passes, profile
+from trimcore.compute.generators import finished
 from trimcore.errors import DataError, NotTrimmable, SpecError, TrimError
-from trimcore.generators import finished
+from trimcore.evaluation.confusion import broken, confusing, confusion, per_class_accuracy
+from trimcore.graph.tracing import trace
 from trimcore.models import build
-from trimcore.perclass import (
-    ClassProfile,
-    broken,
-    confusing,
-    confusion,
-    counting_by_class,
-    order,
-    per_class_accuracy,
-    profile_by_class,
-    selectivity,
-)
-from trimcore.tracing import trace
+from trimcore.scoring.apoz import passes, profile
+from trimcore.scoring.per_class import ClassProfile, counting_by_class, order, profile_by_class, selectivity
 
 
 def labelled(x: Tensor, classes: int, size: int = 7) -> list[tuple[Tensor, Tensor]]:

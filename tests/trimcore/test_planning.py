@@ -8,27 +8,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimcore.apoz import LayerProfile, Profile
 from trimcore.errors import SpecError
-from trimcore.maxima import UnitRelevance
-from trimcore.planning import (
+from trimcore.planning.choice import choose, choose_in_units
+from trimcore.planning.plan import LayerPlan, Plan, plan, plan_within_units
+from trimcore.scoring.apoz import LayerProfile, Profile
+from trimcore.scoring.relevance import UnitRelevance
+from trimcore.spec.rules import (
     RULES,
     Absolute,
     Count,
     Fraction,
     Keep,
-    LayerPlan,
     LeastRelevant,
     MeanPlusStd,
-    Plan,
     TimesSmaller,
-    choose,
-    choose_in_units,
     make_rule,
-    plan,
-    plan_within_units,
     rule_name,
-)  # fmt: skip
+)
 
 SCORES = torch.tensor([0.5, 0.9, 0.1, 0.9, 0.6], dtype=torch.float64)
 # mean 0.6, variance (0.01 + 0.09 + 0.25 + 0.09 + 0) / 5 = 0.088, standard deviation 0.2966

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trimcore import cli, models, spec
+from trimcore import models, spec
+from trimcore.cli.main import main
 from trimcore.errors import SpecError
 from trimcore.models import own
 
@@ -51,7 +52,7 @@ def test_they_are_listed_after_ours_without_being_loaded(site, monkeypatch, caps
     assert list(found)[len(models.REGISTRY) :] == ["broken", "four", "gone", "nice", "twice"]
     assert found["nice"] == "from the installed package nice-nets"
     monkeypatch.setattr(sys, "argv", ["trimcore", "models"])
-    assert cli.main() == 0
+    assert main() == 0
     out, err = capsys.readouterr()
     assert [line.split()[0] for line in out.splitlines()] == list(found)
     assert err == "note: model 'lenet5' of the package rude-nets is refused: it is the name of a built-in model\n"

@@ -2,11 +2,12 @@ import math
 
 import pytest
 
-from trimcore import presets, published
-from trimcore.costs import cost_of
 from trimcore.errors import SpecError
+from trimcore.graph.costs import cost_of
 from trimcore.models import REGISTRY
-from trimcore.preview import blank
+from trimcore.planning.preview import blank
+from trimcore.spec import presets
+from trimcore.tables import published
 
 GRAPHS = {
     **dict.fromkeys(("lenet5", "lenet5-maxout", "vgg16-small", "vgg16-small-maxout"), (10, 1, 28)),

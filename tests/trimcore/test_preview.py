@@ -6,13 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimcore import models
-from trimcore.costs import cost, cost_of
 from trimcore.errors import SpecError
-from trimcore.planning import choose, make_rule
-from trimcore.preview import Seen, beyond, blank, preview
+from trimcore.graph.costs import cost, cost_of
+from trimcore.graph.tracing import trace
+from trimcore.planning.choice import choose
+from trimcore.planning.preview import Seen, beyond, blank, preview
 from trimcore.spec import Convert, parse
-from trimcore.surgery import cut, prune
-from trimcore.tracing import trace
+from trimcore.spec.rules import make_rule
+from trimcore.surgery.cut import cut, prune
 
 EXAMPLE = torch.zeros(1, 1, 28, 28)
 WIDTHS = {"conv1": 20, "conv2": 50, "fc1": 500}

@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from trimcore import processes
+from trimcore.system import processes
 
 OTHER_HOST = "another-" + socket.gethostname()
 

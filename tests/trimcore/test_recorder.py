@@ -7,10 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from trimcore import checkpoint, memory, recorder, resuming, runs, tables
-from trimcore.events import Event
-from trimcore.loop import trim
-from trimcore.recorder import Recorder
+from trimcore import runs, tables
+from trimcore.compute import memory
+from trimcore.files import checkpoint
+from trimcore.jobs import recorder, resume_points
+from trimcore.jobs.recorder import Recorder
+from trimcore.runs.events import Event
+from trimcore.system.files import read_json
+from trimcore.training.loop import trim
 
 
 @pytest.fixture
@@ -76,7 +80,7 @@ def test_the_resume_point_is_not_written_before_its_event(folder, monkeypatch):
     """A crash between the two repeats an epoch; the other way round its row would be lost for good."""
     written = []
     monkeypatch.setattr(
-        resuming, "save", lambda snapshot, run, events: written.extend(e["kind"] for e in runs.read_events(run))
+        resume_points, "save", lambda snapshot, run, events: written.extend(e["kind"] for e in runs.read_events(run))
     )
     record_all(folder, [Event("note", {"text": "grouped"}, lambda: {"epoch": 1})])
     assert written == ["note"]
@@ -108,7 +112,7 @@ def test_numbers_go_on_after_a_resume_and_a_torn_line(folder):
 def test_what_a_killed_process_left_half_written_goes(folder):
     for name in (".resume.pt.12345", ".iteration-01.pt.12345"):
         (folder / "checkpoints" / name).write_bytes(b"half of it")
-    resuming.save({"epoch": 1}, folder, 0)
+    resume_points.save({"epoch": 1}, folder, 0)
     Recorder(folder).close()
     assert os.listdir(folder / "checkpoints") == ["resume.pt"]
 
@@ -122,7 +126,7 @@ def test_progress_is_shown_and_not_kept(folder, monkeypatch):
     def progress(seconds: float, fraction: float) -> dict:
         now[0] += seconds
         kept.record(Event("progress", {"fraction": fraction, "epoch": 1}, recorded=False))
-        return runs.read_json(folder / "status.json")
+        return read_json(folder / "status.json")
 
     first = progress(0, 0.20)
     assert (first["state"], first["fraction"], first["eta_seconds"], first["heartbeat"]) == ("running", 0.2, None, 1000)
@@ -139,7 +143,7 @@ def test_status_says_time_left_rate_and_memory(folder, tiny):
     for event in trim(tiny):
         kept.record(event)
     kept.close()
-    status = runs.read_json(folder / "status.json")
+    status = read_json(folder / "status.json")
     assert status["images_per_second"] > 0
     assert {"eta_seconds", "iteration_eta_seconds"} < set(status)
     assert set(status["memory"]) == {"used", "total"}  # on a CPU
@@ -150,7 +154,7 @@ def test_a_resumed_run_does_not_show_the_pace_of_before(folder):
     before = {"eta_seconds": 5.0, "iteration_eta_seconds": 1.0, "images_per_second": 9.0}
     runs.update_status(folder, **before)
     record_all(folder, [Event("started", {"iterations": 3, "device": "a CPU"})])
-    status = runs.read_json(folder / "status.json")
+    status = read_json(folder / "status.json")
     assert {key: status[key] for key in before} == dict.fromkeys(before)
     assert (status["iterations"], status["device"]) == (3, "a CPU")
 
@@ -168,7 +172,7 @@ def test_status_says_where_the_run_is(folder, tiny):
     kept = Recorder(folder)
     for event in trim(tiny):
         kept.record(event)
-        status = runs.read_json(folder / "status.json")
+        status = read_json(folder / "status.json")
         if event.kind == "epoch":
             assert {key: status[key] for key in ("phase", "iteration", "epoch")} == {
                 key: event.data[key] for key in ("phase", "iteration", "epoch")

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tests.trimcore.nets import maxouts
 from tests.trimcore.oracle import images, randomised
 from trimcore.errors import DataError, NotTrimmable, TrimError
-from trimcore.maxima import count_maxima, relevance, shares_of
-from trimcore.maxout import Maxout
+from trimcore.layers.maxout import Maxout
 from trimcore.models import build
+from trimcore.scoring.relevance import count_maxima, relevance, shares_of
 
 
 def brute_force(values: list[list[float]], k: int) -> list[list[Fraction]]:

@@ -6,8 +6,9 @@ import os
 import pytest
 import torch
 
-from trimcore import checkpoint, checksum, resuming
 from trimcore.errors import CheckpointError
+from trimcore.files import checkpoint, checksum
+from trimcore.jobs import resume_points
 
 DIGESTED = {"b": [1, 2.0, None, "x"], "a": (torch.arange(6).view(2, 3), {"deep": True}), 3: torch.tensor(0.5)}
 
@@ -19,23 +20,23 @@ def folder(tmp_path):
 
 
 def epochs_kept(folder) -> list[int]:
-    names = (resuming.NEWEST, resuming.BEFORE)
+    names = (resume_points.NEWEST, resume_points.BEFORE)
     return [checkpoint.read(folder / "checkpoints" / name)["epoch"] for name in names
             if (folder / "checkpoints" / name).exists()]  # fmt: skip
 
 
 def test_the_last_two_are_kept(folder):
-    assert resuming.find(folder) == (None, "")
+    assert resume_points.find(folder) == (None, "")
     for epoch in (1, 2, 3):
-        resuming.save({"epoch": epoch}, folder, 0)
+        resume_points.save({"epoch": epoch}, folder, 0)
     assert epochs_kept(folder) == [3, 2]
-    assert resuming.find(folder) == ({"format": 1, "epoch": 3}, "")
+    assert resume_points.find(folder) == ({"format": 1, "epoch": 3}, "")
 
 
 @pytest.mark.parametrize("failing", [0, 1])
 def test_whatever_fails_on_the_way_one_is_whole(folder, monkeypatch, failing):
     for epoch in (1, 2):
-        resuming.save({"epoch": epoch}, folder, 0)
+        resume_points.save({"epoch": epoch}, folder, 0)
     calls, real = [], os.replace
 
     def replace(source, target):
@@ -46,13 +47,13 @@ def test_whatever_fails_on_the_way_one_is_whole(folder, monkeypatch, failing):
 
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(OSError, match="Input"):
-        resuming.save({"epoch": 3}, folder, 0)
-    assert resuming.find(folder)[0]["epoch"] == 2
+        resume_points.save({"epoch": 3}, folder, 0)
+    assert resume_points.find(folder)[0]["epoch"] == 2
 
 
 def test_a_write_that_fails_leaves_both_as_they_were(folder, monkeypatch):
     for epoch in (1, 2):
-        resuming.save({"epoch": epoch}, folder, 0)
+        resume_points.save({"epoch": epoch}, folder, 0)
 
     def full(content, file):
         file.write(b"half of it")
@@ -60,7 +61,7 @@ def test_a_write_that_fails_leaves_both_as_they_were(folder, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space"):
-        resuming.save({"epoch": 3}, folder, 0)
+        resume_points.save({"epoch": 3}, folder, 0)
     assert epochs_kept(folder) == [2, 1]
     assert len(list((folder / "checkpoints").iterdir())) == 2, "nothing is left behind"
 
@@ -68,11 +69,11 @@ def test_a_write_that_fails_leaves_both_as_they_were(folder, monkeypatch):
 def test_a_point_whose_events_are_lost_is_passed_over(folder):
     lines = [json.dumps({"seq": number, "kind": "note", "text": "x"}) + "\n" for number in (1, 2, 3)]
     for epoch in (1, 2):
-        resuming.save({"epoch": epoch}, folder, epoch + 1)
+        resume_points.save({"epoch": epoch}, folder, epoch + 1)
     lost = "the last recorded events are lost"
     for count, epoch, words in ((3, 2, ""), (2, 1, lost), (1, 2, "some recorded events")):
         (folder / "events.jsonl").write_text("".join(lines[:count]) + '{"seq": 9, "kind": "no')
-        snapshot, said = resuming.find(folder)
+        snapshot, said = resume_points.find(folder)
         assert snapshot == {"format": 1, "epoch": epoch}
         assert said.startswith(words)
         assert bool(said) == bool(words)
@@ -80,9 +81,9 @@ def test_a_point_whose_events_are_lost_is_passed_over(folder):
 
 def test_one_that_is_damaged_is_named(folder):
     for epoch in (1, 2):
-        resuming.save({"epoch": epoch}, folder, 0)
-    (folder / "checkpoints" / resuming.NEWEST).write_bytes(b"")
-    snapshot, said = resuming.find(folder)
+        resume_points.save({"epoch": epoch}, folder, 0)
+    (folder / "checkpoints" / resume_points.NEWEST).write_bytes(b"")
+    snapshot, said = resume_points.find(folder)
     assert snapshot["epoch"] == 1
     assert said.startswith("the newest resume point is damaged")
 

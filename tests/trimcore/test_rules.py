@@ -11,10 +11,10 @@ from torch import nn
 
 from tests.trimcore.nets import Net, between, conv
 from tests.trimcore.oracle import check, images, random_plan, randomised
-from trimcore import channels, rules
 from trimcore.errors import NotTrimmable
-from trimcore.rules.layers import conv_shape
-from trimcore.tracing import trace
+from trimcore.graph import channels, rules
+from trimcore.graph.rules.layers import conv_shape
+from trimcore.graph.tracing import trace
 
 
 def with_constants(net: Net) -> Net:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from trimcore import processes, runs
+from trimcore import runs
 from trimcore.errors import RunError
+from trimcore.system import processes
+from trimcore.system.files import read_json, write_atomic
 
 ID = "20260101-093000-lenet5-1a2b"
 OTHER_HOST = "another-" + socket.gethostname()
@@ -115,23 +117,23 @@ def test_a_runs_folder_that_cannot_be_used(tmp_path):
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch, failing):
     path = tmp_path / "status.json"
-    runs.write_atomic(path, "old")
+    write_atomic(path, "old")
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, failing, full)
     with pytest.raises(OSError, match="No space"):
-        runs.write_atomic(path, "new")
+        write_atomic(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["status.json"]
 
 
 def test_a_write_is_exact_and_replaces_the_file(tmp_path):
     path = tmp_path / "a.csv"
-    runs.write_atomic(path, "old")
+    write_atomic(path, "old")
     with open(path) as reader:
-        runs.write_atomic(path, "größe\r\nx\n")
+        write_atomic(path, "größe\r\nx\n")
         assert reader.read() == "old"  # who had it open still reads the old one
     assert path.read_bytes() == "größe\r\nx\n".encode()
 
@@ -140,16 +142,16 @@ def test_a_write_is_exact_and_replaces_the_file(tmp_path):
 def test_json_that_cannot_be_read_is_empty(tmp_path, content):
     if content is not None:
         (tmp_path / "x.json").write_bytes(content)
-    assert runs.read_json(tmp_path / "x.json") == {}
+    assert read_json(tmp_path / "x.json") == {}
 
 
 def test_status_entries_are_changed_one_by_one(folder):
     runs.update_status(folder, state="queued", epoch=1)
     runs.update_status(folder, state="running")
-    assert runs.read_json(folder / "status.json") == {"state": "running", "epoch": 1}
+    assert read_json(folder / "status.json") == {"state": "running", "epoch": 1}
     (folder / "status.json").write_text('{"state": "run')
     runs.update_status(folder, epoch=2)
-    assert runs.read_json(folder / "status.json") == {"epoch": 2}
+    assert read_json(folder / "status.json") == {"epoch": 2}
 
 
 def test_torn_lines_of_events_are_passed_over(folder):

@@ -11,13 +11,15 @@ from torch import nn
 
 from tests.trimcore.nets import NETS, Net, conv, maxouts
 from tests.trimcore.oracle import ROUNDING, gap, images, masked, random_plan, randomised
-from trimcore import sensitivity
-from trimcore.apoz import profile
 from trimcore.errors import DataError, NotTrimmable, SpecError
-from trimcore.maxout import Maxout
-from trimcore.sensitivity import Point, Sensitivity, accuracy_held, cache_key, held, one_shot, scanning
-from trimcore.surgery import prune
-from trimcore.tracing import trace
+from trimcore.evaluation.masking import accuracy_held, held, one_shot
+from trimcore.graph.tracing import trace
+from trimcore.layers.maxout import Maxout
+from trimcore.planning import sensitivity_cache
+from trimcore.planning.sensitivity import Point, Sensitivity, _from_the_layer_on, scanning
+from trimcore.planning.sensitivity_cache import cache_key, file_digest, load, save
+from trimcore.scoring.apoz import profile
+from trimcore.surgery.cut import prune
 
 CLASSIFIERS = ["conv_norm_relu", "functional", "residual", "dense", "branches", "over_positions", "maxouts"]
 
@@ -239,7 +241,7 @@ def test_a_share_may_reach_an_earlier_activation_than_a_larger_one():
     model, x = randomised(Net(steps, **parts)), images(40, 3, 8, 8)
     graph, cuts = trace(model, x[:2]), [(7,), (0, 7), (0, 1, 7)]
     with torch.no_grad():
-        for cut, scores in sensitivity._from_the_layer_on(held(graph), x, "conv1", cuts):
+        for cut, scores in _from_the_layer_on(held(graph), x, "conv1", cuts):
             assert gap(scores, prune(model, {"conv1": cut}, graph=graph)(x)) < ROUNDING
 
 
@@ -310,10 +312,10 @@ def test_the_table():
 
 def test_what_is_kept_comes_back(tmp_path):
     folder = tmp_path / "cache"
-    assert sensitivity.load(folder, "k") is None
-    sensitivity.save(folder, "k", FOUND)
-    assert sensitivity.load(folder, "k") == FOUND
-    assert sensitivity.load(folder, "other") is None
+    assert load(folder, "k") is None
+    save(folder, "k", FOUND)
+    assert load(folder, "k") == FOUND
+    assert load(folder, "other") is None
     assert [path.name for path in folder.iterdir()] == ["sensitivity-k.json"]
 
 
@@ -326,14 +328,14 @@ def test_what_is_kept_comes_back(tmp_path):
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_no_file(tmp_path, content):
-    sensitivity.save(tmp_path, "k", FOUND)
+    save(tmp_path, "k", FOUND)
     (path,) = tmp_path.iterdir()
     path.write_text(content)
-    assert sensitivity.load(tmp_path, "k") is None
+    assert load(tmp_path, "k") is None
 
 
 def test_the_file_is_plain_json(tmp_path):
-    sensitivity.save(tmp_path, "k", FOUND)
+    save(tmp_path, "k", FOUND)
     values = json.loads((tmp_path / "sensitivity-k.json").read_text())
     assert values == json.loads(json.dumps(dataclasses.asdict(FOUND)))
     assert values["points"][1] == ["a", 0.5, 2, 0.75]
@@ -347,7 +349,7 @@ def test_the_key_is_the_same_everywhere_and_another_for_anything_else(tmp_path, 
         {**same, "tolerance": 0.2}, {**same, "seed": 0.1},
     ]  # fmt: skip
     keys = [cache_key(**values) for values in (same, *others)]
-    monkeypatch.setattr(sensitivity, "VERSION", 0)
+    monkeypatch.setattr(sensitivity_cache, "VERSION", 0)
     keys.append(cache_key(**same))
     assert len(set(keys)) == len(keys)
     monkeypatch.undo()
@@ -364,4 +366,4 @@ def test_a_file_is_known_by_its_bytes(tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # pragma: allowlist secret
-    assert sensitivity.file_digest(path) == known
+    assert file_digest(path) == known

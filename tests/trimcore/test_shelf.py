@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from trimcore import processes, runs, shelf
+from trimcore import runs
 from trimcore.errors import RunError
-from trimcore.shelf import Notes
+from trimcore.system import processes
 
 
 @pytest.fixture
@@ -30,44 +30,44 @@ def run(runs_folder):
 
 def test_notes_are_kept_and_changed(run, runs_folder):
     run_id = run(state="running")  # also while it runs
-    assert shelf.notes_of(runs_folder / run_id) == Notes()
-    shelf.write_notes(runs_folder, run_id, Notes("  best so far ", "line one\nline two ü", (" a", "b", "a", " ")))
-    assert shelf.notes_of(runs_folder / run_id) == Notes("best so far", "line one\nline two ü", ("a", "b"))
-    shelf.write_notes(runs_folder, run_id, Notes("other"))
-    assert shelf.notes_of(runs_folder / run_id) == Notes("other")
+    assert runs.notes_of(runs_folder / run_id) == runs.Notes()
+    runs.write_notes(runs_folder, run_id, runs.Notes("  best so far ", "line one\nline two ü", (" a", "b", "a", " ")))
+    assert runs.notes_of(runs_folder / run_id) == runs.Notes("best so far", "line one\nline two ü", ("a", "b"))
+    runs.write_notes(runs_folder, run_id, runs.Notes("other"))
+    assert runs.notes_of(runs_folder / run_id) == runs.Notes("other")
 
 
 @pytest.mark.parametrize(
     ("notes", "line"),
     [
-        (Notes("x" * 81), "a name has at most 80 characters, not 81"),
-        (Notes(note="x" * 4_001), "a note has at most 4000 characters"),
-        (Notes(tags=("x" * 41,)), "a tag has at most 40 characters"),
-        (Notes(tags=tuple(map(str, range(21)))), "at most 20 tags, not 21"),
-        (Notes("two\nlines"), "names and tags are one line each"),
-        (Notes(tags=("two\nlines",)), "names and tags are one line each"),
+        (runs.Notes("x" * 81), "a name has at most 80 characters, not 81"),
+        (runs.Notes(note="x" * 4_001), "a note has at most 4000 characters"),
+        (runs.Notes(tags=("x" * 41,)), "a tag has at most 40 characters"),
+        (runs.Notes(tags=tuple(map(str, range(21)))), "at most 20 tags, not 21"),
+        (runs.Notes("two\nlines"), "names and tags are one line each"),
+        (runs.Notes(tags=("two\nlines",)), "names and tags are one line each"),
     ],
 )
 def test_what_is_too_long_is_refused_and_nothing_changes(run, runs_folder, notes, line):
     run_id = run()
-    shelf.write_notes(runs_folder, run_id, Notes("kept"))
+    runs.write_notes(runs_folder, run_id, runs.Notes("kept"))
     with pytest.raises(RunError, match=line):
-        shelf.write_notes(runs_folder, run_id, notes)
-    assert shelf.notes_of(runs_folder / run_id) == Notes("kept")
+        runs.write_notes(runs_folder, run_id, notes)
+    assert runs.notes_of(runs_folder / run_id) == runs.Notes("kept")
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"name": 3}', '{"tags": "a"}', "{"])
 def test_damaged_notes_are_none(run, runs_folder, content):
     run_id = run()
     (runs_folder / run_id / "notes.json").write_text(content)
-    assert shelf.notes_of(runs_folder / run_id) == Notes()
+    assert runs.notes_of(runs_folder / run_id) == runs.Notes()
 
 
 def test_notes_of_a_run_that_is_not_there(runs_folder):
     with pytest.raises(RunError, match="there is no run 'gone'"):
-        shelf.write_notes(runs_folder, "gone", Notes("x"))
+        runs.write_notes(runs_folder, "gone", runs.Notes("x"))
     with pytest.raises(RunError, match="is not a run id"):
-        shelf.write_notes(runs_folder, "../gone", Notes("x"))
+        runs.write_notes(runs_folder, "../gone", runs.Notes("x"))
 
 
 def test_parents_and_children(run, runs_folder):
@@ -75,25 +75,25 @@ def test_parents_and_children(run, runs_folder):
     child = run(parent=(root, 2))
     grandchild, sibling = run(parent=(child, 1)), run(parent=(root, 0))
     (runs_folder / other / "spec.toml").write_text("not = [toml")
-    assert shelf.parents(runs_folder) == {
+    assert runs.parents(runs_folder) == {
         root: None, other: None, child: (root, 2), grandchild: (child, 1), sibling: (root, 0),
     }  # fmt: skip
-    assert shelf.children(runs_folder, root) == sorted([child, sibling])
-    assert shelf.children(runs_folder, grandchild) == []
-    assert shelf.parents(runs_folder / "nowhere") == {}
+    assert runs.children(runs_folder, root) == sorted([child, sibling])
+    assert runs.children(runs_folder, grandchild) == []
+    assert runs.parents(runs_folder / "nowhere") == {}
 
 
 def test_a_run_is_deleted_with_everything(run, runs_folder):
     keep, gone = run(), run()
     (runs_folder / gone / "checkpoints" / "iteration-00.pt").write_bytes(b"x")
-    shelf.delete(runs_folder, gone)
+    runs.delete(runs_folder, gone)
     assert runs.list_runs(runs_folder) == [keep]
     assert os.listdir(runs_folder) == [keep]
 
 
 @pytest.mark.parametrize("state", ["stopped", "paused", "failed", "lost"])
 def test_whatever_has_ended_can_go(run, runs_folder, state):
-    shelf.delete(runs_folder, run(state=state))
+    runs.delete(runs_folder, run(state=state))
     assert runs.list_runs(runs_folder) == []
 
 
@@ -101,13 +101,13 @@ def test_what_is_in_use_stays(run, runs_folder):
     root = run()
     child = run(parent=(root, 1))
     with pytest.raises(RunError, match=f"run '{child}' began at an iteration of '{root}'"):
-        shelf.delete(runs_folder, root)
+        runs.delete(runs_folder, root)
     running = run(state="running")
     with pytest.raises(RunError, match=f"run '{running}' is running: stop it first"):
-        shelf.delete(runs_folder, running)
+        runs.delete(runs_folder, running)
     assert set(runs.list_runs(runs_folder)) == {root, child, running}
-    shelf.delete(runs_folder, child)
-    shelf.delete(runs_folder, root)
+    runs.delete(runs_folder, child)
+    runs.delete(runs_folder, root)
 
 
 def test_only_runs_are_deleted(run, runs_folder, tmp_path):
@@ -117,11 +117,11 @@ def test_only_runs_are_deleted(run, runs_folder, tmp_path):
     (runs_folder / "linked").symlink_to(tmp_path / "precious")
     for name in ("..", "../precious", "gone", "linked", ""):
         with pytest.raises(RunError):
-            shelf.delete(runs_folder, name)
+            runs.delete(runs_folder, name)
     assert (tmp_path / "precious" / "spec.toml").exists()
 
 
 def test_notes_are_plain_json(run, runs_folder):
     run_id = run()
-    shelf.write_notes(runs_folder, run_id, Notes("n", "m", ("t",)))
+    runs.write_notes(runs_folder, run_id, runs.Notes("n", "m", ("t",)))
     assert json.loads((runs_folder / run_id / "notes.json").read_text()) == {"name": "n", "note": "m", "tags": ["t"]}

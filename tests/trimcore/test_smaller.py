@@ -10,15 +10,16 @@ from tests.trimcore.test_loop import UNTRAINED, carry_out, cuts, of_kind, step
 from tests.trimcore.test_preview import EXAMPLE, WIDTHS, seen_of, steps
 from tests.trimcore.test_targets import drawn_scores, last_of_each_layer, perceptron, seen
 from trimcore import models
-from trimcore.choosing import choose_neurons
-from trimcore.costs import cost, cost_of
 from trimcore.errors import SpecError
-from trimcore.planning import choose, make_rule
-from trimcore.preview import blank, preview
-from trimcore.removals import planned, ranked, times_smaller
+from trimcore.graph.costs import cost, cost_of
+from trimcore.graph.tracing import trace
+from trimcore.planning.choice import choose
+from trimcore.planning.preview import blank, preview
+from trimcore.planning.ranking import planned, ranked, times_smaller
+from trimcore.planning.selection import choose_neurons
 from trimcore.spec import Step, loads
-from trimcore.surgery import prune
-from trimcore.tracing import trace
+from trimcore.spec.rules import make_rule
+from trimcore.surgery.cut import prune
 
 
 def all_ranked(graph, found, scores) -> dict:

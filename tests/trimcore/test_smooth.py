@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
-from trimcore import smooth
 from trimcore.errors import SpecError
+from trimcore.layers import sharpened
 
 ORIGINALS = {
     "gelu": nn.GELU(), "gelu-tanh": nn.GELU(approximate="tanh"), "silu": nn.SiLU(), "hardswish": nn.Hardswish(),
@@ -30,14 +30,14 @@ kinds = pytest.mark.parametrize("kind", list(GATES))
 def test_at_one_it_is_the_activation_itself(kind):
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         x = GRID.to(dtype)
-        torch.testing.assert_close(smooth.Sharpened(kind)(x), ORIGINALS[kind](x), rtol=1e-15, atol=1e-15)
+        torch.testing.assert_close(sharpened.Sharpened(kind)(x), ORIGINALS[kind](x), rtol=1e-15, atol=1e-15)
 
 
 @kinds
 @pytest.mark.parametrize("sharpness", [0.5, 3.0, 160.0])
 def test_it_is_x_times_the_gate_of_sharpness_times_x(kind, sharpness):
     wanted = GRID * GATES[kind](sharpness * GRID)
-    torch.testing.assert_close(smooth.Sharpened(kind, sharpness)(GRID), wanted, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(sharpened.Sharpened(kind, sharpness)(GRID), wanted, rtol=1e-12, atol=1e-15)
 
 
 @kinds
@@ -45,13 +45,13 @@ def test_it_is_x_times_the_gate_of_sharpness_times_x(kind, sharpness):
 def test_gradients(kind, sharpness):
     points = [-2.0, -0.31, -0.013, -0.001, 0.0, 0.002, 0.017, 0.25, 1.5]
     x = torch.tensor(points, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(smooth.Sharpened(kind, sharpness), x, eps=1e-8, atol=1e-4)
+    assert torch.autograd.gradcheck(sharpened.Sharpened(kind, sharpness), x, eps=1e-8, atol=1e-4)
 
 
 @kinds
 def test_at_infinity_it_is_relu_with_its_gradient(kind):
     x = GRID.clone().requires_grad_()
-    y = smooth.Sharpened(kind, math.inf)(x)
+    y = sharpened.Sharpened(kind, math.inf)(x)
     assert torch.equal(y, F.relu(GRID))
     (gradient,) = torch.autograd.grad(y.sum(), x)
     assert torch.equal(gradient, (GRID > 0).double())
@@ -60,7 +60,7 @@ def test_at_infinity_it_is_relu_with_its_gradient(kind):
 @pytest.mark.parametrize("kind", ["gelu", "silu", "hardswish"])
 def test_at_the_sharpest_it_is_as_near_to_relu_as_is_said(kind):
     fine = torch.linspace(-0.2, 0.2, 20_001, dtype=torch.float64)
-    difference = (smooth.Sharpened(kind, smooth.SHARPEST)(fine) - F.relu(fine)).abs().max()
+    difference = (sharpened.Sharpened(kind, sharpened.SHARPEST)(fine) - F.relu(fine)).abs().max()
     assert 0.001 < difference < 0.0024
 
 
@@ -68,14 +68,14 @@ def test_at_the_sharpest_it_is_as_near_to_relu_as_is_said(kind):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_rounded_once_and_never_overflows(kind, dtype):
     x = torch.tensor([-6e4, -1000.0, -3.1, -0.01, 0.0, 0.01, 0.7, 3.3, 1000.0, 6e4], dtype=dtype)
-    module = smooth.Sharpened(kind, smooth.SHARPEST)
+    module = sharpened.Sharpened(kind, sharpened.SHARPEST)
     with torch.autocast("cpu", torch.bfloat16):
         y = module(x)
     assert torch.equal(y, module(x.double()).to(dtype))
 
 
 def test_after_a_layer_under_autocast_everything_is_finite():
-    network = nn.Sequential(nn.Linear(4, 8), smooth.Sharpened("gelu", 160.0), nn.Linear(8, 2))
+    network = nn.Sequential(nn.Linear(4, 8), sharpened.Sharpened("gelu", 160.0), nn.Linear(8, 2))
     with torch.autocast("cpu", torch.bfloat16):
         y = network(1e4 * torch.randn(16, 4))
     y.float().sum().backward()
@@ -100,25 +100,25 @@ class Nested(nn.Module):
 def test_every_smooth_module_is_replaced_and_what_is_shared_stays_shared():
     network = Nested().eval()
     before, x = copy.deepcopy(network), torch.randn(5, 3)
-    assert smooth.smooth_modules(network) == {"first": "GELU", "block.1": "SiLU", "last": "Hardswish"}
-    assert smooth.sharpen(network, 1.0) is network
+    assert sharpened.smooth_modules(network) == {"first": "GELU", "block.1": "SiLU", "last": "Hardswish"}
+    assert sharpened.sharpen(network, 1.0) is network
     assert network.first is network.again is network.block[2]
     assert (network.first.kind, network.block[1].kind, network.last.kind) == ("gelu-tanh", "silu", "hardswish")
     assert not any(module.training for module in network.modules())
     assert network.state_dict().keys() == before.state_dict().keys()
-    assert not smooth.smooth_modules(network)
+    assert not sharpened.smooth_modules(network)
     torch.testing.assert_close(network(x), before(x))
-    smooth.set_sharpness(network, 42.0)
-    assert {m.sharpness for m in network.modules() if isinstance(m, smooth.Sharpened)} == {42.0}
-    smooth.set_sharpness(network, math.inf)
+    sharpened.set_sharpness(network, 42.0)
+    assert {m.sharpness for m in network.modules() if isinstance(m, sharpened.Sharpened)} == {42.0}
+    sharpened.set_sharpness(network, math.inf)
     sharp, weights = network(x), network.block[0].weight
-    smooth.to_relu(network)
+    sharpened.to_relu(network)
     assert network.first is network.again is network.block[2]
     assert [type(m) for m in (network.first, network.block[1], network.last)] == [nn.ReLU] * 3
     assert [type(m) for m in network.stays] == [type(m) for m in before.stays]
     assert network.block[0].weight is weights
     assert torch.equal(network(x), sharp)
-    assert torch.equal(smooth.to_relu(before)(x), sharp)  # at once, without sharpening
+    assert torch.equal(sharpened.to_relu(before)(x), sharp)  # at once, without sharpening
 
 
 def test_a_subclass_may_compute_something_else():
@@ -126,20 +126,20 @@ def test_a_subclass_may_compute_something_else():
         def forward(self, x):
             return -super().forward(x)
 
-    assert smooth.smooth_modules(nn.Sequential(Own())) == {}
+    assert sharpened.smooth_modules(nn.Sequential(Own())) == {}
 
 
 def test_nothing_to_convert_is_one_line():
     with pytest.raises(SpecError, match="^Sequential has no GELU, SiLU or Hardswish module to convert$"):
-        smooth.sharpen(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), 2.0)
+        sharpened.sharpen(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), 2.0)
     with pytest.raises(SpecError, match="^lenet9 has no GELU"):
-        smooth.check(nn.Sequential(nn.ReLU()), "lenet9")
+        sharpened.check(nn.Sequential(nn.ReLU()), "lenet9")
 
 
 @pytest.mark.parametrize("sharpness", [0, -1.0, math.nan])
 def test_a_sharpness_that_is_not_positive_is_refused(sharpness):
-    network = smooth.sharpen(nn.Sequential(nn.GELU()), 2.0)
-    for refuse in (lambda: smooth.set_sharpness(network, sharpness), lambda: smooth.Sharpened("gelu", sharpness)):
+    network = sharpened.sharpen(nn.Sequential(nn.GELU()), 2.0)
+    for refuse in (lambda: sharpened.set_sharpness(network, sharpness), lambda: sharpened.Sharpened("gelu", sharpness)):
         with pytest.raises(SpecError, match="is not positive"):
             refuse()
     assert network[0].sharpness == 2.0
@@ -147,7 +147,7 @@ def test_a_sharpness_that_is_not_positive_is_refused(sharpness):
 
 def test_an_unknown_kind_is_refused():
     with pytest.raises(SpecError, match="unknown activation 'mish'; there are gelu"):
-        smooth.Sharpened("mish")
+        sharpened.Sharpened("mish")
 
 
 # --- the schedule ---
@@ -165,17 +165,17 @@ def test_an_unknown_kind_is_refused():
     ],
 )
 def test_short_schedules_by_hand(steps, wanted):
-    assert [smooth.sharpness_at(step, steps) for step in range(steps)] == pytest.approx(wanted, rel=1e-4)
+    assert [sharpened.sharpness_at(step, steps) for step in range(steps)] == pytest.approx(wanted, rel=1e-4)
 
 
 @given(st.integers(1, 10_000), st.data())
 def test_it_climbs_by_one_factor_and_ends_as_relu(steps, data):
-    assert smooth.sharpness_at(steps - 1, steps) == math.inf
+    assert sharpened.sharpness_at(steps - 1, steps) == math.inf
     assume(steps >= 4)
-    assert smooth.sharpness_at(0, steps) == 1
+    assert sharpened.sharpness_at(0, steps) == 1
     ramp = steps * 4 // 5
-    assert smooth.sharpness_at(ramp - 1, steps) == pytest.approx(160)
-    assert smooth.sharpness_at(ramp, steps) == math.inf
+    assert sharpened.sharpness_at(ramp - 1, steps) == pytest.approx(160)
+    assert sharpened.sharpness_at(ramp, steps) == math.inf
     step = data.draw(st.integers(1, ramp - 1))
-    factor = smooth.sharpness_at(step, steps) / smooth.sharpness_at(step - 1, steps)
+    factor = sharpened.sharpness_at(step, steps) / sharpened.sharpness_at(step - 1, steps)
     assert factor ** (ramp - 1) == pytest.approx(160)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from tests.trimcore.nets import Net, conv
 from tests.trimcore.oracle import check, images, random_plan, randomised
-from trimcore.costs import cost_of
 from trimcore.errors import NotTrimmable
-from trimcore.surgery import prune
-from trimcore.tracing import trace
+from trimcore.graph.costs import cost_of
+from trimcore.graph.tracing import trace
+from trimcore.surgery.cut import prune
 
 
 def stem(step, **modules: nn.Module) -> nn.Module:

@@ -5,9 +5,9 @@ from torch import nn
 
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import check, images, randomised
-from trimcore.sparing import sparing_the_last
-from trimcore.surgery import removed_groups
-from trimcore.tracing import trace
+from trimcore.graph.removal import removed_groups
+from trimcore.graph.tracing import trace
+from trimcore.planning.minimum import sparing_the_last
 
 SCORES = {("conv1", 0): 0.9, ("conv1", 1): 0.2, ("conv2", 0): 0.4, ("conv2", 1): 0.1, ("conv2", 2): 0.1}
 

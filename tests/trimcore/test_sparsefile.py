@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from trimcore import models, sparsefile, weightfiles
-from trimcore.checkpoint import FORMAT, Checkpoint, load, load_weights, save_safetensors, widths_of
+from trimcore import models
 from trimcore.errors import CheckpointError
-from trimcore.export import export
-from trimcore.magnitude import choose_weights, hold, prunable
-from trimcore.sparsefile import DTYPES, decode, encode, packed, sizes, unpacked
-from trimcore.weightfiles import write_safetensors, write_sparse
+from trimcore.files import sparse, weights
+from trimcore.files.checkpoint import FORMAT, Checkpoint, load, load_weights, save_safetensors, widths_of
+from trimcore.files.export import export
+from trimcore.files.sparse import DTYPES, decode, encode, packed, sizes, unpacked
+from trimcore.files.weights import write_safetensors, write_sparse
+from trimcore.surgery.magnitude import choose_weights, hold, prunable
 
 LENET = {"num_classes": 10, "in_channels": 1, "image_size": 28}
 RUNS = st.one_of(st.integers(0, 9), st.integers(250, 260), st.integers(505, 520), st.integers(760, 770))
@@ -180,15 +181,15 @@ def test_names_that_are_taken_stay():
 
 def test_no_file_fills_the_memory(tmp_path, monkeypatch):
     """At most LARGEST weights are coded, and what claims to be more is refused before anything is made."""
-    monkeypatch.setattr(sparsefile, "LARGEST", 5000)
+    monkeypatch.setattr(sparse, "LARGEST", 5000)
     state = {"a": torch.zeros(3000), "b": torch.zeros(3000), "c": torch.zeros(2000)}
     tensors, shapes = packed(state)
     assert shapes == {"a": [3000], "c": [2000]}
     assert unpacked(tensors, shapes).keys() == state.keys()
     write_sparse({}, {"a": torch.zeros(4000)}, tmp_path / "a")
-    monkeypatch.setattr(sparsefile, "LARGEST", 3999)
+    monkeypatch.setattr(sparse, "LARGEST", 3999)
     with pytest.raises(CheckpointError, match="'a' has no list of sizes"):
-        weightfiles.read(tmp_path / "a")
+        weights.read(tmp_path / "a")
     with pytest.raises(CheckpointError, match="its sparse tensors have 5000 weights, more than 3999"):
         unpacked(tensors, shapes)
 
@@ -210,7 +211,7 @@ def test_the_bytes_by_hand(tmp_path):
         "w.gaps": {"dtype": "U8", "shape": [5], "data_offsets": [20, 25]},
     }
     assert data == struct.pack("<5f", 3.0, 0.0, 0.0, -2.0, 0.0) + bytes([255, 255, 255, 88, 142])
-    assert torch.equal(weightfiles.read(tmp_path / "a")["w"], tensor)
+    assert torch.equal(weights.read(tmp_path / "a")["w"], tensor)
 
 
 @settings(deadline=None, max_examples=40)
@@ -230,7 +231,7 @@ def test_sizes_are_those_of_the_files(tmp_path_factory, wanted, with_entries):
     assert sizes(state, entries) == (dense, sparse)
     assert (sparse < dense) == bool(packed(state)[1])
     assert sparse <= dense
-    found = weightfiles.read(folder / "sparse")
+    found = weights.read(folder / "sparse")
     assert found.keys() == state.keys()
     assert all(same(found[name], tensor) for name, tensor in state.items())
 
@@ -296,7 +297,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, change, message):
     change(tensors, metadata)
     save_file(tensors, tmp_path / "a", metadata)
     with pytest.raises(CheckpointError, match=message) as caught:
-        weightfiles.read(tmp_path / "a")
+        weights.read(tmp_path / "a")
     assert str(tmp_path / "a") in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -308,7 +309,7 @@ def test_every_cut_or_changed_byte_of_the_gaps_is_noticed(tmp_path):
     for i in range(len(content) - gaps, len(content)):
         (tmp_path / "b").write_bytes(content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :])
         with pytest.raises(CheckpointError, match="cover"):
-            weightfiles.read(tmp_path / "b")
+            weights.read(tmp_path / "b")
         (tmp_path / "b").write_bytes(content[:i])
         with pytest.raises(CheckpointError, match="is not a safetensors file"):
-            weightfiles.read(tmp_path / "b")
+            weights.read(tmp_path / "b")

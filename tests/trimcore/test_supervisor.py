@@ -9,9 +9,12 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from trimcore import processes, runs, supervisor, waiting
-from trimcore.supervisor import supervise
-from trimcore.worker import lock_path
+from trimcore import runs
+from trimcore.jobs import queue, supervisor
+from trimcore.jobs.locks import lock_path
+from trimcore.jobs.supervisor import supervise
+from trimcore.system import processes
+from trimcore.system.files import read_json
 
 ME = 'echo $$ > "$3/pid"\n'  # $3 is the run folder
 WAIT = "while :; do sleep 0.01; done\n"
@@ -48,7 +51,7 @@ def says(state: str, reason: str) -> str:
 
 
 def exit_of(folder) -> tuple[str, str, int]:
-    ended = runs.read_json(folder / "exit.json")
+    ended = read_json(folder / "exit.json")
     return ended["state"], ended["reason"], ended["code"]
 
 
@@ -78,14 +81,14 @@ def test_the_trainer_is_started_apart_with_its_output_in_a_file(folder, trainer_
     """A group and session of its own, nothing to read, and threads that do not spin."""
     trainer_is('echo "$1 $2 $OMP_WAIT_POLICY"; echo error >&2; cat; ps -o sess= -p $$ > "$3/session"' + "\n" + ME)
     supervise(folder)
-    assert (folder / "log.txt").read_text() == "-m trimcore.worker PASSIVE\nerror\n"
+    assert (folder / "log.txt").read_text() == "-m trimcore.jobs.worker PASSIVE\nerror\n"
     assert (folder / "session").read_text().strip() == (folder / "pid").read_text().strip()
 
 
 def test_the_state_while_it_trains(folder, trainer_is):
     trainer_is('cp "$3/status.json" "$3/then.json"')
     supervise(folder)
-    then = runs.read_json(folder / "then.json")
+    then = read_json(folder / "then.json")
     assert (then["state"], then["supervisor"]) == ("starting", processes.identity())
 
 
@@ -135,14 +138,14 @@ def test_a_stop_in_the_queue_ends_it_without_a_trainer(folder, trainer_is):
 def test_it_waits_for_the_device(folder, trainer_is, eventually, role):
     """`trainer` alone is held when the supervisor of the run before has died."""
     trainer_is(ME + says("finished", "done"))
-    waiting = threading.Thread(target=supervise, args=(folder,))
+    queue = threading.Thread(target=supervise, args=(folder,))
     with FileLock(lock_path(folder.parent, "cpu", role)):
-        waiting.start()
-        eventually(lambda: runs.read_json(folder / "status.json").get("state") == "queued")
-        waiting.join(0.3)  # some fifteen looks at the lock
-        assert waiting.is_alive()
+        queue.start()
+        eventually(lambda: read_json(folder / "status.json").get("state") == "queued")
+        queue.join(0.3)  # some fifteen looks at the lock
+        assert queue.is_alive()
         assert not (folder / "pid").exists()
-    eventually(lambda: not waiting.is_alive())
+    eventually(lambda: not queue.is_alive())
     assert exit_of(folder)[0] == "finished"
 
 
@@ -151,12 +154,12 @@ def test_it_lets_those_go_first_who_came_first(folder, trainer_is, eventually):
     trainer_is(ME + says("finished", "done"))
     before = runs.create(folder.parent, "lenet5", "")
     runs.update_status(before, device_key="cpu", queued_at=0.5, supervisor=processes.identity())
-    waiting = threading.Thread(target=supervise, args=(folder,))
-    waiting.start()
-    waiting.join(0.3)
-    still_waits = waiting.is_alive() and not (folder / "pid").exists()
+    queue = threading.Thread(target=supervise, args=(folder,))
+    queue.start()
+    queue.join(0.3)
+    still_waits = queue.is_alive() and not (folder / "pid").exists()
     (before / "exit.json").write_text("{}")
-    eventually(lambda: not waiting.is_alive())
+    eventually(lambda: not queue.is_alive())
     assert still_waits
     assert exit_of(folder)[0] == "finished"
 
@@ -188,13 +191,13 @@ def test_who_came_first(folder, other, first):
     before.mkdir()
     (before / "spec.toml").write_text("")
     runs.update_status(before, **{"device_key": "cpu", "supervisor": processes.identity(), **other})
-    assert list(waiting.before(folder, "cpu")) == ([before.name] if first else [])
+    assert list(queue.before(folder, "cpu")) == ([before.name] if first else [])
     (before / "exit.json").write_text("{}")
-    assert not list(waiting.before(folder, "cpu"))
+    assert not list(queue.before(folder, "cpu"))
 
 
 def test_it_imports_no_torch():
     """Ten waiting runs must not cost ten times the memory of PyTorch."""
-    code = "import sys, trimcore.supervisor; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    code = "import sys, trimcore.jobs.supervisor; print('torch' in sys.modules, 'numpy' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["False", "False"]

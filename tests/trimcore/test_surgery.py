@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from tests.trimcore.nets import NETS, Net, conv, drawn
 from tests.trimcore.oracle import ROUNDING, check, gap, images, masked, random_plan, randomised
-from trimcore import surgery
 from trimcore.errors import NotTrimmable
+from trimcore.graph.removal import kept_neurons
+from trimcore.graph.tracing import trace
 from trimcore.models import build
-from trimcore.surgery import kept_neurons, prune, sliced
-from trimcore.tracing import trace
+from trimcore.surgery import cut
+from trimcore.surgery.cut import prune, sliced
+from trimcore.surgery.widths import set_widths
 
 
 def made(name: str, seed: int = 0) -> nn.Module:
@@ -47,7 +49,7 @@ def made(name: str, seed: int = 0) -> nn.Module:
 def test_convolutions_by_what_their_tensors_show(module, sizes, numbers):
     module = copy.deepcopy(module)
     in_blocks = module.groups >= module.in_channels // module.groups if module.groups > 1 else None
-    surgery.set_widths(module, sizes)
+    set_widths(module, sizes)
     found = module.in_channels, module.out_channels, module.groups
     assert found == numbers
     assert {type(number) for number in found} == {int}
@@ -326,7 +328,7 @@ def test_a_rewritten_layer_stays_whole_while_others_are_cut():
 @pytest.mark.parametrize("shape", [(7, 9), (7, 9, 3, 2), (7, 9, 2)])
 @pytest.mark.parametrize("kept", [([6, 0, 3], [8, 1]), (None, [4]), ([2], None), ([], [1]), ([1, 2], [])])
 def test_weights_are_cut_along_two_axes_whatever_the_block(block, shape, kept, monkeypatch):
-    monkeypatch.setattr(surgery, "BLOCK", block)
+    monkeypatch.setattr(cut, "BLOCK", block)
     weight = torch.arange(torch.Size(shape).numel()).view(shape)
     rows, columns = (range(size) if which is None else which for size, which in zip(shape, kept, strict=False))
     expected = weight.numpy()[list(rows)][:, list(columns)]

@@ -11,18 +11,19 @@ from torch import Tensor, nn
 
 from tests.trimcore.nets import NETS, Net
 from tests.trimcore.oracle import images, randomised
-from trimcore import planning
-from trimcore.apoz import profile
-from trimcore.choosing import choose_neurons
-from trimcore.costs import cost, cost_of
 from trimcore.errors import SpecError
-from trimcore.planning import Absolute, Plan
-from trimcore.sensitivity import Point, Sensitivity
-from trimcore.sparing import sparing_the_last
+from trimcore.graph.costs import cost, cost_of
+from trimcore.graph.tracing import trace
+from trimcore.planning.minimum import sparing_the_last
+from trimcore.planning.plan import Plan
+from trimcore.planning.plan import plan as make_plan
+from trimcore.planning.selection import choose_neurons
+from trimcore.planning.sensitivity import Point, Sensitivity
+from trimcore.planning.targets import Accuracy, LessWork, NoLayerAbove, Smaller, as_step, predicted, propose
+from trimcore.scoring.apoz import profile
 from trimcore.spec import parse
-from trimcore.surgery import prune
-from trimcore.targets import Accuracy, LessWork, NoLayerAbove, Smaller, as_step, predicted, propose
-from trimcore.tracing import trace
+from trimcore.spec.rules import Absolute
+from trimcore.surgery.cut import prune
 
 COUNTED = {Smaller: "parameters", LessWork: "macs"}
 
@@ -222,7 +223,7 @@ def test_the_predicted_accuracy_stays_above_and_a_lower_limit_takes_more(name, s
 def test_no_layer_above_is_the_rule_absolute(name, limit):
     graph, found = seen(name)
     plan = propose(graph, found, NoLayerAbove(limit))
-    by_rule = planning.plan(found, Absolute(limit))
+    by_rule = make_plan(found, Absolute(limit))
     assert dict(plan) == {
         layer: tuple(neurons)
         for layer, neurons in sparing_the_last(graph, by_rule, lambda n, i: float(found[n].apoz[i])).items()
@@ -232,7 +233,7 @@ def test_no_layer_above_is_the_rule_absolute(name, limit):
 @pytest.mark.parametrize("name", ["conv_norm_relu", "residual", "dense", "maxouts", "over_positions"])
 @pytest.mark.parametrize("criterion", ["apoz", "l1"])
 def test_the_step_of_a_spec_chooses_the_same_neurons(name, criterion):
-    from trimcore.criteria import scores
+    from trimcore.scoring.criteria import scores
 
     graph, found = seen(name)
     plan = propose(graph, found, Smaller(1.6), scores=scores(criterion, found, graph))

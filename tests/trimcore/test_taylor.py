@@ -10,10 +10,10 @@ from torch import Tensor, fx, nn
 
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import hold, images, randomised
-from trimcore.apoz import profile
 from trimcore.errors import DataError, TrimError
-from trimcore.graph import ChannelGraph
-from trimcore.tracing import trace
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.tracing import trace
+from trimcore.scoring.apoz import profile
 
 CLASSIFIERS = ["conv_norm_relu", "functional", "residual", "dense", "branches", "over_positions"]
 LABELS = torch.arange(12) % 3

@@ -9,20 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from trimcore import models
-from trimcore.batches import Batches, Resident
+from trimcore.compute.device import place
 from trimcore.data import Data
+from trimcore.data.batches import Batches, Resident
 from trimcore.errors import TrimError
+from trimcore.evaluation.accuracy import evaluate
 from trimcore.spec import Training
-from trimcore.train import (
-    Batch,
-    EpochResult,
-    derive_seed,
-    evaluate,
-    learning_rate,
-    make_optimizer,
-    prepare,
-    train_epoch,
-)  # fmt: skip
+from trimcore.training.epoch import Batch, EpochResult, derive_seed, learning_rate, make_optimizer, train_epoch
 
 CPU = torch.device("cpu")
 
@@ -46,7 +39,7 @@ def network() -> nn.Sequential:
 
 
 def weights_after(settings: Training, seed: int, epochs: int = 2) -> torch.Tensor:
-    model = prepare(network(), CPU)
+    model = place(network(), CPU)
     optimizer = make_optimizer(model, settings)
     for epoch in range(epochs):
         list(train_epoch(model, optimizer, made_up(), settings, CPU, epoch=epoch, epochs=epochs, seed=seed))
@@ -197,7 +190,7 @@ def test_a_loss_that_is_no_number_is_said_in_one_line():
 
 def test_a_measure_equals_brute_force_over_all_examples():
     """1,203 examples are three batches of which the last is short."""
-    model, data = prepare(network(), CPU), made_up()
+    model, data = place(network(), CPU), made_up()
     found = evaluate(model, data.test, data, CPU)
     with torch.no_grad():
         outputs = [model.eval()((image[None] / 255 - 0.5) / 0.25)[0] for image in data.test.pixels]
@@ -219,7 +212,7 @@ def test_measuring_leaves_mixed_modes_and_buffers_as_they_were():
 
 def test_a_cut_network_trains_too():
     """Optimizers are made of the parameters that are there, so nothing of the old shapes is left."""
-    from trimcore.surgery import prune
+    from trimcore.surgery.cut import prune
 
     data = made_up(16)
     model = prune(models.build("lenet5", 3, 1, 16), {"conv2": range(40), "fc1": range(450)}, torch.zeros(1, 1, 16, 16))

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from trimcore import runs, wholeness
-from trimcore.loop import trim
-from trimcore.wholeness import KINDS, is_whole
+from trimcore import runs
+from trimcore.runs import event_schema
+from trimcore.runs.event_schema import KINDS, is_whole
+from trimcore.training.loop import trim
 
 NUMBERS = [True, "1", None, [], {}, float("nan"), float("inf"), 10**400]
 
@@ -63,7 +64,7 @@ def test_what_is_not_whole_is_not_read(tmp_path):
 
 
 def test_numbers():
-    assert all(map(wholeness.number, (0, -1.5, 10**15)))
-    assert not any(map(wholeness.number, (*NUMBERS, 10**16)))
-    assert wholeness.count(0)
-    assert not any(map(wholeness.count, (-1, 0.0, True)))
+    assert all(map(event_schema.number, (0, -1.5, 10**15)))
+    assert not any(map(event_schema.number, (*NUMBERS, 10**16)))
+    assert event_schema.count(0)
+    assert not any(map(event_schema.count, (-1, 0.0, True)))

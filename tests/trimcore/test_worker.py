@@ -7,9 +7,14 @@ import pytest
 import torch
 from filelock import FileLock
 
-from trimcore import control, processes, runs, worker
-from trimcore.events import Event
-from trimcore.worker import carry_out, in_words, lock_path
+from trimcore import runs
+from trimcore.jobs import control
+from trimcore.jobs.lines import in_words
+from trimcore.jobs.locks import ENVIRONMENT, lock_path
+from trimcore.jobs.worker import carry_out
+from trimcore.runs.events import Event
+from trimcore.system import processes
+from trimcore.system.files import read_json
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def test_a_run_to_its_end(prepare, tiny, capsys):
     assert carry_out(folder, watch) == {"state": "finished", "reason": "all steps are done"}
     assert [kind for kind in watch.seen if kind != "progress"] == kinds(folder)
     assert watch.seen.count("progress") == 4 * 5 + 3  # batches of training, and of profiling
-    status = runs.read_json(folder / "status.json")
+    status = read_json(folder / "status.json")
     assert (status["outcome"]["state"], status["trainer"]) == ("finished", processes.identity())
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(kinds(folder))
@@ -129,7 +134,7 @@ def test_a_mistake_of_the_user_is_one_line(prepare, make_spec, capfd):
     folder = prepare(make_spec(base={"weights": "no/such/file.pt"}))
     outcome = carry_out(folder)
     assert outcome == {"state": "failed", "reason": "there is no checkpoint 'no/such/file.pt'"}
-    assert runs.read_json(folder / "status.json")["outcome"] == outcome
+    assert read_json(folder / "status.json")["outcome"] == outcome
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -259,7 +264,7 @@ def test_a_trainer_is_queued_until_the_device_is_free(prepare, tiny, runs_folder
     with FileLock(lock_path(runs_folder, "cpu", "trainer")):
         waiting = threading.Thread(target=lambda: outcome.update(carry_out(folder)))
         waiting.start()
-        eventually(lambda: runs.read_json(folder / "status.json").get("trainer"))
+        eventually(lambda: read_json(folder / "status.json").get("trainer"))
         assert runs.state_of(folder).state == "queued"
         assert kinds(folder) == []
     waiting.join(120)
@@ -278,7 +283,7 @@ def test_devices_have_locks_of_their_own(runs_folder):
 
 
 def test_waiting_threads_do_not_spin():
-    assert worker.ENVIRONMENT["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert ENVIRONMENT["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 # --- the log in words ---

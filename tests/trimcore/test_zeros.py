@@ -11,12 +11,13 @@ from click.testing import CliRunner
 from torch import nn
 
 from tests.trimcore.test_loop import carry_out, of_kind, step
-from trimcore import measuring, models, tables
-from trimcore.batches import Batches
-from trimcore.cli import cli
+from trimcore import models, tables
+from trimcore.cli.main import cli
 from trimcore.data import load as load_data
-from trimcore.loop import trim
-from trimcore.zeros import counted_as_zero, measure_name
+from trimcore.data.batches import Batches
+from trimcore.tables import counted_as_zero, measure_name
+from trimcore.training import measurement
+from trimcore.training.loop import trim
 
 ONCE = {"base": {"epochs": 0}, "retrain": {"epochs": 0}}
 
@@ -52,7 +53,7 @@ def test_in_words(tolerance, limits, words):
 
 def test_zeros_need_no_torch():
     """They are told of by processes that only look."""
-    code = "import sys, trimcore.spec, trimcore.zeros; sys.exit('torch' in sys.modules)"
+    code = "import sys, trimcore.spec, trimcore.tables.captions; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -74,7 +75,7 @@ def test_the_event_and_the_csv_say_what_counted(smooth, make_spec):
 
 
 def test_the_bar_reaches_its_end_once(smooth, make_spec, monkeypatch):
-    monkeypatch.setattr(measuring, "EVALUATION_BATCH", 15)
+    monkeypatch.setattr(measurement, "EVALUATION_BATCH", 15)
     spec = make_spec(model=smooth, step=[], profile={"examples": 20}, **ONCE)
     for tolerance, bars in ((0.1, [15, 20, 35, 40]), (0.0, [15, 20])):
         asked = spec.model_copy(update={"profile": spec.profile.model_copy(update={"tolerance": tolerance})})
@@ -102,7 +103,7 @@ def test_the_terminal_shows_it(smooth, pictures, tmp_path):
 def test_a_run_can_rank_by_taylor(make_spec, monkeypatch):
     """The neurons whose gates change the loss least go. Taylor takes no larger batches than training does."""
     sizes = []
-    monkeypatch.setattr(measuring, "Batches", lambda split, data, size, *a, **k: sizes.append(size) or Batches(
+    monkeypatch.setattr(measurement, "Batches", lambda split, data, size, *a, **k: sizes.append(size) or Batches(
         split, data, size, *a, **k))  # fmt: skip
     spec = make_spec(step=[step("conv2", value=10, criterion="taylor")], retrain={"epochs": 0, "batch_size": 7})
     events, _, made = carry_out(spec)
@@ -121,7 +122,7 @@ def test_a_run_can_rank_by_taylor(make_spec, monkeypatch):
 
 def test_taylor_is_measured_only_when_a_step_asks_for_it(make_spec, monkeypatch):
     measured = []
-    monkeypatch.setattr(measuring, "profiling", lambda *a, **k: measured.append(k["taylor"]) or _nothing())
+    monkeypatch.setattr(measurement, "profiling", lambda *a, **k: measured.append(k["taylor"]) or _nothing())
     for criterion in ("l2", "taylor"):
         with pytest.raises(RuntimeError, match="far enough"):
             carry_out(make_spec(step=[step("fc1", criterion=criterion)], **ONCE))

@@ -9,8 +9,9 @@ from torchvision.models._api import WeightsEnum
 
 from trimcore import models
 from trimcore.errors import SpecError
-from trimcore.models import REGISTRY, architecture, build, empty, renew, zoo
-from trimcore.surgery import prune
+from trimcore.models import REGISTRY, architecture, build, empty, renew
+from trimcore.models import torchvision as zoo
+from trimcore.surgery.cut import prune
 
 NAMES = list_models(module=torchvision.models)
 # One of each kind of builder, and small: what is done to their weights takes memory and time.

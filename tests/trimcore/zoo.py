@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from tests.trimcore.oracle import gap, images, masked, random_plan, randomised
 from trimcore import models
-from trimcore.graph import ChannelGraph
-from trimcore.surgery import prune
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.surgery.cut import prune
 
 SMALLEST = 32  # pixels
 LARGE = 500_000_000  # parameters beyond which float32 has to do

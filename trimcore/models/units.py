@@ -3,7 +3,7 @@
 from torch import nn
 
 from trimcore.errors import SpecError
-from trimcore.maxout import Maxout
+from trimcore.layers.maxout import Maxout
 from trimcore.models.architecture import Option
 
 LEAST, MOST = 4, 16_384  # neurons of a layer

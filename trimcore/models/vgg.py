@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from trimcore.models import units
 from trimcore.models.architecture import Architecture
-from trimcore.models.zoo import IMAGENET
+from trimcore.models.torchvision import IMAGENET
 
 VGG16_WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
 

@@ -1,0 +1,4 @@
+"""The command line: one file a command. Everything that the page can do can be done here.
+
+It may import every other room.
+"""

@@ -1,0 +1,19 @@
+"""The command `trimcore launch`."""
+
+from pathlib import Path
+
+import click
+
+from trimcore import runs
+from trimcore.cli.options import PATH, RUNS
+from trimcore.jobs import control
+
+
+@click.command()
+@click.argument("spec_file", type=PATH)
+@RUNS
+def launch(spec_file: Path, runs_folder: Path | None) -> None:
+    """Start a spec in the background and print its run id."""
+    from trimcore import spec
+
+    click.echo(control.launch(spec.load(spec_file), runs.runs_folder(runs_folder)))

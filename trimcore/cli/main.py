@@ -1,0 +1,66 @@
+"""The command line as a whole. Exit code 0, or 2 with one line that says what is wrong."""
+
+import os
+import sys
+
+import click
+
+from trimcore import __version__
+from trimcore.cli.branch import branch
+from trimcore.cli.datasets import datasets
+from trimcore.cli.delete import delete
+from trimcore.cli.doctor import doctor
+from trimcore.cli.export import export
+from trimcore.cli.launch import launch
+from trimcore.cli.list import list_runs
+from trimcore.cli.models import models
+from trimcore.cli.note import note
+from trimcore.cli.pack import pack
+from trimcore.cli.pause import pause
+from trimcore.cli.presets import presets
+from trimcore.cli.profile import profile
+from trimcore.cli.propose import propose
+from trimcore.cli.report import report
+from trimcore.cli.resume import resume
+from trimcore.cli.run import run
+from trimcore.cli.sensitivity import sensitivity
+from trimcore.cli.show import show
+from trimcore.cli.stop import stop
+from trimcore.cli.unpack import unpack
+from trimcore.errors import TrimError
+from trimcore.jobs.locks import ENVIRONMENT
+
+COMMANDS = (
+    models, datasets, presets, profile, sensitivity, propose, run, launch, list_runs, show, pause, stop, resume, branch,
+    note, delete, report, export, pack, unpack, doctor,
+)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="trimcore", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Trim neural networks by APoZ: profile, prune, retrain, look."""
+
+
+for command in COMMANDS:
+    cli.add_command(command)
+
+
+def main() -> int:
+    """Run the command line. A mistake of the user is one line on stderr and exit code 2."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)  # before torch starts its threads
+    try:
+        cli.main(prog_name="trimcore", standalone_mode=False)
+        return 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.ctx.get_help())
+    except click.ClickException as error:
+        print(f"trimcore: {' '.join(error.format_message().split())}", file=sys.stderr)
+    except TrimError as error:
+        print(f"trimcore: {error}", file=sys.stderr)
+    except click.Abort:
+        print("trimcore: interrupted", file=sys.stderr)
+    except SystemExit as end:  # of `doctor`; and how click ends when its reader has left: `trimcore list | head`
+        return end.code if isinstance(end.code, int) and sys.argv[1:2] == ["doctor"] else 0
+    return 2

@@ -1,0 +1,18 @@
+"""The command `trimcore resume`."""
+
+from pathlib import Path
+
+import click
+
+from trimcore import runs
+from trimcore.cli.options import RUNS
+from trimcore.jobs import control
+
+
+@click.command()
+@click.argument("run_id")
+@RUNS
+def resume(run_id: str, runs_folder: Path | None) -> None:
+    """Let a paused, stopped, failed or lost run go on."""
+    control.resume(runs.runs_folder(runs_folder), run_id)
+    click.echo(run_id)

@@ -1,0 +1,53 @@
+"""The command `trimcore sensitivity`."""
+
+from pathlib import Path
+
+import click
+
+from trimcore import runs
+from trimcore.cli.options import DEVICE, ITERATION, LIMIT, PATH, RUN, RUNS
+from trimcore.errors import TrimError
+from trimcore.system.files import write_atomic
+
+FRACTIONS = "1,0.9,0.75,0.5,0.35,0.25,0.15,0.1,0.05"
+
+
+@click.command()
+@RUN
+@ITERATION
+@LIMIT
+@click.option("--fractions", default=FRACTIONS, show_default=True, help="Shares of a layer's neurons that are kept.")
+@click.option("--csv", "file", type=PATH, help="Write the table here.")
+@DEVICE
+@RUNS
+def sensitivity(
+    run_id: str, iteration: int | None, limit: int, fractions: str, file: Path | None, device: str,
+    runs_folder: Path | None,
+) -> None:  # fmt: skip
+    """Accuracy against the share of each layer that is kept, the others held at zero; nothing is retrained."""
+    from trimcore.cli.measurement import scan
+    from trimcore.training.prepare import open_iteration
+
+    found = open_iteration(runs.runs_folder(runs_folder), run_id, iteration, device)
+    table = scan(found, limit, _shares(fractions)).table()
+    wide = table.pivot(index="layer", columns="kept_fraction", values="accuracy")
+    wide = wide.loc[table.layer.drop_duplicates(), sorted(wide.columns, reverse=True)]
+    wide.columns = [f"{fraction:.0%}" for fraction in wide.columns]
+    click.echo(wide.reset_index().to_string(index=False, float_format="{:.1%}".format))
+    if file:
+        try:
+            from trimcore.tables.csv_text import as_csv
+
+            write_atomic(file, as_csv(table))
+        except OSError as error:
+            raise TrimError(f"cannot write {str(file)!r}: {error.strerror or error}") from None
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise TrimError(f"--fractions takes numbers such as 1,0.5,0.1, not {text!r}") from None
+    if not all(0 < share <= 1 for share in shares):
+        raise TrimError(f"--fractions are shares above 0 and up to 1, not {text!r}")
+    return shares

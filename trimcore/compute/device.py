@@ -1,0 +1,64 @@
+"""Where computation happens, and in which precision it is fast there."""
+
+import platform
+from contextlib import AbstractContextManager
+
+import torch
+from torch import nn
+
+from trimcore.errors import SpecError
+
+
+def resolve(name: str) -> torch.device:
+    """The device that a spec's name means on this machine; `auto` is cuda, then mps, then cpu.
+
+    Raises SpecError when the machine does not have it.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if not torch.cuda.is_available() or (device.index or 0) >= count:
+            raise SpecError(
+                f"device {name!r} is not there: this machine has {count} CUDA devices; 'auto' takes what there is"
+            )
+        device = torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise SpecError("device 'mps' is not there; 'auto' takes what there is")
+    return device
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 matrix units are there: CUDA from Ampere on, CPUs with AMX or AVX512-BF16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+    return torch.cpu._is_amx_tile_supported()
+
+
+def autocast(device: torch.device) -> AbstractContextManager[None]:
+    """bfloat16 autocast where it is fast, and nothing elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device))
+
+
+def describe(device: torch.device) -> str:
+    """The device in words: 'cpu, 2 threads, bf16' or 'cuda:0 NVIDIA H200, bf16'."""
+    precision = "bf16" if has_fast_bf16(device) else "fp32"
+    if device.type == "cuda":
+        return f"{device} {torch.cuda.get_device_name(device)}, {precision}"
+    return (
+        f"{device}, {torch.get_num_threads()} threads, {precision}"
+        if device.type == "cpu"
+        else f"{device}, {precision}"
+    )
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to where it is trained; channels_last where bf16 convolutions want it. Changes `model`."""
+    model.to(device)
+    return model.to(memory_format=torch.channels_last) if has_fast_bf16(device) else model

@@ -1,0 +1,30 @@
+"""A loaded data set: three splits, the names of the classes, and the statistics that images are normalised with."""
+
+from dataclasses import dataclass
+
+from trimcore.data.splits import Split
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A loaded data set. `mean` and `std` are per channel, for pixels scaled to 0..1."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: int
+    image_size: int
+    skipped: tuple[str, ...] = ()  # unreadable files that loading came across
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def example_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)"""
+        return self.channels, self.image_size, self.image_size

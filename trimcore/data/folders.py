@@ -1,0 +1,86 @@
+"""Image folders: one folder a class, with or without parts of their own, and Labeled Faces in the Wild."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from trimcore.data import lfw
+from trimcore.data.splits import Folder, Split, in_parts
+from trimcore.data.torchvision import HELD_OUT, Parts
+from trimcore.errors import DataError
+
+
+def image_folder(path: Path) -> Parts:
+    """Images in one folder a class, or in train/ and test/ (and val/) with one folder a class in each.
+
+    Raises DataError for a folder that has no such layout.
+    """
+    parts = {part: path / part for part in ("train", "test", "val", "validation") if (path / part).is_dir()}
+    held_out = parts.get("val") or parts.get("validation")
+    if "train" in parts and held_out and "test" not in parts:
+        raise DataError(f"{path} has train/ and {held_out.name}/ but no test/: add a folder test/")
+    official = "train" in parts and "test" in parts
+    first = parts["train"] if official else path
+    classes = tuple(_class_files(first))
+    if len(classes) < 2:
+        found = f"only the class {classes[0]!r}" if classes else "no images"
+        raise DataError(f"{first} holds {found}: it needs two or more folders with images, one a class")
+
+    def split(folder: Path) -> Folder:
+        by_class = _class_files(folder)
+        if not by_class or not by_class.keys() <= set(classes):
+            raise DataError(f"{folder} must hold folders with images of the classes {', '.join(classes)}")
+        return _folder(path, by_class, classes)
+
+    whole = split(first)
+    if len(whole) < 3:
+        raise DataError(f"{first} holds only {len(whole)} images: three splits need more")
+    if not official:
+        return classes, _tenths(whole)
+    if held_out:
+        return classes, [*in_parts(whole), *in_parts(split(held_out)), *in_parts(split(parts["test"]))]
+    validation, train = in_parts(whole, min(HELD_OUT, max(1, len(whole) // 10)))
+    return classes, [train, validation, *in_parts(split(parts["test"]))]
+
+
+def faces(path: Path) -> Parts:
+    """The people of Labeled Faces in the Wild of whom there are enough images to learn from. Raises DataError."""
+    people = lfw.often_photographed(path)
+    return tuple(people), _tenths(_folder(path, people, tuple(people)))
+
+
+def _folder(root: Path, by_class: dict[str, list[Path]], classes: tuple[str, ...]) -> Folder:
+    files = [(file, classes.index(name)) for name, files in by_class.items() for file in files]
+    return Folder(root, tuple(file for file, _ in files), torch.tensor([label for _, label in files]))
+
+
+def _tenths(whole: Folder) -> list[Split]:
+    """Eight tenths for training, one for validation, one for the test."""
+    tenth = max(1, len(whole) // 10)
+    test, validation, train = in_parts(whole, tenth, tenth)
+    return [train, validation, test]
+
+
+def _class_files(folder: Path) -> dict[str, list[Path]]:
+    """Class -> its image files, both sorted. Hidden folders, and folders without images, are no classes."""
+    found = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.name.startswith("."):
+            found[entry.name] = sorted(_images(entry))
+    return {name: files for name, files in found.items() if files}
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    """The files below a folder that are called images. Links to folders are not followed, and what is no ordinary file
+    (a pipe would be waited for) is none; a link that leads nowhere is told of later, as unreadable."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _images(folder / entry.name)
+            elif Path(entry.name).suffix.lower() in IMG_EXTENSIONS and (
+                entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+            ):
+                yield folder / entry.name

@@ -1,0 +1,123 @@
+"""The data sets by name, and how each becomes three splits of 8-bit images.
+
+The splits never depend on a run's seed. If they did, a network could be retrained on images that its parent run was
+tested on, and the accuracies of two runs could not be compared.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from trimcore.data.dataset import Data
+from trimcore.data.folders import faces, image_folder
+from trimcore.data.splits import Folder, Split, in_memory, stratified_order
+from trimcore.data.torchvision import SOURCES, from_torchvision, mnist_5k
+from trimcore.errors import DataError, first_line
+
+MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels, all splits together, that may be kept in memory
+STATISTICS_IMAGES = 10_000  # mean and std come from at most so many images of the train split
+STATISTICS_BYTES = 1 << 27  # ... and from no more pixels than this, so that large images take a second, not minutes
+
+
+def datasets() -> dict[str, str]:
+    """What can be loaded: name -> one line for people."""
+    return {
+        "mnist-5k": "5,000 handwritten digits, 28x28 grey, 10 classes; needs no network",
+        "mnist": "70,000 handwritten digits, 28x28 grey, 10 classes",
+        "fashion-mnist": "70,000 pieces of clothing, 28x28 grey, 10 classes",
+        "cifar10": "60,000 photographs, 32x32 colour, 10 classes",
+        "cifar100": "60,000 photographs, 32x32 colour, 100 classes",
+        "imagefolder:PATH": "your own images: one folder a class, or train/ and test/ with one folder a class in each",
+        "lfw:PATH": "Labeled Faces in the Wild, a folder of yours as torchvision reads it: who is it?",
+    }
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that `load` could not know. Whether a folder is there is for `check_there`. Raises DataError."""
+    kind, _, path = name.partition(":")
+    if (f"{kind}:PATH" if path else name) not in datasets():
+        raise DataError(f"unknown data {name!r}; there are {', '.join(datasets())}")
+
+
+def check_there(name: str) -> None:
+    """Refuse a folder that is not there or cannot be looked at. Raises DataError."""
+    kind, _, path = name.partition(":")
+    try:
+        there = f"{kind}:PATH" not in datasets() or Path(path).expanduser().is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, a user that does not exist
+        raise DataError(f"data {name!r} cannot be looked at: {first_line(error)}") from None
+    if not there:
+        raise DataError(f"data {name!r}: no folder {path!r}; write {kind}:PATH with a folder that exists")
+
+
+def load(
+    name: str,
+    *,
+    image_size: int | Callable[[int], int] | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+    root: Path | None = None,
+    normalize: tuple[list[float], list[float]] | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> Data:
+    """Load a data set of `datasets()`.
+
+    `image_size` (pixels) and `channels` (1 or 3) are the data's own where None, and for folders 64 and 3; an
+    `image_size` that depends on the data's own is a function of it.
+    `seed` orders the train split, and so says which examples `train.subset(n)` holds; which examples are in
+    which split is always the same. `root` is where torchvision's files lie: TRIMCORE_DATA, or data/, where None.
+    `normalize` is (mean, std), else they are computed from the train split. `memory_limit` is in bytes.
+
+    Raises DataError for an unknown name, a value out of range, and data that are missing, too few or unreadable.
+    """
+    check_name(name)
+    check_there(name)
+    if isinstance(image_size, int) and image_size < 1:
+        raise DataError(f"image_size must be at least 1, not {image_size}")
+    if channels not in (None, 1, 3):
+        raise DataError(f"channels must be 1 (grey) or 3 (colour), not {channels}")
+    if name == "mnist-5k":
+        classes, splits = mnist_5k()
+    elif name in SOURCES:
+        classes, splits = from_torchvision(name, Path(root or os.environ.get("TRIMCORE_DATA") or "data"))
+    else:
+        kind, _, path = name.partition(":")
+        try:
+            classes, splits = {"imagefolder": image_folder, "lfw": faces}[kind](Path(path).expanduser())
+        except OSError as error:
+            raise DataError(f"data {name!r} cannot be read: {error.strerror or error}") from None
+    own_size, channels = splits[0].image_size, channels or splits[0].channels
+    image_size = image_size(own_size) if callable(image_size) else image_size or own_size
+    splits = [replace(split, image_size=image_size, channels=channels) for split in splits]
+    folders = [split for split in splits if isinstance(split, Folder)]
+    if sum(map(len, splits)) * channels * image_size**2 <= memory_limit:
+        splits = [in_memory(split, name) for split in splits]
+    train, validation, test = splits
+    mean, std = normalize or _statistics(train)
+    if not len(mean) == len(std) == channels or min(std) <= 0:
+        raise DataError(f"normalize needs {channels} means and {channels} positive stds, not {mean} and {std}")
+    skipped = tuple(sorted(set().union(*(folder.skipped for folder in folders))))
+    train = train.take(stratified_order(train.labels, seed))
+    return Data(name, classes, train, validation, test, tuple(mean), tuple(std), channels, image_size, skipped)
+
+
+def _statistics(split: Split) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel, in 0..1, from exact integer sums. A constant channel gets a std of 1."""
+    count = 0
+    total, squares = torch.zeros(2, split.channels, dtype=torch.int64)
+    affordable = STATISTICS_BYTES // (split.channels * split.image_size**2) + 1
+    for pixels, _ in split.blocks(min(STATISTICS_IMAGES, affordable)):
+        values = pixels.transpose(0, 1).flatten(1)  # (C, B*H*W)
+        count += values.shape[1]
+        total += values.sum(1)
+        squares += values.int().square().sum(1)
+    if not count:
+        raise DataError("none of the train images can be read")
+    moments = list(zip(total.tolist(), squares.tolist(), strict=True))  # Python's integers do not overflow
+    mean = [first / count / 255 for first, _ in moments]
+    std = [math.sqrt(count * second - first**2) / count / 255 or 1.0 for first, second in moments]
+    return mean, std

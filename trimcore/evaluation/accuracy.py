@@ -1,0 +1,55 @@
+"""Accuracy and loss of a network over a split."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trimcore.compute import distributed
+from trimcore.compute.device import has_fast_bf16
+from trimcore.compute.modes import in_mode
+from trimcore.data.batches import Batches
+from trimcore.data.dataset import Data
+from trimcore.data.splits import Split
+
+EVALUATION_BATCH = 500  # examples
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Accuracy (0..1) and mean cross-entropy over a split, measured in float32.
+
+    `by_class` has the correct ones of each class, `class_examples` how many there are; both are empty where classes
+    were not told apart.
+    """
+
+    accuracy: float
+    loss: float
+    examples: int
+    by_class: tuple[int, ...] = ()
+    class_examples: tuple[int, ...] = ()
+
+    @property
+    def class_accuracy(self) -> list[float | None]:
+        """Of each class 0..1, to 6 places; None for one without examples."""
+        pairs = zip(self.by_class, self.class_examples, strict=True)
+        return [round(right / count, 6) if count else None for right, count in pairs]
+
+
+def evaluate(model: nn.Module, split: Split, data: Data, device: torch.device) -> Measure:
+    """Top-1 accuracy, of each class too, and loss over all of `split`, in evaluation mode and float32. The mode is
+    restored."""
+    loss, verdicts = torch.zeros((), device=device), []
+    with in_mode(model, training=False), torch.inference_mode():
+        size, layout = EVALUATION_BATCH * distributed.world(), has_fast_bf16(device)
+        for x, y in Batches(split, data, size, device, channels_last=layout, shared=True):
+            output = model(x)
+            loss += F.cross_entropy(output, y, reduction="sum")
+            verdicts.append(2 * y + (output.argmax(1) == y))  # the class and whether it was found, in one number
+    counts = torch.bincount(torch.cat(verdicts), minlength=2 * data.num_classes)  # at the end: it waits for the device
+    distributed.sum_(loss, counts)
+    wrong, right = counts.view(-1, 2).T.tolist()
+    examples = tuple(map(sum, zip(wrong, right, strict=True)))
+    seen = sum(examples)
+    return Measure(sum(right) / seen, float(loss) / seen, seen, tuple(right), examples)

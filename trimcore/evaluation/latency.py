@@ -1,0 +1,133 @@
+"""How long a forward pass takes, measured so that two networks can be compared.
+
+Networks that are compared take turns inside one loop: whatever else the machine does meanwhile slows all of them, and
+their ratio stays fair. Times are medians in float32 and evaluation mode.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trimcore.compute.modes import in_mode
+from trimcore.errors import TrimError
+
+WARM_UP = 2  # passes of each network that are not counted
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median milliseconds of one pass of a batch; `ratio` is before / after, above 1 where `after` is the faster."""
+
+    batch: int
+    before_ms: float
+    after_ms: float
+
+    @property
+    def ratio(self) -> float:
+        return self.before_ms / self.after_ms
+
+
+def compare_latency(
+    before: nn.Module,
+    after: nn.Module,
+    example: Tensor,
+    batches: Iterable[int] = (1, 128),
+    rounds: int = 20,
+    limit_seconds: float = 2.0,
+) -> list[Latency]:
+    """Time both networks, in turns, on the first example of `example` (N, ...) repeated to each size of batch.
+
+    The networks and the example are on one device. Each size takes `rounds` turns or about `limit_seconds`, whichever
+    ends first, but at least one turn. Modes are restored. Raises TrimError for a size or a number of rounds below 1.
+    """
+    rows = []
+    for batch in batches:
+        before_ms, after_ms = _medians([before, after], _repeated(example, batch), rounds, limit_seconds)
+        rows.append(Latency(batch, before_ms, after_ms))
+    return rows
+
+
+def latency(model: nn.Module, example: Tensor, batch: int = 1, rounds: int = 20, limit_seconds: float = 2.0) -> float:
+    """Median milliseconds of one pass of one network; see `compare_latency`."""
+    return _medians([model], _repeated(example, batch), rounds, limit_seconds)[0]
+
+
+class AgainstBase:
+    """Times a run's networks against its base architecture, which is built when it is first needed and then kept.
+
+    Its weights do not matter for time. Where there is no memory for it, the ratios stay empty.
+    """
+
+    ONE, MANY = 25, 5  # rounds for one example and for a batch, in each iteration: 0.25 s for LeNet-5 on one core
+
+    def __init__(self, build: Callable[[], nn.Module], example: Tensor):
+        self._build, self._example = build, example
+        self._base: nn.Module | None = None
+
+    def columns(self, network: nn.Module, batch: int) -> dict[str, float | None]:
+        """The columns of iterations.csv that tell of time: for training batches, and for one example."""
+        columns: dict[str, float | None] = {}
+        for name, size, rounds in (("latency", batch, self.MANY), ("latency_1", 1, self.ONE)):
+            row = self._compared(network, size, rounds)
+            columns[f"{name}_ms"] = row.after_ms if row else latency(network, self._example, size, rounds)
+            columns[f"{name}_ratio"] = row.ratio if row else None
+        return columns
+
+    def _compared(self, network: nn.Module, batch: int, rounds: int) -> Latency | None:
+        try:
+            if self._base is None:
+                with torch.random.fork_rng(devices=[]):  # a run computes the same whether it is timed or not
+                    self._base = self._build()
+            return compare_latency(self._base, network, self._example, [batch], rounds)[0]
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            self._base = None
+            return None
+
+
+def _repeated(example: Tensor, batch: int) -> Tensor:
+    if batch < 1:
+        raise TrimError(f"latency is measured on batches of 1 or more, not {batch}")
+    return example[:1].repeat(batch, *[1] * (example.dim() - 1))
+
+
+def _medians(networks: list[nn.Module], x: Tensor, rounds: int, limit_seconds: float) -> list[float]:
+    """Milliseconds of each network. Where one turn takes longer than the limit, the warm-up is what is counted."""
+    if rounds < 1:
+        raise TrimError(f"latency needs 1 round or more, not {rounds}")
+    turns: list[list[float]] = []  # seconds, one list a turn
+    with ExitStack() as modes, torch.inference_mode():
+        for network in networks:
+            modes.enter_context(in_mode(network, training=False))
+        start = time.perf_counter()
+        while len(turns) < WARM_UP + rounds and (not turns or time.perf_counter() - start < limit_seconds):
+            turns.append([_seconds(network, x) for network in networks])
+    counted = turns[WARM_UP:] or turns[-1:]
+    return [statistics.median(times) * 1000 for times in zip(*counted, strict=True)]
+
+
+def _seconds(network: nn.Module, x: Tensor) -> float:
+    _synchronise(x.device)
+    begin = time.perf_counter()
+    network(x)
+    _synchronise(x.device)
+    return time.perf_counter() - begin
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """PyTorch has a class for it on CUDA, and only words elsewhere."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)

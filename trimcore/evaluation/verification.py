@@ -1,0 +1,230 @@
+"""Verification: do two images show the same person? Decided by the distance of their embeddings.
+
+The protocol is that of Labeled Faces in the Wild (Huang, Ramesh, Berg and Learned-Miller 2007), with which Rueda,
+Grzeszick and Fink (2017, arXiv 1707.06838) measure pruned networks: the pairs lie in ten folds; for each fold the
+threshold is chosen on the other nine, and the accuracy measured on it.
+"""
+
+import copy
+import math
+import statistics
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.conv import _ConvNd
+
+from trimcore.compute.device import has_fast_bf16
+from trimcore.compute.generators import finished
+from trimcore.compute.modes import in_mode
+from trimcore.data import Data
+from trimcore.data.batches import Batches
+from trimcore.data.pairs import PairSet
+from trimcore.data.splits import Folder
+from trimcore.errors import DataError, SpecError, TrimError
+from trimcore.evaluation.accuracy import EVALUATION_BATCH
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.nodes import target
+
+ROC_POINTS = 200
+CHUNK = 500  # pairs whose embeddings are copied at once
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How well distances tell pairs of the same from pairs of different people, or classes.
+
+    `accuracy` (0..1) is the mean over the folds, `standard_error` its standard error: the standard deviation of their
+    accuracies (of a sample) over the root of their number. `folds` has each fold's accuracy and threshold. `auc` is the
+    chance that a pair of the same is nearer than a pair of different, an equal distance counting half. `roc` has points
+    (false positive rate, true positive rate) from (0, 0) to (1, 1).
+    """
+
+    accuracy: float
+    standard_error: float
+    folds: tuple[tuple[float, float], ...]
+    auc: float
+    roc: tuple[tuple[float, float], ...]
+    pairs: int
+    distance: str
+
+
+def verify(distances: Tensor, same: Tensor, fold: Tensor, distance: str = "cosine") -> Verified:
+    """The protocol, for P pairs: distances (P,), same (P,) bool, fold (P,) int. `distance` is only noted.
+
+    A pair is called the same when its distance is at most the threshold. The threshold of a fold is the one that is
+    right most often on all other folds. In question are the middles between neighbouring distances there, and two that
+    call no pair and every pair the same; of several that are equally good the middle one, of two in the middle the
+    lower one. Takes O(P log P), and O(P) for each fold.
+
+    Raises DataError for distances that are not finite, fewer than two folds, and a fold without which there are no
+    pairs of both kinds.
+    """
+    distances, order = distances.cpu().double().sort()
+    same, fold = same.cpu()[order], fold.cpu()[order]
+    if wrong := int((~distances.isfinite()).sum()):
+        raise DataError(f"{wrong} of {len(distances)} distances are no finite numbers: the embeddings are damaged")
+    numbers = torch.unique(fold).tolist()
+    if len(numbers) < 2:
+        raise DataError(f"verification takes two or more folds of pairs, not {len(numbers)}")
+    measured = []
+    for number in numbers:
+        others = fold != number
+        if len(torch.unique(same[others])) < 2:
+            raise DataError(f"without fold {number} there are no longer both pairs of the same and of different")
+        threshold = _best_threshold(distances[others], same[others], distances)
+        right = (distances <= threshold) == same
+        measured.append((float(right[~others].double().mean()), threshold))
+    accuracies = [accuracy for accuracy, _ in measured]
+    error = statistics.stdev(accuracies) / math.sqrt(len(accuracies))
+    auc, roc = _auc_and_roc(distances, same)
+    return Verified(statistics.fmean(accuracies), error, tuple(measured), auc, roc, len(same), distance)
+
+
+def _best_threshold(distances: Tensor, same: Tensor, every: Tensor) -> float:
+    """Of sorted distances, of which a threshold may take none, the first, the first two, ... `every` are all distances,
+    sorted: below them all no pair is called the same, at the last of them each."""
+    taken = torch.cat([same.new_zeros(1), same]).cumsum(0)  # (P+1,) pairs of the same among the first 0, 1, 2, ...
+    wrongly = torch.arange(len(taken)) - taken
+    right = taken + (wrongly[-1] - wrongly)
+    middle = _middles(distances[:-1], distances[1:])
+    least = torch.nextafter(every[:1], torch.tensor(-torch.inf, dtype=every.dtype))
+    thresholds = torch.cat([least, middle, every[-1:]])
+    always = torch.ones(1, dtype=torch.bool)
+    possible = torch.cat([always, distances[:-1] < distances[1:], always])
+    best = (possible & (right == right[possible].max())).nonzero().flatten()
+    return float(thresholds[best[(len(best) - 1) // 2]])
+
+
+def _middles(low: Tensor, high: Tensor) -> Tensor:
+    """Half-way, but always below `high`, even where no number lies between."""
+    middle = low / 2 + high / 2
+    return torch.where(middle < high, middle, low)
+
+
+def _auc_and_roc(distances: Tensor, same: Tensor) -> tuple[float, tuple[tuple[float, float], ...]]:
+    """Area and points, from integers: a step for all pairs of one distance together, so that ties count half."""
+    _, step = torch.unique_consecutive(distances, return_inverse=True)
+    hits, alarms = (torch.bincount(step[kind], minlength=int(step[-1]) + 1) for kind in (same, ~same))
+    twice_area = int((hits * (2 * (alarms.sum() - alarms.cumsum(0)) + alarms)).sum())
+    hits, alarms = (torch.cat([kind.new_zeros(1), kind.cumsum(0)]) for kind in (hits, alarms))
+    which = torch.linspace(0, len(hits) - 1, min(ROC_POINTS, len(hits)), dtype=torch.float64).round().long()
+    true, false = hits[which].double() / hits[-1], alarms[which].double() / alarms[-1]
+    roc = tuple(zip(false.tolist(), true.tolist(), strict=True))
+    return twice_area / (2 * int(hits[-1]) * int(alarms[-1])), roc
+
+
+def verify_pairs(
+    graph: ChannelGraph, pairs: PairSet, data: Data, device: torch.device | str, distance: str = "cosine"
+) -> Verified:
+    """Verify `pairs` with the network of `graph`, on `device`. See `verifying`."""
+    return finished(verifying(graph, pairs, data, device, distance))
+
+
+def verifying(
+    graph: ChannelGraph, pairs: PairSet, data: Data, device: torch.device | str, distance: str = "cosine"
+) -> Generator[int, None, Verified]:
+    """`verify_pairs`, batch by batch: yields the number of images embedded so far, and returns what was measured.
+
+    Each image is embedded once, normalised like `data`. Raises TrimError for a network without an embedding, SpecError
+    for an unknown distance, and DataError for an image that cannot be read and whatever `verify` refuses.
+    """
+    embeddings = yield from _embedding(graph, pairs, data, device)
+    sides = zip(torch.split(pairs.first, CHUNK), torch.split(pairs.second, CHUNK), strict=True)
+    apart = torch.cat([distances(embeddings[first], embeddings[second], distance) for first, second in sides])
+    return verify(apart, pairs.same, pairs.fold, distance)
+
+
+def embed(graph: ChannelGraph, pairs: PairSet, data: Data, device: torch.device | str) -> Tensor:
+    """The embeddings (U, D) float32 of the U images of `pairs`, in their order, on the CPU.
+
+    Raises DataError, naming the file, for an image that cannot be read.
+    """
+    return finished(_embedding(graph, pairs, data, device))
+
+
+def _embedding(
+    graph: ChannelGraph, pairs: PairSet, data: Data, device: torch.device | str
+) -> Generator[int, None, Tensor]:
+    """In evaluation mode and float32. Between two batches the network is in its own mode."""
+    network, _ = embedder(graph)
+    count, done = len(pairs.images), 0
+    numbered = replace(pairs.images, labels=torch.arange(count))  # so that a batch says which images it has
+    batches = Batches(numbered, data, EVALUATION_BATCH, device, channels_last=has_fast_bf16(torch.device(device)))
+    found, seen = torch.empty(0), torch.zeros(count, dtype=torch.bool)
+    for x, which in batches:
+        with in_mode(graph.model, training=False), torch.inference_mode():
+            vectors, which = network(x).float().cpu(), which.cpu()
+        found = found if done else torch.empty(count, vectors.shape[1])
+        found[which], seen[which] = vectors, True
+        done += len(which)
+        yield done
+    if isinstance(numbered, Folder) and done < count:
+        raise DataError(f"pairs {pairs.name!r}: {numbered.files[int((~seen).nonzero()[0])]} is not a readable image")
+    return found
+
+
+def embedder(graph: ChannelGraph) -> tuple[fx.GraphModule, str]:
+    """The network up to its penultimate layer, (N, ...) -> (N, D), and the name of the layer that is left out.
+
+    That is the last linear layer or convolution on the way to the (first) output; its input is the embedding, a map
+    averaged over its positions. All modules are shared with the original, which is left as it was. Raises TrimError
+    when there is not exactly one such layer.
+    """
+    modules = dict(graph.model.named_modules())
+    traced = copy.deepcopy(graph.graph)
+    *nodes, output = traced.nodes
+    found = sorted(_last_layers(output, modules), key=lambda node: node.name)
+    if len(found) != 1:
+        names = " and ".join(target(node) for node in found) or "no linear layer or convolution"
+        one = f"its output comes from {names}, not from one last layer"
+        raise TrimError(f"this {type(graph.model).__name__} has no penultimate layer to verify with: {one}")
+    (last,) = found
+    with traced.inserting_before(last):
+        positions = (1, 2) if isinstance(modules[target(last)], nn.Linear) else (2, 3)
+        vectors = traced.call_function(_vectors, (last.all_input_nodes[0], positions))
+    output.args = (vectors,)
+    for node in reversed(nodes[nodes.index(last) :]):
+        traced.erase_node(node)
+    return fx.GraphModule(graph.held, traced), target(last)
+
+
+def _last_layers(output: fx.Node, modules: dict[str, nn.Module]) -> set[fx.Node]:
+    """The linear layers and convolutions between which and the output there is no other; shapes are not followed."""
+    result = output.args[0]
+    while isinstance(result, tuple | list) and result:
+        result = result[0]
+    found, seen, front = set(), set(), [result] if isinstance(result, fx.Node) else []
+    while front:
+        node = front.pop()
+        if node in seen or node.target == "size" or node.target is getattr:
+            continue
+        seen.add(node)
+        if node.op == "call_module" and isinstance(modules[target(node)], nn.Linear | _ConvNd):
+            found.add(node)
+        else:
+            front += node.all_input_nodes
+    return found
+
+
+def _vectors(x: Tensor, positions: tuple[int, int]) -> Tensor:
+    """(N, ...) -> (N, D): a map is averaged over its positions, the axes of these numbers."""
+    return x.mean(positions) if x.dim() == 4 else x.flatten(1)
+
+
+def distances(first: Tensor, second: Tensor, kind: str) -> Tensor:
+    """How far apart the embeddings (P, D) of each pair are, (P,) float64 on the CPU.
+
+    "cosine": 1 - cosine similarity, from 0 to 2; an embedding of all zeros is similar to none, and so 1 away from
+    each, itself too. "euclidean": the length of the difference. Raises SpecError for another kind.
+    """
+    first, second = first.cpu().double(), second.cpu().double()
+    if kind == "euclidean":
+        apart: Tensor = (first - second).norm(dim=1)
+        return apart
+    if kind != "cosine":
+        raise SpecError(f"unknown distance {kind!r}; there are cosine, euclidean")
+    lengths = first.norm(dim=1) * second.norm(dim=1)
+    similarity = (first * second).sum(1) / torch.where(lengths == 0, 1.0, lengths)
+    return (1 - similarity).clamp(0, 2)

@@ -1,0 +1,34 @@
+"""Events as lines of a run's log."""
+
+from trimcore.runs.events import Event
+
+
+def in_words(event: Event) -> str:
+    """One line of log for an event."""
+    d = event.data
+    if event.kind == "epoch":
+        return (f"{d['phase']} iteration {d['iteration']} epoch {d['epoch']}/{d['epochs']}: loss {d['loss']:.4f}, "
+                f"validation {d['validation_accuracy']:.2%}, {d['images_per_second']:,.0f} images/s")  # fmt: skip
+    if event.kind == "profiled":
+        means = ", ".join(f"{n} {sum(x['apoz']) / len(x['apoz']):.1%}" for n, x in d["layers"].items())
+        return f"APoZ after iteration {d['iteration']} on {d['examples']} examples: {means}"
+    if event.kind == "pruned":
+        gone = ", ".join(f"{name} −{len(layer['cut'])}" for name, layer in d["layers"].items())
+        rounding = d.get("rounding")
+        kept = f", {rounding['parameters']:,} of them by rounding to {rounding['multiple']}" if rounding else ""
+        return f"iteration {d['iteration']} cuts {gone}: {d['parameters']:,} parameters left{kept}"
+    if event.kind == "weights":
+        zeros = sum(layer["zeros"] for layer in d["layers"].values())
+        return f"iteration {d['iteration']} holds {zeros:,} weights at zero, in {', '.join(d['layers'])}"
+    if event.kind == "initial":
+        return f"iteration {d['iteration']} accuracy before retraining {d['accuracy']:.2%}"
+    if event.kind == "iteration":
+        return (
+            f"iteration {d['iteration']} done: {d['compression']:.2f}x smaller, test accuracy {d['accuracy_final']:.2%}"
+        )
+    if event.kind == "control":
+        return f"control from new weights: test accuracy {d['accuracy']:.2%} after {d['epochs']} epochs"
+    if event.kind == "started":
+        how = "resumed" if d["resumed"] else "started"
+        return f"{how}: {d['model']} on {d['data']}, {d['device']}, torch {d['torch']}"
+    return d.get("text") or f"{event.kind}: {d.get('reason', '')}, result is iteration {d.get('result')}"

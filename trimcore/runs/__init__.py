@@ -1,0 +1,30 @@
+"""The run folder: what a run writes and what everything else reads, the one truth about a run.
+
+It may import `system` and `errors`, and never torch: the page and the supervisor look at runs without it.
+"""
+
+from trimcore.runs.archive import brought, pack, unpack
+from trimcore.runs.events import Event
+from trimcore.runs.folder import (
+    FILES,
+    check_id,
+    checkpoint_path,
+    create,
+    list_runs,
+    open_run,
+    read_events,
+    result_in,
+    result_of,
+    runs_folder,
+)
+from trimcore.runs.lineage import Parent, children, delete, parent_of, parents
+from trimcore.runs.notes import Notes, launched_as, notes_of, write_notes
+from trimcore.runs.requests import REQUESTS, request, requested
+from trimcore.runs.status import FINAL, STALLED_AFTER, Status, devices_of, state_of, update_status, write_exit
+
+__all__ = [
+    "FILES", "FINAL", "REQUESTS", "STALLED_AFTER", "Event", "Notes", "Parent", "Status", "brought", "check_id",
+    "checkpoint_path", "children", "create", "delete", "devices_of", "launched_as", "list_runs", "notes_of", "open_run",
+    "pack", "parent_of", "parents", "read_events", "request", "requested", "result_in", "result_of", "runs_folder",
+    "state_of", "unpack", "update_status", "write_exit", "write_notes",
+]  # fmt: skip

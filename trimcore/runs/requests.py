@@ -1,0 +1,20 @@
+"""What a person asks of a run: stop, pause or finish. The run's processes look for it in request.json."""
+
+import json
+import time
+from pathlib import Path
+
+from trimcore.system.files import read_json, write_atomic
+
+REQUESTS = ("stop", "pause", "finish")
+
+
+def request(folder: Path, action: str) -> None:
+    """Ask a run to stop now, pause after this epoch, or finish after this iteration."""
+    write_atomic(folder / "request.json", json.dumps({"action": action, "time": time.time()}))
+
+
+def requested(folder: Path) -> str:
+    """What was last asked, or ""."""
+    action = read_json(folder / "request.json").get("action", "")
+    return action if action in REQUESTS else ""

@@ -1,0 +1,17 @@
+"""The spec: what a person asks a run to do, checked whole before anything starts.
+
+It may import `data` and `models` for the names that they know, `system` and `errors`. Importing it loads no torch.
+"""
+
+from trimcore.spec.measurement import DEFAULT_TOLERANCE, Control, ProfileSettings, Stop, Verify
+from trimcore.spec.rules import IN_UNITS, NEURON_RULES, WEIGHT_RULES, CriterionName, RuleName, make_rule
+from trimcore.spec.spec import Devices, Parent, Spec
+from trimcore.spec.step import LayerRule, Step
+from trimcore.spec.toml import dumps, load, loads, parse
+from trimcore.spec.training import Base, Convert, Distill, Retrain, StepRetrain, Training
+
+__all__ = [
+    "DEFAULT_TOLERANCE", "IN_UNITS", "NEURON_RULES", "WEIGHT_RULES", "Base", "Control", "Convert", "CriterionName",
+    "Devices", "Distill", "LayerRule", "Parent", "ProfileSettings", "Retrain", "RuleName", "Spec", "Step",
+    "StepRetrain", "Stop", "Training", "Verify", "dumps", "load", "loads", "make_rule", "parse",
+]  # fmt: skip

@@ -1,0 +1,83 @@
+"""Specs as TOML. A spec is checked whole before anything starts; every error is one line."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from trimcore.errors import SpecError, shortened
+from trimcore.spec.spec import Spec
+from trimcore.system.files import open_regular
+
+LARGEST = 1_000_000  # characters of a spec file
+
+
+def parse(values: dict[str, Any]) -> Spec:
+    """A checked spec. Raises SpecError with the first problem: the key, the value, and what would be right."""
+    try:
+        return Spec.model_validate(values)
+    except ValidationError as error:
+        raise SpecError(shortened(_one_line(error))) from None
+
+
+def loads(text: str) -> Spec:
+    """The spec in a TOML text. Raises SpecError."""
+    try:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and arrays as deep
+        raise SpecError(f"the spec is not valid TOML: {shortened(str(error))}") from None
+    return parse(values)
+
+
+def load(path: str | Path) -> Spec:
+    """Read a spec file. Raises SpecError when it cannot be read or does not pass."""
+    try:
+        with open_regular(path, "r", encoding="utf-8") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise SpecError(
+                f"the spec {str(path)!r} has more than {LARGEST:,} characters; a long one has a few thousand"
+            )
+        return loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read the spec {str(path)!r}: {_reason(error)}") from None
+
+
+def dumps(spec: Spec) -> str:
+    """The spec as TOML, every setting spelled out."""
+    return tomli_w.dumps(spec.model_dump(exclude_none=True))
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or "it is not UTF-8 text"
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "spec"
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(first["loc"])
+        return f"unknown key {key!r}; known are {', '.join(known)}"
+    key = repr(key)[1:-1]  # a layer's name may hold a line break
+    if cause := first.get("ctx", {}).get("error"):
+        return f"{key}: {cause}"
+    value = repr(first["input"])
+    return f"{key} = {value if len(value) <= 60 else value[:57] + '...'}: {first['msg'].lower()}"
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section that a key is in. List positions and layer names lead to what they hold."""
+    section: type[BaseModel] = Spec
+    for part in location[:-1]:
+        field = section.model_fields.get(str(part))
+        section = (field and _section_in(field.annotation)) or section
+    return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section class in an annotation such as `list[Step]` or `Parent | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)

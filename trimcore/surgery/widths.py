@@ -1,0 +1,39 @@
+"""The numbers that modules keep beside their weights: a width, a count of groups."""
+
+from collections.abc import Mapping
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from trimcore.graph.rules.layers import goes_in_blocks
+
+
+def set_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
+    """Bring the numbers that a module keeps beside its weights in line with them; `sizes` are those of its roles, as
+    far as its tensors show them (see `graph.Part`)."""
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = sizes["out"], sizes["in"]
+    elif isinstance(module, nn.GroupNorm):
+        module.num_groups = sizes["out"] * module.num_groups // module.num_channels
+        module.num_channels = sizes["out"]
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        module.num_features = sizes["out"]
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = sizes["out"]
+    elif isinstance(module, _ConvNd):
+        _set_conv_widths(module, sizes)
+
+
+def _set_conv_widths(module: _ConvNd, sizes: Mapping[str, int]) -> None:
+    inputs, outputs = module.in_channels // module.groups, module.out_channels // module.groups  # of one group
+    in_blocks = module.groups > 1 and goes_in_blocks(module)
+    if module.groups > 1:
+        module.cut_in_blocks = in_blocks  # type: ignore[assignment]  # kept, as it may have few groups left
+    if in_blocks:
+        groups = sizes["out"] // outputs if "out" in sizes else sizes["in"] // inputs
+        module.in_channels, module.out_channels, module.groups = groups * inputs, groups * outputs, groups
+    elif module.groups > 1:
+        module.in_channels = sizes.get("in", module.groups * sizes.get("in of one group", inputs))
+        module.out_channels = sizes.get("out", module.groups * sizes.get("out of one group", outputs))
+    else:
+        module.in_channels, module.out_channels = sizes["in"], sizes["out"]

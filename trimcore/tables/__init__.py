@@ -1,0 +1,44 @@
+"""A run's events as tables: the CSVs, the table of the paper, and what charts are drawn from. Pure functions.
+
+It may import `errors`, and works without torch.
+"""
+
+from trimcore.tables.captions import configurations, counted_as_zero, cuts_text, measure_name, widths_text, zeros_text
+from trimcore.tables.csvs import (
+    CLASSES,
+    CSVS,
+    ITERATIONS,
+    LAYERS,
+    NEURONS,
+    class_accuracy,
+    csv_texts,
+    has_zero_weights,
+    iterations,
+    layers,
+    neurons,
+    paper_table,
+)
+from trimcore.tables.recorded import (
+    EPOCHS,
+    UNITS,
+    VERIFICATIONS,
+    control_row,
+    cuts,
+    epochs,
+    history,
+    latest,
+    neurons_a_unit,
+    profiles,
+    prunings,
+    rocs,
+    sparsity,
+    units,
+    verifications,
+)
+
+__all__ = [
+    "CLASSES", "CSVS", "EPOCHS", "ITERATIONS", "LAYERS", "NEURONS", "UNITS", "VERIFICATIONS", "class_accuracy",
+    "configurations", "control_row", "counted_as_zero", "csv_texts", "cuts", "cuts_text", "epochs", "has_zero_weights",
+    "history", "iterations", "latest", "layers", "measure_name", "neurons", "neurons_a_unit", "paper_table", "profiles",
+    "prunings", "rocs", "sparsity", "units", "verifications", "widths_text", "zeros_text",
+]  # fmt: skip

@@ -1,0 +1,104 @@
+"""Captions of networks, cuts and counts, for tables, charts and the terminal. Pure functions."""
+
+from collections.abc import Mapping, Sequence
+
+NAMED = 8  # the most layers that a text for people names; files name them all
+OF_MANY = 4  # ... where there are more
+
+
+def widths_text(widths: Mapping[str, int]) -> str:
+    """`conv1=20;conv2=41`"""
+    return ";".join(f"{layer}={width}" for layer, width in widths.items())
+
+
+def cuts_text(
+    cuts: Mapping[str, int], before: Mapping[str, int] | None = None, after: Mapping[str, int] | None = None
+) -> str:
+    """How many neurons go in each layer, for people: `conv2 −11, fc1 −74`; of many layers those that lose most.
+    `before` and `after` are the neurons a maxout unit has; where they differ, both are said.
+
+    >>> cuts_text({"conv1": 0, "conv2": 11, "fc1": 125}, {"fc1": 4}, {"fc1": 3})
+    'conv2 −11, fc1 −125 (k 4→3)'
+    """
+    cuts, before, after = {layer: count for layer, count in cuts.items() if count}, before or {}, after or {}
+    most = _most(cuts, len(cuts) if len(cuts) <= NAMED else OF_MANY)
+    texts = [
+        f"{layer} −{count:,}{_of_units(before.get(layer), after.get(layer))}"
+        for layer, count in cuts.items()
+        if layer in most
+    ]
+    others = sum(count for layer, count in cuts.items() if layer not in most)
+    return ", ".join(texts + ([f"{len(cuts) - len(most)} more −{others:,}"] if others else []))
+
+
+def zeros_text(zeros: Mapping[str, int], weights: Mapping[str, int]) -> str:
+    """What a step that prunes weights leaves of the layers that it prunes, for people.
+
+    >>> zeros_text({"fc1": 70, "fc2": 1}, {"fc1": 90, "fc2": 10})
+    'weights: 71 % zero'
+    """
+    share = sum(zeros.values()) / max(sum(weights[layer] for layer in zeros), 1)
+    return f"weights: {share:.1%} zero".replace(".0%", "%").replace("%", " %")
+
+
+def configurations(
+    widths: Sequence[Mapping[str, int]],
+    trimmable: Sequence[str] | None = None,
+    units: Sequence[Mapping[str, int]] | None = None,
+) -> list[str]:
+    """The widths of each iteration for people, the first being the base: `conv1 20 · conv2 41`. Of a network with many
+    layers those that lose most, and of the others how many have changed since the base. `trimmable` are the layers that
+    count there (all without it): the rest is frozen, or goes with one of them. `units`: in each iteration, how many
+    neurons the units of maxout layers have; `fc1 375 (125 × 3)` is 125 units of 3."""
+    if not widths:
+        return []
+    units = units or [{}] * len(widths)
+    if len(widths[0]) <= NAMED:
+        return [" · ".join(_width(n, row, k) for n in row) for row, k in zip(widths, units, strict=True)]
+    base, last = {layer: widths[0][layer] for layer in trimmable or widths[0]}, widths[-1]
+    lost = {layer: width - last[layer] for layer, width in base.items() if last[layer] < width}
+    named = _most(lost, len(lost) if len(lost) <= NAMED else OF_MANY)
+    return [_configuration(base, row, named, k) for row, k in zip(widths, units, strict=True)]
+
+
+def _configuration(base: Mapping[str, int], row: Mapping[str, int], named: set[str], units: Mapping[str, int]) -> str:
+    others = [layer for layer in base if layer not in named]
+    changed = sum(row[layer] != base[layer] for layer in others)
+    parts = [_width(layer, row, units) for layer in base if layer in named]
+    parts += [f"+{changed} trimmed"] if changed else []
+    parts += [f"+{len(others) - changed} unchanged"] if changed < len(others) else []
+    return " · ".join(parts)
+
+
+def _width(layer: str, widths: Mapping[str, int], units: Mapping[str, int]) -> str:
+    k = units.get(layer, 1)
+    return f"{layer} {widths[layer]}" + (f" ({widths[layer] // k} × {k})" if k > 1 else "")
+
+
+def _of_units(before: int | None, after: int | None) -> str:
+    return f" (k {before}→{after})" if before and after and before != after else ""
+
+
+def _most(sizes: Mapping[str, int], count: int) -> set[str]:
+    """The names of the `count` largest, of equal ones the first."""
+    return set(sorted(sizes, key=lambda name: -sizes[name])[:count])
+
+
+def counted_as_zero(tolerance: float = 0.0, limits: Sequence[float] = ()) -> str:
+    """In words, what counted as zero in a layer: `tolerance` and absolute `limits` as a `LayerProfile` has them.
+
+    >>> counted_as_zero(0.1, [0.0312, 0.4])
+    '|activation| ≤ 0.1 × RMS (0.0312, 0.4)'
+    >>> counted_as_zero()
+    'exact zeros'
+    """
+    if not tolerance:
+        return "exact zeros"
+    shown = [f"{limit:.3g}" for limit in limits]
+    several = f"{min(limits):.3g} to {max(limits):.3g} at its {len(limits)} activations" if len(shown) > 3 else ""
+    return f"|activation| ≤ {tolerance:g} × RMS ({several or ', '.join(shown)})"
+
+
+def measure_name(tolerance: float = 0.0) -> str:
+    """How the APoZ of a layer is called: "APoZ", or "APoZ (near zero)" when near zeros were counted."""
+    return "APoZ (near zero)" if tolerance else "APoZ"

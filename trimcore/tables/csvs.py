@@ -1,0 +1,179 @@
+"""Events to tables: the CSVs and the table of the paper, and what else is told of a run's events (see `recorded`
+and `wording`). Pure functions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from trimcore.tables.captions import configurations, widths_text
+from trimcore.tables.csv_text import as_csv
+from trimcore.tables.recorded import (
+    Recorded,
+    latest,
+    neurons_a_unit,
+    profiles,
+    prunings,
+    units,
+)
+
+ITERATIONS = ["iteration", "layers_trimmed", "widths", "parameters", "compression", "macs", "macs_ratio",
+              "nonzero_parameters", "accuracy_initial", "accuracy_final", "loss_final", "latency_ms", "seconds",
+              "validation_accuracy", "latency_ratio", "latency_1_ms", "latency_1_ratio", "k", "bytes_dense",
+              "bytes_sparse", "verification", "verification_error"]  # fmt: skip
+LAYERS = ["iteration", "layer", "kind", "width", "parameters", "macs", "apoz_mean", "apoz_std", "apoz_min", "apoz_max",
+          "rule", "threshold", "pruned", "tolerance", "k", "weights", "zero_weights"]  # fmt: skip
+NEURONS = ["iteration", "layer", "neuron", "original_neuron", "apoz", "kept", "unit", "relevance"]
+CLASSES = ["iteration", "class", "split", "examples", "accuracy_initial", "accuracy_final"]
+
+
+def iterations(events: list[Recorded]) -> pd.DataFrame:
+    """iterations.csv: one row an iteration, 0 being the base model. Accuracies 0..1 on the test split."""
+    rows = [
+        {
+            **{column: event.get(column) for column in ITERATIONS},
+            "layers_trimmed": ";".join(event["layers_trimmed"]),
+            "widths": widths_text(event["widths"]),
+            "k": widths_text(event.get("k") or {}),
+        }
+        for event in latest(events, "iteration").values()
+    ]
+    table = pd.DataFrame(rows, columns=ITERATIONS).sort_values("iteration", ignore_index=True)
+    return table.astype({"bytes_dense": "Int64", "bytes_sparse": "Int64"})  # old runs did not count them
+
+
+def layers(events: list[Recorded]) -> pd.DataFrame:
+    """layers.csv: each layer as it was before each cut (APoZ with the std of the population), and the cut itself.
+
+    `weights` and `zero_weights` are those of the layer's weight tensor after a step that prunes weights. Such a step
+    may have layers that are never profiled, as the output is not; they come last.
+    """
+    seen, cuts, units_before = profiles(events), _finished_cuts(events), neurons_a_unit(events)
+    rows = []
+    for iteration in [0, *cuts]:
+        cut, before = (cuts[iteration] if iteration else {}), max(iteration - 1, 0)
+        gone, k = cut.get("layers", {}), units_before.get(before, {})
+        shown = dict(tuple(seen[seen.iteration == before].groupby("layer", sort=False)))
+        for name in dict.fromkeys([*shown, *gone]):
+            own = _as_profiled(shown[name]) if name in shown else {"width": cut.get("widths", {}).get(name)}
+            done = gone.get(name, {})
+            rows.append({
+                **own, "iteration": iteration, "layer": name, "rule": done.get("rule", ""),
+                "threshold": done.get("threshold"), "pruned": len(done.get("cut", [])), "k": k.get(name),
+                "weights": done.get("weights"), "zero_weights": done.get("zeros"),
+            })  # fmt: skip
+    whole = ["width", "parameters", "macs", "k", "weights", "zero_weights"]
+    return pd.DataFrame(rows, columns=LAYERS).astype(dict.fromkeys(whole, "Int64"))
+
+
+def _as_profiled(frame: pd.DataFrame) -> dict[str, Any]:
+    first, apoz = frame.iloc[0], frame.apoz
+    return {
+        "kind": first.kind, "width": first.width, "parameters": first.parameters, "macs": first.macs,
+        "apoz_mean": round(apoz.mean(), 6), "apoz_std": round(apoz.std(ddof=0), 6), "apoz_min": apoz.min(),
+        "apoz_max": apoz.max(), "tolerance": first.tolerance,
+    }  # fmt: skip
+
+
+def neurons(events: list[Recorded]) -> pd.DataFrame:
+    """neurons.csv: what was seen before each cut, and who stayed. Iteration 0 is the base model, before any cut."""
+    places = ["iteration", "layer", "neuron"]
+    in_units = units(events).round({"relevance": 6})[[*places, "unit", "relevance"]]
+    seen, cuts = profiles(events).merge(in_units, "left", places), _finished_cuts(events)
+    seen = seen.astype({"unit": "Int64"})
+    frames = []
+    for iteration in [0, *cuts]:
+        frame = seen[seen.iteration == max(iteration - 1, 0)].copy()
+        gone = cuts[iteration]["layers"] if iteration else {}
+        cut = {(name, neuron) for name, layer in gone.items() for neuron in layer.get("cut", [])}
+        frame["kept"] = [int(pair not in cut) for pair in zip(frame.layer, frame.neuron, strict=True)]
+        frame["iteration"] = iteration
+        frames.append(frame[NEURONS])
+    return pd.concat(frames, ignore_index=True)
+
+
+def class_accuracy(events: list[Recorded], classes: Sequence[str] | None = None) -> pd.DataFrame:
+    """The accuracy (0..1) of each class after each cut and after retraining, columns CLASSES; of an iteration that is
+    not finished only the first. All classes are there, in their order, those without examples with no number.
+
+    `classes`: their names, else those that the run began with. Empty for a run that did not record it.
+    """
+    if classes is None:
+        classes = next((event["classes"] for event in events if event.get("classes")), ())
+    measured = {"accuracy_initial": latest(events, "initial"), "accuracy_final": latest(events, "iteration")}
+    frames = [pd.DataFrame(columns=CLASSES)]
+    for iteration in sorted(set().union(*measured.values())):
+        own = {column: found.get(iteration, {}) for column, found in measured.items()}
+        for split in ("validation", "test"):
+            shares = {column: event.get("class_accuracy", {}).get(split) for column, event in own.items()}
+            if not any(shares.values()):
+                continue
+            counts = next(event["class_examples"][split] for event in own.values() if "class_examples" in event)
+            names = classes if len(classes) == len(counts) else [str(number) for number in range(len(counts))]
+            frames.append(pd.DataFrame(
+                {"iteration": iteration, "class": list(names), "split": split, "examples": counts, **shares},
+                columns=CLASSES,
+            ))  # fmt: skip
+    table = pd.concat(frames[1:] or frames, ignore_index=True)
+    return table.astype({"examples": "Int64", **dict.fromkeys(measured, float)})
+
+
+def _finished_classes(events: list[Recorded]) -> pd.DataFrame:
+    """classes.csv: the accuracy of each class, of the same iterations as in the other files."""
+    table = class_accuracy(events)
+    return table[table.iteration.isin(latest(events, "iteration"))]
+
+
+def _finished_cuts(events: list[Recorded]) -> dict[int, dict[str, Any]]:
+    """The cuts of finished iterations: the CSVs always tell of the same ones."""
+    finished = latest(events, "iteration")
+    return {iteration: cut for iteration, cut in prunings(events).items() if iteration in finished}
+
+
+def paper_table(events: list[Recorded]) -> pd.DataFrame:
+    """The table of the paper: configuration, compression, initial and final accuracy (test split, per cent).
+
+    Where weights were pruned, also what is not zero, its compression, and the bytes of a file with all weights
+    (dense) and of one with only those (sparse); where faces were verified, that accuracy with its standard error.
+    """
+    table, rows, seen = iterations(events), latest(events, "iteration"), latest(events, "profiled")
+    trimmable = list(seen[min(seen)]["layers"]) if seen else None
+    widths, k = ([rows[iteration].get(key) or {} for iteration in table.iteration] for key in ("widths", "k"))
+    shown = pd.DataFrame({
+        "iteration": table.iteration,
+        "configuration": configurations(widths, trimmable, k),
+        "parameters": table.parameters,
+        "compression": table.compression.astype(float).round(2),
+    })  # fmt: skip
+    if has_zero_weights(events):
+        base = table.compression * table.parameters
+        shown["non-zero parameters"] = table.nonzero_parameters
+        shown["compression, non-zero"] = (base / table.nonzero_parameters).astype(float).round(2)
+        shown["bytes dense"], shown["bytes sparse"] = table.bytes_dense, table.bytes_sparse
+    shown["initial accuracy %"] = (table.accuracy_initial.astype(float) * 100).round(2)
+    shown["final accuracy %"] = (table.accuracy_final.astype(float) * 100).round(2)
+    if table.verification.notna().any():
+        shown["verification %"] = [
+            None if pd.isna(mean) else f"{100 * mean:.2f}" + ("" if pd.isna(error) else f" ± {100 * error:.2f}")
+            for mean, error in zip(table.verification, table.verification_error, strict=True)
+        ]
+    return shown
+
+
+def has_zero_weights(events: list[Recorded]) -> bool:
+    """Whether weights were pruned, in this run or before it began. (A dead neuron may have a zero here and there.)"""
+    rows = latest(events, "iteration").values()
+    smaller = any((row.get("bytes_sparse") or 0) < (row.get("bytes_dense") or 0) for row in rows)
+    return smaller or bool(latest(events, "weights"))
+
+
+CSVS = {"iterations.csv": iterations, "layers.csv": layers, "neurons.csv": neurons}
+
+
+def csv_texts(events: list[Recorded]) -> dict[str, str]:
+    """File name -> text of the three CSVs, and of classes.csv where the run has recorded each class: UTF-8, a header,
+    `.` decimals, empty where there is no value."""
+    found = {name: table(events) for name, table in CSVS.items()}
+    if len(classes := _finished_classes(events)):
+        found["classes.csv"] = classes
+    return {name: as_csv(table) for name, table in found.items()}

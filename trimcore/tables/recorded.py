@@ -1,0 +1,161 @@
+"""What a run has recorded, as data frames for tables and charts. Pure functions of its events.
+
+An epoch or iteration that was done again after an interruption is there twice among the events; the last one counts.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trimcore.tables.captions import cuts_text, zeros_text
+
+Recorded = dict[str, Any]
+
+EPOCHS = ["phase", "iteration", "epoch", "epochs", "loss", "accuracy", "validation_accuracy", "lr",
+          "images_per_second", "seconds"]  # fmt: skip
+UNITS = ["iteration", "layer", "unit", "member", "neuron", "original_neuron", "relevance"]
+VERIFICATIONS = ["iteration", "pairs", "distance", "layer", "count", "accuracy", "standard_error", "auc"]
+
+
+def latest(events: Iterable[Recorded], kind: str) -> dict[int, Recorded]:
+    """The last event of a kind for each iteration."""
+    return {event["iteration"]: event for event in events if event["kind"] == kind}
+
+
+def prunings(events: list[Recorded]) -> dict[int, Recorded]:
+    """What began each iteration, in order: neurons that went, or weights that are held at zero."""
+    return dict(sorted((latest(events, "pruned") | latest(events, "weights")).items()))
+
+
+def profiles(events: list[Recorded]) -> pd.DataFrame:
+    """Every profile of the run, neuron by neuron, of the network as it stood at the end of each iteration.
+
+    Columns iteration, layer, kind, width, parameters, macs, tolerance (0: only exact zeros were counted), neuron,
+    original_neuron, apoz, group (the same number for neurons of a layer that only go together).
+    """
+    frames = [
+        pd.DataFrame(
+            {
+                "iteration": iteration,
+                "layer": name,
+                "kind": layer["kind"],
+                "width": layer["width"],
+                "parameters": layer["parameters"],
+                "macs": layer["macs"],
+                "tolerance": layer.get("tolerance", 0.0),  # old runs counted exact zeros
+                "neuron": range(layer["width"]),
+                "original_neuron": layer["original"],
+                "apoz": layer["apoz"],
+                "group": layer.get("groups", range(layer["width"])),  # absent where each neuron goes alone
+            }
+        )  # fmt: skip
+        for iteration, event in sorted(latest(events, "profiled").items())
+        for name, layer in event["layers"].items()
+    ]
+    columns = ["iteration", "layer", "kind", "width", "parameters", "macs", "tolerance", "neuron", "original_neuron",
+               "apoz", "group"]  # fmt: skip
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def history(events: list[Recorded]) -> pd.DataFrame:
+    """Each layer through the run: iteration, layer, width, pruned (neurons that went since the iteration before),
+    apoz_mean, tolerance (0: only exact zeros were counted)."""
+    columns = ["iteration", "layer", "width", "apoz_mean", "tolerance"]
+    rows = [
+        (iteration, name, layer["width"], sum(layer["apoz"]) / layer["width"], layer.get("tolerance", 0.0))
+        for iteration, event in sorted(latest(events, "profiled").items())
+        for name, layer in event["layers"].items()
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(pruned=-table.groupby("layer").width.diff().fillna(0).astype(int))
+
+
+def units(events: list[Recorded]) -> pd.DataFrame:
+    """The neurons of maxout units in every profile, columns UNITS: neuron unit * k + member is that member of its unit.
+
+    Relevance (Rueda et al. 2017) is how often a neuron is the maximum of its unit, 0..1; it adds up to 1 in each unit.
+    """
+    frames = [pd.DataFrame(columns=UNITS)]
+    for iteration, event in sorted(latest(events, "profiled").items()):
+        for name, own in (event.get("units") or {}).items():
+            counts = np.array(own["counts"], dtype=float)
+            number, k = counts.shape
+            neuron = np.arange(number * k)
+            frames.append(pd.DataFrame({
+                "iteration": iteration, "layer": name, "unit": neuron // k, "member": neuron % k, "neuron": neuron,
+                "original_neuron": own.get("original") or event["layers"][name]["original"],
+                "relevance": counts.ravel() / (own["shares"] * own["examples"] * own["positions"]),
+            }))  # fmt: skip
+    return pd.concat(frames[1:] or frames, ignore_index=True)
+
+
+def neurons_a_unit(events: list[Recorded]) -> dict[int, dict[str, int]]:
+    """For each iteration that was profiled or finished, how many neurons the units of its maxout layers have."""
+    seen = {
+        iteration: {name: own["k"] for name, own in (event.get("units") or {}).items()}
+        for iteration, event in latest(events, "profiled").items()
+    }
+    return seen | {iteration: row.get("k") or {} for iteration, row in latest(events, "iteration").items()}
+
+
+def sparsity(events: list[Recorded]) -> pd.DataFrame:
+    """The layers after each step that prunes weights: iteration, layer, weights, zeros, share (0..1), threshold (of
+    the magnitude)."""
+    rows = [
+        (iteration, name, own["weights"], own["zeros"], own["zeros"] / max(own["weights"], 1), own.get("threshold"))
+        for iteration, event in sorted(latest(events, "weights").items())
+        for name, own in event["layers"].items()
+    ]
+    return pd.DataFrame(rows, columns=["iteration", "layer", "weights", "zeros", "share", "threshold"])
+
+
+def verifications(events: list[Recorded]) -> pd.DataFrame:
+    """Each iteration's verification, columns VERIFICATIONS; accuracy (mean over the folds) and AUC 0..1."""
+    found = sorted(latest(events, "verified").items())
+    return pd.DataFrame([{c: event.get(c) for c in VERIFICATIONS} for _, event in found], columns=VERIFICATIONS)
+
+
+def rocs(events: list[Recorded]) -> pd.DataFrame:
+    """The ROC of each iteration's verification, point by point: iteration, auc, false_positive, true_positive."""
+    rows = [
+        (iteration, event["auc"], *point)
+        for iteration, event in sorted(latest(events, "verified").items())
+        for point in event["roc"]
+    ]
+    return pd.DataFrame(rows, columns=["iteration", "auc", "false_positive", "true_positive"])
+
+
+def epochs(events: list[Recorded]) -> pd.DataFrame:
+    """All training epochs in order, `phase` base, convert, retrain or control."""
+    found = {(e["phase"], e["iteration"], e["epoch"]): e for e in events if e["kind"] == "epoch"}
+    return pd.DataFrame([{c: e.get(c) for c in EPOCHS} for e in found.values()], columns=EPOCHS)
+
+
+def cuts(events: list[Recorded]) -> pd.DataFrame:
+    """One row a cut: iteration, label ("conv2 −11, fc1 −74", "fc1 −125 (k 4→3)", "weights: 71 % zero"),
+    accuracy_initial, accuracy_final (None while it runs)."""
+    initial, final, units_before = latest(events, "initial"), latest(events, "iteration"), neurons_a_unit(events)
+    rows = [
+        {
+            "iteration": iteration,
+            "label": _label(event, units_before.get(iteration - 1, {})),
+            "accuracy_initial": initial.get(iteration, {}).get("validation_accuracy"),
+            "accuracy_final": final.get(iteration, {}).get("validation_accuracy"),
+        }
+        for iteration, event in prunings(events).items()
+    ]
+    return pd.DataFrame(rows, columns=["iteration", "label", "accuracy_initial", "accuracy_final"])
+
+
+def _label(cut: Recorded, units_before: dict[str, int]) -> str:
+    layers = cut["layers"]
+    if cut["kind"] == "weights":
+        return zeros_text(*({name: own[key] for name, own in layers.items()} for key in ("zeros", "weights")))
+    return cuts_text({name: len(own["cut"]) for name, own in layers.items()}, units_before, cut.get("k"))
+
+
+def control_row(events: list[Recorded]) -> Recorded | None:
+    """The from-scratch control, if the run has finished one."""
+    return next((event for event in reversed(events) if event["kind"] == "control"), None)

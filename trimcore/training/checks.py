@@ -1,0 +1,108 @@
+"""Whether a spec, its data and its network fit each other: asked before anything is trained."""
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+
+from trimcore import models
+from trimcore.compute.modes import in_mode
+from trimcore.data import Data
+from trimcore.data import load as load_data
+from trimcore.errors import NotTrimmable, SpecError, first_line
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.spec import Spec, Step
+from trimcore.surgery import grouping
+from trimcore.surgery.magnitude import prunable
+from trimcore.surgery.reconstruction import widths_of
+
+
+def data_for(spec: Spec) -> Data:
+    """The data of a spec, with the size, channels and normalisation that its model wants."""
+    entry = models.architecture(spec.model)
+    return load_data(
+        spec.data, image_size=lambda own: entry.size_for(own, spec.image_size), seed=spec.seed,
+        channels=entry.channels_for(0, spec.channels) or None, normalize=entry.normalize,
+    )  # fmt: skip
+
+
+def check_scores(spec: Spec, network: nn.Module, example: Tensor, classes: int) -> None:
+    """Refuse a network that does not give one score for each class. Raises SpecError. example (1, C, S, S)"""
+    name, shape = spec.model, tuple(example.shape)
+    try:
+        with in_mode(network, False), torch.no_grad():
+            scores = network(example)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise SpecError(f"{name} cannot take images of shape {shape[1:]}: {first_line(error)}") from error
+    if not isinstance(scores, Tensor):
+        raise SpecError(f"{name} gives a {type(scores).__name__}, not a tensor with {classes} scores an image")
+    if scores.shape != (1, classes):
+        given = scores.shape[1] if scores.dim() == 2 else f"a tensor of shape {tuple(scores.shape[1:])}"
+        raise SpecError(f"{name} gives {given} scores an image, but {spec.data} has {classes} classes")
+
+
+def check_conversion(spec: Spec, graph: ChannelGraph) -> list[str]:
+    """The layers that a conversion to maxout groups into units. Raises SpecError for those that cannot be."""
+    if spec.convert.to != "maxout":
+        return []
+    return list(grouping.check(graph, spec.convert.layers, spec.convert.k))
+
+
+def check_steps(
+    spec: Spec, graph: ChannelGraph, origins: dict[str, list[int]], arguments: dict[str, int],
+    grouped: Collection[str] = (),
+) -> None:  # fmt: skip
+    """Refuse layers and neurons that do not exist or cannot be trimmed. Raises SpecError.
+
+    `graph` is of the network to begin from; `origins` has the index in the base model of each of its neurons,
+    `arguments` are those that the base model is built with, `grouped` are the layers that will have maxout units.
+    """
+    if not graph.trimmable() and not graph.units:
+        raise SpecError(graph.why_nothing())
+    widths = widths_of(models.empty(spec.model, **arguments))
+    for number, step in enumerate(spec.step, 1):
+        if step.weights:
+            _check_weights(f"step {number}", graph, step)
+            continue
+        _check_units(f"step {number}", {*graph.units, *grouped}, step)
+        for name in [*step.layers, *step.layer, *step.also_cut, *step.never_cut]:
+            if name != "all" or step.layers != ["all"]:
+                _check_layer(f"step {number}", graph, name)
+        for name, neurons in (*step.also_cut.items(), *step.never_cut.items()):
+            if neurons and max(neurons) >= widths[name]:
+                has = f"has neurons 0 to {widths[name] - 1}, there is no {max(neurons)}"
+                raise SpecError(f"step {number}: layer {name!r} of the base model {has}")
+        _check_also_cut(f"step {number}", graph, step, origins)
+
+
+def _check_weights(where: str, graph: ChannelGraph, step: Step) -> None:
+    known = prunable(graph.model)
+    for name in [*step.layers, *step.layer]:
+        if name != "all" and name not in known:
+            raise SpecError(f"{where}: {name!r} has no weights to prune; there are {', '.join(known)}")
+
+
+def _check_units(where: str, there: Collection[str], step: Step) -> None:
+    own = [name for name, rule in step.layer.items() if rule.rule == "maxout"]
+    named = [name for name in step.layers if name != "all" and step.rule_for(name).rule == "maxout"]
+    if (step.rule == "maxout" or own or named) and not there:
+        raise SpecError(f"{where}: rule 'maxout' needs a layer with maxout units, and the network has none")
+    for name in [*own, *named]:
+        if name not in there:
+            raise SpecError(f"{where}: layer {name!r} has no maxout units; {', '.join(there)} has")
+
+
+def _check_layer(where: str, graph: ChannelGraph, name: str) -> None:
+    try:
+        leader = graph.layer(name).leader
+    except NotTrimmable as error:
+        raise SpecError(f"{where}: {error}") from None
+    if leader != name:
+        raise SpecError(f"{where}: layer {name!r} goes together with {leader!r}; name that one")
+
+
+def _check_also_cut(where: str, graph: ChannelGraph, step: Step, origins: dict[str, list[int]]) -> None:
+    for name, neurons in step.also_cut.items():
+        allowed = {origins[name][i] for i in graph.candidates(name)}
+        if fixed := sorted(set(neurons) & set(origins[name]) - allowed):
+            raise SpecError(f"{where}: neuron {fixed[0]} of layer {name!r} cannot be removed: it is frozen")

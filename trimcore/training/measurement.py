@@ -1,0 +1,155 @@
+"""What a run measures of its network between two trainings: accuracy, zeros, relevance, verification, cost and time."""
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import torch
+
+from trimcore.compute import distributed
+from trimcore.compute.device import has_fast_bf16
+from trimcore.data import Data
+from trimcore.data.batches import Batches
+from trimcore.data.pairs import PairSet
+from trimcore.data.splits import Split
+from trimcore.evaluation import verification
+from trimcore.evaluation.accuracy import EVALUATION_BATCH, Measure, evaluate
+from trimcore.evaluation.latency import AgainstBase
+from trimcore.files.checkpoint import FORMAT, Checkpoint
+from trimcore.files.sparse import sizes
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.costs import cost_of, nonzero_parameters
+from trimcore.runs.events import Event
+from trimcore.scoring import relevance
+from trimcore.scoring.apoz import Profile, passes, profiling
+from trimcore.scoring.relevance import UnitRelevance
+from trimcore.spec import Spec
+from trimcore.training.state import State
+
+MOST_CLASSES = 1_000  # with more, the accuracy of each is not recorded
+Progress = Callable[[str, int, int, float], Event]  # of a phase: so many of how many examples, and so many a second
+Events = Generator[Event, None, None]
+Relevance = dict[str, UnitRelevance]  # by layer
+Found = TypeVar("Found")
+
+
+class Measuring:
+    """The data and the device that everything is measured on."""
+
+    def __init__(
+        self, spec: Spec, data: Data, pairs: PairSet | None, device: torch.device, timed: AgainstBase,
+        progress: Progress,
+    ):  # fmt: skip
+        self.spec, self.data, self.pairs, self.device, self.timed = spec, data, pairs, device, timed
+        self.progress = progress
+
+    def accuracy(self, state: State, split: str) -> Measure:
+        return evaluate(state.network, getattr(self.data, split), self.data, self.device)
+
+    def profile(self, state: State, graph: ChannelGraph) -> Generator[Event, None, tuple[Profile, Relevance]]:
+        """Counts zeros on the validation split, and maxima of maxout units on the train split; returns both."""
+        split, tolerance = self.data.validation.subset(self.spec.profile.examples), self.spec.profile.tolerance
+        wanted = {step.criterion_for(name) for step in self.spec.step for name in (*step.layers, *step.layer)}
+        # Taylor needs gradients, and so the memory of training.
+        batch_size = min(EVALUATION_BATCH, self.spec.retrain.batch_size) if "taylor" in wanted else EVALUATION_BATCH
+        counting = profiling(
+            state.network, self._batches(split, batch_size), tolerance, graph=graph,
+            mean_activation="mean-activation" in wanted, taylor="taylor" in wanted,
+        )  # fmt: skip
+        parts = distributed.world()
+        seen = yield from self._counted("profile", counting, len(split) * passes(graph, tolerance), parts)
+        units: Relevance = {}
+        if graph.units:
+            split = self.data.train.subset(self.spec.profile.relevance_examples)
+            maximal = relevance.measured(state.network, self._batches(split, EVALUATION_BATCH), graph=graph)
+            units = yield from self._counted("relevance", maximal, len(split), parts)
+        costs = cost_of(graph).layers
+        layers = {
+            name: {
+                "kind": layer.kind, "width": layer.width,
+                "parameters": costs[name].parameters, "macs": costs[name].macs,
+                "tolerance": layer.tolerance, "limits": list(layer.limits),
+                "apoz": [round(value, 6) for value in layer.apoz.tolist()], "original": state.origins[name],
+                **layer.going_together(),
+            }
+            for name, layer in seen.layers.items()
+        }  # fmt: skip
+        yield Event("profiled", {
+            "iteration": state.iteration, "examples": seen.examples, "seconds": seen.seconds, "layers": layers,
+            "units": {name: _shown(found, state.origins[name]) for name, found in units.items()},
+        })  # fmt: skip
+        return seen, units
+
+    def verified(self, state: State, graph: ChannelGraph) -> Generator[Event, None, dict[str, float]]:
+        """The verification that the spec asks for; returns its columns of the iteration's row."""
+        if self.pairs is None:
+            return {}
+        begin, distance = time.perf_counter(), self.spec.verify.distance
+        counting = verification.verifying(graph, self.pairs, self.data, self.device, distance)
+        found = yield from self._counted("verify", counting, len(self.pairs.images))
+        yield Event("verified", {
+            "iteration": state.iteration, **asdict(found), "pairs": self.pairs.name, "count": found.pairs,
+            "layer": verification.embedder(graph)[1], "seconds": time.perf_counter() - begin,
+        })  # fmt: skip
+        return {"verification": found.accuracy, "verification_error": found.standard_error}
+
+    def by_class(self, test: Measure, validation: Measure) -> dict[str, dict[str, Any]]:
+        """What an event says of each class: `class_accuracy` and `class_examples` by split; nothing of too many."""
+        if self.data.num_classes > MOST_CLASSES:
+            return {}
+        measures = {"validation": validation, "test": test}
+        return {
+            "class_accuracy": {split: measure.class_accuracy for split, measure in measures.items()},
+            "class_examples": {split: list(measure.class_examples) for split, measure in measures.items()},
+        }
+
+    def row(
+        self, state: State, graph: ChannelGraph, made: Checkpoint, test: Measure, validation: Measure
+    ) -> dict[str, Any]:
+        """The iteration's row of iterations.csv, as far as it is measured here, and each class's accuracy. `made` is
+        what will be saved of it."""
+        cost, base = cost_of(graph), state.base
+        dense, sparse = sizes(made.state, {"format": FORMAT, **made.entries})
+        return {
+            "widths": cost.widths,
+            "parameters": cost.parameters,
+            "compression": base["parameters"] / cost.parameters,
+            "macs": cost.macs,
+            "macs_ratio": base["macs"] / cost.macs,
+            "nonzero_parameters": nonzero_parameters(state.network),
+            "accuracy_final": test.accuracy,
+            "loss_final": test.loss,
+            "validation_accuracy": validation.accuracy,
+            **(self.timed.columns(state.network, self.spec.retrain.batch_size) if distributed.first() else {}),
+            "k": dict(state.units),
+            "bytes_dense": dense,
+            "bytes_sparse": sparse,
+            **self.by_class(test, validation),
+        }
+
+    def _batches(self, split: Split, batch_size: int) -> Batches:
+        size, channels_last = batch_size * distributed.world(), has_fast_bf16(self.device)
+        return Batches(split, self.data, size, self.device, channels_last=channels_last, shared=True)
+
+    def _counted(
+        self, phase: str, counting: Generator[int, None, Found], total: int, parts: int = 1
+    ) -> Generator[Event, None, Found]:
+        """Turn a running count of examples, of one process's part, into progress events; returns what the count ends
+        with."""
+        begin = time.perf_counter()
+        while True:
+            try:
+                seen = next(counting)
+            except StopIteration as end:
+                found: Found = end.value
+                return found
+            seen = min(total, seen * parts)
+            yield self.progress(phase, seen, total, seen / (time.perf_counter() - begin))
+
+
+def _shown(found: UnitRelevance, origins: list[int]) -> dict[str, Any]:
+    return {
+        "k": found.k, "examples": found.examples, "positions": found.positions, "shares": found.shares,
+        "counts": found.counts.tolist(), "original": origins,
+    }  # fmt: skip
