@@ -9,14 +9,12 @@ from dataclasses import dataclass
 import streamlit as st
 
 from dashboard import store, work
-from trimcore import models, runs, tables
+from trimcore import runs, tables
 from trimcore.data import Data
 from trimcore.errors import CheckpointError, DataError
-from trimcore.files import checkpoint
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.costs import cost_of
-from trimcore.graph.tracing import trace
-from trimcore.training import checks
+from trimcore.training import prepare
 
 FEW = 500  # images: enough for a first look
 CHOICES = (FEW, 2_000)
@@ -127,13 +125,13 @@ def _changed(path, iteration: int) -> int:
 
 @st.cache_resource(max_entries=6, show_spinner="Reading the network…")
 def _network(path: str, changed: int) -> tuple[ChannelGraph, dict[str, int]]:
-    found = checkpoint.load(path)
-    return trace(found.build().eval(), models.example_input(found.arguments)), found.arguments
+    found, graph = prepare.open_network(path)
+    return graph, found.arguments
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the data…")
 def _data(key: tuple, _asked) -> Data:
-    return checks.data_for(_asked)
+    return prepare.data_for(_asked)
 
 
 @st.cache_resource(show_spinner=False)

@@ -16,8 +16,8 @@ from trimcore.compute import device
 from trimcore.errors import TrimError
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.jobs import control
-from trimcore.planning.preview import blank
 from trimcore.spec import presets
+from trimcore.training import prepare
 
 NETWORK = ("model", "data", "image_size", "channels", "options")  # the keys of a spec that make a network
 
@@ -130,12 +130,8 @@ def arguments_for(
 ) -> dict[str, int]:
     """What a model would be built with for a data set; `image_size` and the rest as in a spec. Raises TrimError."""
     entry, found = models.architecture(model), data_summary(data_name)
-    return {
-        "num_classes": len(found.classes),
-        "in_channels": entry.channels_for(found.channels, channels),
-        "image_size": entry.size_for(found.image_size, image_size),
-        **entry.options_for(options or {}),
-    }
+    fitted = entry.channels_for(found.channels, channels), entry.size_for(found.image_size, image_size)
+    return entry.arguments_for(len(found.classes), *fitted, options)
 
 
 def arguments_of(values: dict) -> dict[str, int]:
@@ -150,7 +146,7 @@ def graph_of(values: dict) -> ChannelGraph:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _graph(model: str, num_classes: int, in_channels: int, image_size: int, **options: int) -> ChannelGraph:
-    return blank(model, num_classes, in_channels, image_size, **options)
+    return prepare.blank(model, num_classes, in_channels, image_size, **options)
 
 
 def same_network(values: dict, others: dict) -> bool:

@@ -1,17 +1,15 @@
 """The network that a plan is carried out on: the architecture, or what a conversion to maxout makes of it."""
 
-from pathlib import Path
 
 import streamlit as st
 
 from dashboard import store, work
 from dashboard.planning.beginning import is_converted, row_of
-from trimcore import models, runs
-from trimcore.files import checkpoint
+from trimcore import runs
 from trimcore.graph.channel_graph import ChannelGraph
-from trimcore.graph.tracing import trace
-from trimcore.planning.preview import Seen, blank
+from trimcore.planning.preview import Seen
 from trimcore.spec import Convert
+from trimcore.training import prepare
 
 Profile = dict[str, Seen] | None
 
@@ -36,8 +34,7 @@ def planned(
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the network to begin from…")
 def _of_checkpoint(path: str, changed: int) -> ChannelGraph:
-    found = checkpoint.load(Path(path))
-    return trace(found.build(), models.example_input(found.arguments))
+    return prepare.open_network(path)[1]
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -45,4 +42,4 @@ def _grouped(
     model: str, layers: tuple[str, ...], k: int, num_classes: int, in_channels: int, image_size: int, **options: int
 ) -> ChannelGraph:
     convert = Convert(to="maxout", layers=list(layers), k=k)
-    return blank(model, num_classes, in_channels, image_size, convert, **options)
+    return prepare.blank(model, num_classes, in_channels, image_size, convert, **options)

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from tests.dashboard.fakes import fake_run
-from trimcore.planning.preview import blank
 from trimcore.spec import presets
+from trimcore.training.prepare import blank
 
 
 def vgg16_widths() -> dict[str, int]:

@@ -11,7 +11,7 @@ from tests.dashboard.test_pages import page, texts
 from trimcore import models, spec
 from trimcore.graph.costs import cost_of
 from trimcore.graph.tracing import trace
-from trimcore.planning.preview import blank
+from trimcore.training.prepare import blank
 
 DEPTH = 30
 

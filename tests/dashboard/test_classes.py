@@ -21,7 +21,7 @@ from trimcore.evaluation import confusion
 from trimcore.files import checkpoint
 from trimcore.graph.tracing import trace
 from trimcore.scoring import per_class
-from trimcore.training import checks
+from trimcore.training.prepare import data_for
 
 RANDOM = np.random.default_rng(0)
 ACCURACIES = pd.DataFrame({"class": ["a", "b", "c", "d"], "before": [0.9, 0.8, 1.0, np.nan],
@@ -165,7 +165,7 @@ def of(run: Path, iteration: int):
     """The network of an iteration, its graph, and the run's data, as the library reads them."""
     found = checkpoint.load(runs.checkpoint_path(run, iteration))
     model = found.build().eval()
-    data = checks.data_for(spec.load(run / "spec.toml"))
+    data = data_for(spec.load(run / "spec.toml"))
     return model, trace(model, models.example_input(found.arguments)), data, Batches(data.validation, data, 7, "cpu")
 
 

@@ -12,7 +12,7 @@ from tests.dashboard.fakes import real_run
 from trimcore import models, runs, spec
 from trimcore.jobs import control
 from trimcore.models import own
-from trimcore.training.loop import data_for
+from trimcore.training.prepare import data_for
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 NETS = """

@@ -18,7 +18,7 @@ from trimcore import spec
 from trimcore.errors import NotTrimmable
 from trimcore.graph.costs import cost_of, cost_without
 from trimcore.graph.tracing import trace
-from trimcore.planning.preview import blank
+from trimcore.training.prepare import blank
 
 NONE = pd.DataFrame(columns=["group", "layer"])
 EXAMPLE = torch.zeros(2, 3, 8, 8)

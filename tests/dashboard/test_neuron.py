@@ -16,7 +16,8 @@ from trimcore import models, runs, spec, tables
 from trimcore.evaluation import inspection
 from trimcore.files import checkpoint
 from trimcore.graph.tracing import trace
-from trimcore.training import checks
+from trimcore.training import prepare
+from trimcore.training.prepare import data_for
 
 RANDOM = np.random.default_rng(0)
 
@@ -63,7 +64,7 @@ def cannot(monkeypatch, module, name: str) -> None:
 
 def test_nothing_is_loaded_before_a_neuron_is_chosen(run, monkeypatch):
     cannot(monkeypatch, checkpoint, "load")
-    cannot(monkeypatch, checks, "data_for")
+    cannot(monkeypatch, prepare, "data_for")
     app = opened(run)
     assert "Zero on" not in metrics(app)
 
@@ -73,7 +74,7 @@ def test_the_card_says_what_the_library_finds(run, layer, number, after):
     app = opened(run, number, layer, after)
     found = checkpoint.load(runs.checkpoint_path(run, after))
     graph = trace(found.build().eval(), models.example_input(found.arguments))
-    data = checks.data_for(spec.load(run / "spec.toml"))
+    data = data_for(spec.load(run / "spec.toml"))
     own = inspection.inspect(graph, layer, number, data.validation, data, "cpu")
     shown = metrics(app)
     assert shown["Silent on"] == f"{own.silent} of {len(data.validation)}"

@@ -219,7 +219,7 @@ def branch_from(made: Checkpoint, make_spec, folder, **more):
 def test_a_branch_from_a_converted_network_converts_no_more(story, make_spec, tmp_path):
     events, _, made = branch_from(story[2][1], make_spec, tmp_path, step=[step("5")])
     assert phases(events) == ["retrain"]
-    assert "converted to ReLU already" in of_kind(events, "note")[0]["text"]
+    assert "has been converted already" in of_kind(events, "note")[0]["text"]
     assert events[0]["epochs"] == 1
     assert activations_of(made[1]) == [nn.ReLU, nn.ReLU]
     assert of_kind(events, "iteration")[0]["accuracy_final"] == of_kind(story[0], "iteration")[1]["accuracy_final"]

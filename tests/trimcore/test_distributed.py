@@ -20,6 +20,8 @@ from trimcore.jobs import control, queue, supervisor, worker
 from trimcore.jobs.locks import lock_path
 from trimcore.system import processes
 from trimcore.system.files import read_json
+from trimcore.training import devices as devices_module
+from trimcore.training.devices import check_shares, devices_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -129,18 +131,18 @@ def test_a_single_process_is_the_default_and_does_nothing():
       "retrain.batch_size = 15: 8 devices share a batch, and need 16")],
 )  # fmt: skip
 def test_devices_that_are_not_there(monkeypatch, devices, text, words):
-    monkeypatch.setattr(distributed, "resolve", lambda name: torch.device("cuda", 0))
+    monkeypatch.setattr(devices_module, "resolve", lambda name: torch.device("cuda", 0))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
     with pytest.raises(SpecError) as error:
-        distributed.devices_of(spec.loads(text))
+        devices_of(spec.loads(text))
     assert str(error.value) == words
 
 
 def test_the_devices_of_a_run(monkeypatch):
-    assert distributed.devices_of(spec.loads('device = "cpu"\n[devices]\ncount = 3')) == ["cpu"]
-    monkeypatch.setattr(distributed, "resolve", lambda name: torch.device("cuda", 0))
+    assert devices_of(spec.loads('device = "cpu"\n[devices]\ncount = 3')) == ["cpu"]
+    monkeypatch.setattr(devices_module, "resolve", lambda name: torch.device("cuda", 0))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert distributed.devices_of(spec.loads("[devices]\ncount = 3")) == ["cuda:0", "cuda:1", "cuda:2"]
+    assert devices_of(spec.loads("[devices]\ncount = 3")) == ["cuda:0", "cuda:1", "cuda:2"]
 
 
 @pytest.mark.parametrize("device", ["cuda:1", "mps"])
@@ -160,13 +162,13 @@ def test_too_few_examples_for_all_processes(as_process, make_spec, changes, word
     class Enough:
         train = validation = test = range(6)
 
-    distributed.check(make_spec(), Enough)
+    check_shares(make_spec(), Enough)
     with pytest.raises(SpecError) as error:
-        distributed.check(make_spec(**changes), Enough)
+        check_shares(make_spec(**changes), Enough)
     assert str(error.value) == words
     Enough.test = range(5)
     with pytest.raises(SpecError, match="the test split: 5 examples are too few for 3 processes; 6 would do"):
-        distributed.check(make_spec(), Enough)
+        check_shares(make_spec(), Enough)
 
 
 def test_on_cuda_batchnorm_goes_over_all_processes_while_training(as_process, monkeypatch):

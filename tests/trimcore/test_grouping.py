@@ -15,8 +15,9 @@ from trimcore.errors import CheckpointError, DataError, SpecError, TrimError
 from trimcore.graph.tracing import trace
 from trimcore.layers.maxout import Maxout, in_units, units_of
 from trimcore.models import build, empty
-from trimcore.surgery import grouping
-from trimcore.surgery.grouping import Place, costs, group, groupable, insert, refit, units
+from trimcore.surgery import unit_choice
+from trimcore.surgery.grouping import Place, group, groupable, insert
+from trimcore.surgery.unit_choice import costs, products, refit, units
 
 
 def mlp(inputs: int = 6, hidden: int = 12, outputs: int = 3, **how) -> Net:
@@ -124,7 +125,7 @@ def test_shared_weights_are_out():
 
 
 def sums(a: torch.Tensor, k: int) -> torch.Tensor:
-    return sum(grouping._products(part, k) for part in a.split(7))
+    return sum(products(part, k) for part in a.split(7))
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
@@ -289,7 +290,7 @@ def test_outputs_change_less_than_with_adjacent_neurons(monkeypatch):
         return total
 
     chosen = error()
-    monkeypatch.setattr(grouping, "units", lambda cost, strength, k: torch.arange(48).view(-1, k))
+    monkeypatch.setattr(unit_choice, "units", lambda cost, strength, k: torch.arange(48).view(-1, k))
     assert chosen < 0.8 * error()
 
 

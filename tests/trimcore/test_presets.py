@@ -5,9 +5,9 @@ import pytest
 from trimcore.errors import SpecError
 from trimcore.graph.costs import cost_of
 from trimcore.models import REGISTRY
-from trimcore.planning.preview import blank
 from trimcore.spec import presets
 from trimcore.tables import published
+from trimcore.training.prepare import blank
 
 GRAPHS = {
     **dict.fromkeys(("lenet5", "lenet5-maxout", "vgg16-small", "vgg16-small-maxout"), (10, 1, 28)),

@@ -10,10 +10,11 @@ from trimcore.errors import SpecError
 from trimcore.graph.costs import cost, cost_of
 from trimcore.graph.tracing import trace
 from trimcore.planning.choice import choose
-from trimcore.planning.preview import Seen, beyond, blank, preview
+from trimcore.planning.preview import Seen, beyond, preview
 from trimcore.spec import Convert, parse
 from trimcore.spec.rules import make_rule
 from trimcore.surgery.cut import cut, prune
+from trimcore.training.prepare import blank
 
 EXAMPLE = torch.zeros(1, 1, 28, 28)
 WIDTHS = {"conv1": 20, "conv2": 50, "fc1": 500}

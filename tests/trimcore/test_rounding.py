@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from trimcore import spec
 from trimcore.errors import SpecError
-from trimcore.planning.preview import Seen, blank, preview
+from trimcore.planning.preview import Seen, preview
 from trimcore.planning.rounding import rounded_up
 from trimcore.training.loop import trim
+from trimcore.training.prepare import blank
 
 ALONE = dict(enumerate(range(20)))  # each of 20 neurons in a group of its own
 

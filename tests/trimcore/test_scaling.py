@@ -5,7 +5,7 @@ import pytest
 from tests.benchmarks import scaling
 from tests.benchmarks.scaling import Rates, Work
 from trimcore import models
-from trimcore.planning.preview import blank
+from trimcore.training.prepare import blank
 
 SMALL = Work(train_images=1000, validation_images=100, parameters=250, neurons=10, iterations=2, epochs=3)
 RATES = Rates(training=10, evaluation=50)

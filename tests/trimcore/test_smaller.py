@@ -14,12 +14,13 @@ from trimcore.errors import SpecError
 from trimcore.graph.costs import cost, cost_of
 from trimcore.graph.tracing import trace
 from trimcore.planning.choice import choose
-from trimcore.planning.preview import blank, preview
+from trimcore.planning.preview import preview
 from trimcore.planning.ranking import planned, ranked, times_smaller
 from trimcore.planning.selection import choose_neurons
 from trimcore.spec import Step, loads
 from trimcore.spec.rules import make_rule
 from trimcore.surgery.cut import prune
+from trimcore.training.prepare import blank
 
 
 def all_ranked(graph, found, scores) -> dict:

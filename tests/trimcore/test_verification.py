@@ -20,7 +20,8 @@ from trimcore.data import load
 from trimcore.data.pairs import PairSet, load_pairs
 from trimcore.data.splits import Folder, Resident
 from trimcore.errors import DataError, SpecError, TrimError
-from trimcore.evaluation.verification import Verified, distances, embed, embedder, verify, verify_pairs, verifying
+from trimcore.evaluation.embedding import embed, embedder
+from trimcore.evaluation.verification import Verified, distances, verify, verify_pairs, verifying
 from trimcore.graph.tracing import trace
 
 # ---- the protocol
@@ -339,7 +340,7 @@ STATISTICS = SimpleNamespace(mean=(0.5, 0.25, 0.0), std=(0.5, 2.0, 1.0))
 
 @pytest.mark.parametrize("batch", [500, 3])
 def test_each_image_is_embedded_once_in_its_place(folder, monkeypatch, batch):
-    monkeypatch.setattr("trimcore.evaluation.verification.EVALUATION_BATCH", batch)
+    monkeypatch.setattr("trimcore.evaluation.embedding.EVALUATION_BATCH", batch)
     pixels = torch.stack([folder.image(i) for i in range(7)])
     graph = trace(pixel_net(108), torch.zeros(1, 3, 6, 6))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (STATISTICS.mean, STATISTICS.std))

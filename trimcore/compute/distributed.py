@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,11 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trimcore.compute import torchrun
 from trimcore.compute.device import resolve
-from trimcore.errors import SpecError, TrimError
-
-if TYPE_CHECKING:
-    from trimcore.data import Data
-    from trimcore.spec import Spec
+from trimcore.errors import TrimError
 
 TIMEOUT = timedelta(minutes=10)  # how long the others wait for a process, as for the first while it saves and times
 LEAST = 2  # examples of a batch for each process: BatchNorm has no variance of a single value
@@ -64,54 +60,12 @@ def joined() -> Iterator[None]:
     dist.destroy_process_group()  # not after a failure: it could wait for processes that are gone
 
 
-# --- what a spec asks for ---
-
-
-def devices_of(spec: "Spec") -> list[str]:
-    """The devices of this machine that a run takes, in order: one for each process, or the CPU that all share.
-
-    Raises SpecError when they are not there or a batch is too small to be shared.
-    """
-    count, device = spec.devices.count, resolve(spec.device)
-    if count == 1:
-        return [str(device)]
-    _check_batches(spec, count)
-    if device.type == "mps":
-        raise SpecError(f"devices.count = {count}: mps is one device; cuda and cpu can be several processes")
-    if device.type == "cpu":
-        return ["cpu"]
-    if count > torch.cuda.device_count():
-        there = torch.cuda.device_count()
-        raise SpecError(f"devices.count = {count}: this machine has {there} CUDA device{'s' if there != 1 else ''}")
-    return [f"cuda:{number}" for number in range(count)]
-
-
 def own_device(name: str) -> torch.device:
     """The device of this process: of several, each has the CUDA device of its number."""
     device = resolve(name)
     if world() == 1 or device.type != "cuda":
         return device
     return resolve(f"cuda:{os.environ['LOCAL_RANK']}")
-
-
-def check(spec: "Spec", data: "Data") -> None:
-    """Raises SpecError where some process would have no examples of a batch or a split."""
-    if world() == 1:
-        return
-    _check_batches(spec, world())
-    sizes = {f"the {name} split": len(getattr(data, name)) for name in ("train", "validation", "test")}
-    asked = {"profile.examples": spec.profile.examples, "profile.relevance_examples": spec.profile.relevance_examples}
-    for name, size in (sizes | {key: size for key, size in asked.items() if size}).items():
-        if size < LEAST * world():
-            raise SpecError(f"{name}: {size} examples are too few for {world()} processes; {LEAST * world()} would do")
-
-
-def _check_batches(spec: "Spec", count: int) -> None:
-    sizes = {"base": spec.base.batch_size, "convert": spec.convert.batch_size, "retrain": spec.retrain.batch_size}
-    sizes |= {f"step {i}.retrain": spec.retrain_after(step).batch_size for i, step in enumerate(spec.step, 1)}
-    for name, size in sizes.items():
-        if size < LEAST * count:
-            raise SpecError(f"{name}.batch_size = {size}: {count} devices share a batch, and need {LEAST * count}")
 
 
 # --- parts, and sums over them ---

@@ -27,9 +27,9 @@ RESUMABLE = ("paused", "stopped", "failed", "lost")
 def prepare_run(spec: Spec, runs_folder: Path) -> Path:
     """A run folder for a spec. Raises SpecError for a device, parent or model that is not there, RunError without
     space. A model of the user's own is imported here, so that a mistake in it is known before anything starts."""
-    from trimcore.compute.distributed import devices_of
     from trimcore.data import check_there
     from trimcore.models import architecture
+    from trimcore.training.devices import devices_of
 
     architecture(spec.model)
     devices = devices_of(spec)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from trimcore.errors import SpecError
+from trimcore.models import allocation
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,23 @@ class Architecture:
         self.channels_for(in_channels, in_channels)
         chosen = self.options_for(options)
         return self.builder(num_classes=num_classes, in_channels=in_channels, image_size=image_size, **chosen)
+
+    def empty(self, **arguments: int) -> nn.Module:
+        """Like `build`, but what a state dict holds is on the meta device: shapes without memory. Tensors that no state
+        dict holds are real."""
+        return allocation.without_memory(lambda: self.build(**arguments))
+
+    def renew(self, network: nn.Module, **arguments: int) -> nn.Module:
+        """Give `network`, whatever its widths, the new weights that `build` would give it. Changes `network`.
+
+        See `allocation.renew` for what that means for a builder of any kind.
+        """
+        return allocation.renew(network, lambda: self.build(**arguments))
+
+    def arguments_for(
+        self, num_classes: int, channels: int, image_size: int, asked: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
+        """What `build` is called with for data of these classes, channels and pixels; `asked` are options. Raises
+        SpecError."""
+        shape = {"num_classes": num_classes, "in_channels": channels, "image_size": image_size}
+        return {**shape, **self.options_for(asked or {})}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trimcore.errors import SpecError
-from trimcore.models import allocation, own, plugins, torchvision
+from trimcore.models import own, plugins, torchvision
 from trimcore.models.architecture import Architecture
 from trimcore.models.lenet import LENET5, LENET5_MAXOUT
 from trimcore.models.vgg import VGG16_MAXOUT, VGG16_SMALL, VGG16_SMALL_MAXOUT
@@ -119,23 +119,32 @@ def build(
     Raises SpecError for an unknown name, and for images and options that the architecture does not take.
     """
     entry = architecture(name)
-    in_channels = entry.channels_for(1) if in_channels is None else in_channels
-    image_size = entry.size_for(28) if image_size is None else image_size
-    return entry.build(num_classes, in_channels, image_size, **options)
+    return entry.build(**_arguments(entry, num_classes, in_channels, image_size), **options)
 
 
-def empty(name: str, **arguments: int) -> nn.Module:
-    """Like `build`, but what a state dict holds is on the meta device: shapes without memory, for planning and for
-    checking checkpoints. Tensors that no state dict holds are real."""
-    return allocation.without_memory(lambda: build(name, **arguments))
+def empty(
+    name: str, num_classes: int = 10, in_channels: int | None = None, image_size: int | None = None, **options: int
+) -> nn.Module:
+    """Like `build`, but without memory for the weights: see `Architecture.empty`."""
+    entry = architecture(name)
+    return entry.empty(**_arguments(entry, num_classes, in_channels, image_size), **options)
 
 
 def renew(name: str, model: nn.Module, **arguments: int) -> nn.Module:
-    """Give `model`, whatever its widths, the new weights that its builder would give it. Changes `model`.
+    """Give `model`, whatever its widths, new weights: see `Architecture.renew`. Changes `model`."""
+    entry = architecture(name)
+    shape = {key: arguments.pop(key, None) for key in ("in_channels", "image_size")}
+    return entry.renew(model, **_arguments(entry, arguments.pop("num_classes", 10), **shape), **arguments)
 
-    `arguments` are those of `build`. See `allocation.renew` for what that means for a builder of any kind.
-    """
-    return allocation.renew(model, lambda: build(name, **arguments))
+
+def _arguments(
+    entry: Architecture, num_classes: int, in_channels: int | None, image_size: int | None
+) -> dict[str, int]:  # fmt: skip
+    return {
+        "num_classes": num_classes,
+        "in_channels": entry.channels_for(1) if in_channels is None else in_channels,
+        "image_size": entry.size_for(28) if image_size is None else image_size,
+    }
 
 
 def example_input(arguments: dict[str, int], batch: int = 1) -> Tensor:

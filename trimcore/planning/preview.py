@@ -10,20 +10,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trimcore import models
 from trimcore.errors import SpecError
 from trimcore.graph.channel_graph import WITHOUT_NEURONS, ChannelGraph, elements
 from trimcore.graph.costs import Cost, cost_without
 from trimcore.graph.removal import units_left
-from trimcore.graph.tracing import trace
 from trimcore.planning.choice import choose, choose_in_units
 from trimcore.planning.minimum import sparing_the_last
 from trimcore.planning.ranking import ranked, times_smaller
 from trimcore.planning.rounding import rounded_up
 from trimcore.planning.selection import layers_of
-from trimcore.spec import Convert, Step
+from trimcore.spec import Step
 from trimcore.spec.rules import make_rule
-from trimcore.surgery.grouping import group_blank
 from trimcore.surgery.magnitude import scheduled
 
 
@@ -48,19 +45,6 @@ class Stage:
     cost: Cost
     k: dict[str, int] = field(default_factory=dict)
     zeros: int | None = 0
-
-
-def blank(
-    model: str, num_classes: int, channels: int, image_size: int, convert: Convert | None = None, **options: int
-) -> ChannelGraph:
-    """The graph of a registered architecture, without memory for its weights; as a maxout network, if `convert` says so
-    (then SpecError is raised for what cannot become one)."""
-    arguments = {"num_classes": num_classes, "in_channels": channels, "image_size": image_size, **options}
-    example = models.example_input(arguments)
-    graph = trace(models.empty(model, **arguments), example)
-    if convert is None or convert.to != "maxout" or not convert.epochs:
-        return graph
-    return trace(group_blank(graph, convert.layers, convert.k), example)
 
 
 def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]) -> list[Stage]:

@@ -1,29 +1,17 @@
 """Whether a spec, its data and its network fit each other: asked before anything is trained."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
 
-from trimcore import models
 from trimcore.compute.modes import in_mode
-from trimcore.data import Data
-from trimcore.data import load as load_data
 from trimcore.errors import NotTrimmable, SpecError, first_line
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.spec import Spec, Step
 from trimcore.surgery import grouping
 from trimcore.surgery.magnitude import prunable
 from trimcore.surgery.reconstruction import widths_of
-
-
-def data_for(spec: Spec) -> Data:
-    """The data of a spec, with the size, channels and normalisation that its model wants."""
-    entry = models.architecture(spec.model)
-    return load_data(
-        spec.data, image_size=lambda own: entry.size_for(own, spec.image_size), seed=spec.seed,
-        channels=entry.channels_for(0, spec.channels) or None, normalize=entry.normalize,
-    )  # fmt: skip
 
 
 def check_scores(spec: Spec, network: nn.Module, example: Tensor, classes: int) -> None:
@@ -49,17 +37,19 @@ def check_conversion(spec: Spec, graph: ChannelGraph) -> list[str]:
 
 
 def check_steps(
-    spec: Spec, graph: ChannelGraph, origins: dict[str, list[int]], arguments: dict[str, int],
+    spec: Spec, graph: ChannelGraph, origins: dict[str, list[int]], base: Callable[[], nn.Module],
     grouped: Collection[str] = (),
 ) -> None:  # fmt: skip
     """Refuse layers and neurons that do not exist or cannot be trimmed. Raises SpecError.
 
-    `graph` is of the network to begin from; `origins` has the index in the base model of each of its neurons,
-    `arguments` are those that the base model is built with, `grouped` are the layers that will have maxout units.
+    `graph` is of the network to begin from; `origins` has the index in the base model of each of its neurons. `base`
+    builds the base model, where neurons are named by their index in it. `grouped` are the layers that will have maxout
+    units.
     """
     if not graph.trimmable() and not graph.units:
         raise SpecError(graph.why_nothing())
-    widths = widths_of(models.empty(spec.model, **arguments))
+    named = any(step.also_cut or step.never_cut for step in spec.step)
+    widths = widths_of(base()) if named else {}
     for number, step in enumerate(spec.step, 1):
         if step.weights:
             _check_weights(f"step {number}", graph, step)

@@ -5,16 +5,13 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-import torch
-
 from trimcore.compute import distributed
 from trimcore.compute.device import has_fast_bf16
-from trimcore.data import Data
 from trimcore.data.batches import Batches
-from trimcore.data.pairs import PairSet
 from trimcore.data.splits import Split
 from trimcore.evaluation import verification
 from trimcore.evaluation.accuracy import EVALUATION_BATCH, Measure, evaluate
+from trimcore.evaluation.embedding import embedder
 from trimcore.evaluation.latency import AgainstBase
 from trimcore.files.checkpoint import FORMAT, Checkpoint
 from trimcore.files.sparse import sizes
@@ -24,25 +21,22 @@ from trimcore.runs.events import Event
 from trimcore.scoring import relevance
 from trimcore.scoring.apoz import Profile, passes, profiling
 from trimcore.scoring.relevance import UnitRelevance
-from trimcore.spec import Spec
+from trimcore.training.prepare import Prepared
 from trimcore.training.state import State
 
 MOST_CLASSES = 1_000  # with more, the accuracy of each is not recorded
-Progress = Callable[[str, int, int, float], Event]  # of a phase: so many of how many examples, and so many a second
+Tell = Callable[[str, int, int, float], Event]  # of a phase: so many of how many examples, and so many a second
 Events = Generator[Event, None, None]
 Relevance = dict[str, UnitRelevance]  # by layer
 Found = TypeVar("Found")
 
 
-class Measuring:
-    """The data and the device that everything is measured on."""
+class Measurement:
+    """On the data and the device of a run. `timed` measures time, `tell` makes progress events."""
 
-    def __init__(
-        self, spec: Spec, data: Data, pairs: PairSet | None, device: torch.device, timed: AgainstBase,
-        progress: Progress,
-    ):  # fmt: skip
-        self.spec, self.data, self.pairs, self.device, self.timed = spec, data, pairs, device, timed
-        self.progress = progress
+    def __init__(self, prepared: Prepared, timed: AgainstBase, tell: Tell):
+        self.spec, self.data, self.pairs, self.device = prepared.spec, prepared.data, prepared.pairs, prepared.device
+        self.timed, self.tell = timed, tell
 
     def accuracy(self, state: State, split: str) -> Measure:
         return evaluate(state.network, getattr(self.data, split), self.data, self.device)
@@ -50,7 +44,7 @@ class Measuring:
     def profile(self, state: State, graph: ChannelGraph) -> Generator[Event, None, tuple[Profile, Relevance]]:
         """Counts zeros on the validation split, and maxima of maxout units on the train split; returns both."""
         split, tolerance = self.data.validation.subset(self.spec.profile.examples), self.spec.profile.tolerance
-        wanted = {step.criterion_for(name) for step in self.spec.step for name in (*step.layers, *step.layer)}
+        wanted = self.spec.criteria
         # Taylor needs gradients, and so the memory of training.
         batch_size = min(EVALUATION_BATCH, self.spec.retrain.batch_size) if "taylor" in wanted else EVALUATION_BATCH
         counting = profiling(
@@ -90,7 +84,7 @@ class Measuring:
         found = yield from self._counted("verify", counting, len(self.pairs.images))
         yield Event("verified", {
             "iteration": state.iteration, **asdict(found), "pairs": self.pairs.name, "count": found.pairs,
-            "layer": verification.embedder(graph)[1], "seconds": time.perf_counter() - begin,
+            "layer": embedder(graph)[1], "seconds": time.perf_counter() - begin,
         })  # fmt: skip
         return {"verification": found.accuracy, "verification_error": found.standard_error}
 
@@ -145,7 +139,7 @@ class Measuring:
                 found: Found = end.value
                 return found
             seen = min(total, seen * parts)
-            yield self.progress(phase, seen, total, seen / (time.perf_counter() - begin))
+            yield self.tell(phase, seen, total, seen / (time.perf_counter() - begin))
 
 
 def _shown(found: UnitRelevance, origins: list[int]) -> dict[str, Any]:

@@ -1,29 +1,115 @@
-"""An iteration of a run, opened again: its network, and the data that it is looked at with."""
+"""How everything begins: spec -> architecture -> data -> network with its weights -> graph -> checked steps.
+
+A straight way down, on which each stage hands its result to the next. The loop begins here, and so do the page's
+preview, `profile`, `sensitivity` and whatever else opens a network.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from trimcore import runs
+from trimcore import models, runs
 from trimcore.compute.device import has_fast_bf16, place, resolve
-from trimcore.data import Data
+from trimcore.compute.distributed import own_device
 from trimcore.data.batches import Batches
+from trimcore.data.dataset import Data
+from trimcore.data.pairs import PairSet, load_pairs
+from trimcore.data.registry import load as load_data
 from trimcore.evaluation.accuracy import EVALUATION_BATCH
+from trimcore.evaluation.embedding import embedder
 from trimcore.files import checkpoint
 from trimcore.files.checkpoint import Checkpoint
 from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.costs import cost_of
 from trimcore.graph.tracing import trace
-from trimcore.models import example_input
+from trimcore.models import Architecture
 from trimcore.scoring import apoz
 from trimcore.scoring.apoz import Profile
-from trimcore.spec import Spec, load
-from trimcore.training.checks import data_for
+from trimcore.spec import Convert, Spec, load
+from trimcore.surgery.grouping import group_blank
+from trimcore.training.base_network import first_state
+from trimcore.training.checks import check_conversion, check_scores, check_steps
+from trimcore.training.devices import check_shares
+from trimcore.training.state import State, restore
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run begins with. `state` has the network, which is on `device`; `graph` is of that network, `example`
+    one input of zeros for it. `pairs` are those to verify with, if any."""
+
+    spec: Spec
+    entry: Architecture
+    data: Data
+    device: torch.device
+    state: State
+    example: Tensor
+    graph: ChannelGraph
+    pairs: PairSet | None
+    resumed: bool
+
+
+def prepare(
+    spec: Spec, runs_folder: Path | None = None, data: Data | None = None, resume: dict[str, Any] | None = None
+) -> Prepared:
+    """Prepare a run. See `loop.trim` for the arguments. Raises TrimError (and its kinds) for what the user can mend."""
+    device, entry = own_device(spec.device), models.architecture(spec.model)
+    data = data or data_for(spec, entry)
+    check_shares(spec, data)
+    if resume is None:
+        arguments = entry.arguments_for(data.num_classes, data.channels, data.image_size, spec.options)
+        state = first_state(spec, entry, arguments, runs_folder)
+    else:
+        state = restore(resume)
+    place(state.network, device)
+    example = torch.zeros(1, *data.example_shape, device=device)
+    check_scores(spec, state.network, example, data.num_classes)
+    graph = trace(state.network, example)
+    if not state.base:
+        base = cost_of(graph)
+        state.base = {"parameters": base.parameters, "macs": base.macs}
+    converts = state.convert_epochs and not state.units
+    grouped = check_conversion(spec, graph) if converts else list(state.units)
+    check_steps(spec, graph, state.origins, lambda: entry.empty(**state.arguments), grouped)
+    state.units = {**{name: units.k for name, units in graph.units.items()}, **state.units}
+    pairs = load_pairs(spec.verify.pairs, data) if spec.verify.pairs else None
+    if pairs:
+        embedder(graph)  # a network without an embedding is refused before it is trained
+    return Prepared(spec, entry, data, device, state, example, graph, pairs, resume is not None)
+
+
+def data_for(spec: Spec, entry: Architecture | None = None) -> Data:
+    """The data of a spec, with the size, channels and normalisation that its model wants. Raises TrimError."""
+    entry = entry or models.architecture(spec.model)
+    return load_data(
+        spec.data, image_size=lambda own: entry.size_for(own, spec.image_size), seed=spec.seed,
+        channels=entry.channels_for(0, spec.channels) or None, normalize=entry.normalize,
+    )  # fmt: skip
+
+
+def blank(
+    model: str, num_classes: int, channels: int, image_size: int, convert: Convert | None = None, **options: int
+) -> ChannelGraph:
+    """The graph of a registered architecture, without memory for its weights; as a maxout network, if `convert` says so
+    (then SpecError is raised for what cannot become one)."""
+    entry = models.architecture(model)
+    arguments = entry.arguments_for(num_classes, channels, image_size, options)
+    example = models.example_input(arguments)
+    graph = trace(entry.empty(**arguments), example)
+    if convert is None or convert.to != "maxout" or not convert.epochs:
+        return graph
+    return trace(group_blank(graph, convert.layers, convert.k), example)
+
+
+# --- an iteration of a run, opened again ---
 
 
 @dataclass(frozen=True)
 class Opened:
-    """`graph` is of the network, which is on `device`."""
+    """An iteration's network, on `device`, as `graph`; and the data that it is looked at with."""
 
     spec: Spec
     made: Checkpoint
@@ -47,14 +133,22 @@ class Opened:
 def open_iteration(
     folder: Path, run_id: str, iteration: int | None = None, device: str = "cpu", data: Data | None = None
 ) -> Opened:
-    """An iteration of a run in the runs folder, its result where none is named. `data` may be loaded already.
+    """An iteration of a run in the runs folder, its result if none is named. `data` may be loaded already.
 
-    Raises RunError, CheckpointError, DataError or SpecError for what is not there, or not as it was.
+    Raises RunError, CheckpointError, DataError or SpecError for what is missing or has changed.
     """
     run = runs.open_run(folder, run_id)
-    asked = load(run / "spec.toml")
+    asked, on = load(run / "spec.toml"), resolve(device)
     path = runs.checkpoint_path(run, runs.result_of(run) if iteration is None else iteration)
-    made = checkpoint.load(path)
-    on = resolve(device)
-    graph = trace(place(made.build().eval(), on), example_input(made.arguments).to(on))
+    made, graph = open_network(path, on)
     return Opened(asked, made, graph, data or data_for(asked), on, path)
+
+
+def open_network(path: str | Path, device: torch.device | None = None) -> tuple[Checkpoint, ChannelGraph]:
+    """A checkpoint and the graph of its network, in evaluation mode; on the CPU as it was saved, or placed on `device`.
+    Raises CheckpointError and NotTrimmable."""
+    made = checkpoint.load(path)
+    network, example = made.build().eval(), models.example_input(made.arguments)
+    if device is not None:
+        network, example = place(network, device), example.to(device)
+    return made, trace(network, example)

@@ -1,0 +1,32 @@
+"""The control: does starting from the kept weights help at all?"""
+
+import time
+from collections.abc import Iterator
+
+import torch
+
+from trimcore.compute.seeds import derive_seed
+from trimcore.runs.events import Event
+from trimcore.surgery import magnitude
+from trimcore.training.phases.training import train
+from trimcore.training.run import Run
+
+
+def train_control(run: Run) -> Iterator[Event]:
+    """New weights at the final widths, and in the same places if weights are held at zero, for as many epochs as the
+    trimmed network has had."""
+    state = run.state
+    if state.epoch == 0:
+        state.optimizer, masks = None, magnitude.masks_of(state.network, state.sparse)
+        torch.manual_seed(derive_seed(run.spec.seed, "control"))
+        run.entry.renew(state.network, **state.arguments)
+        magnitude.hold(state.network, masks)
+    epochs, seconds = state.inherited + state.spent, time.perf_counter()
+    yield from train(run, run.spec.base, epochs, "control")
+    test, validation = run.measure("test"), run.measure("validation")
+    yield Event("control", {
+        "parameters": sum(p.numel() for p in state.network.parameters()), "epochs": epochs,
+        "accuracy": test.accuracy, "validation_accuracy": validation.accuracy, "loss": test.loss,
+        "seconds": time.perf_counter() - seconds,
+    })  # fmt: skip
+    state.phase = "done"

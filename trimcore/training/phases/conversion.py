@@ -1,0 +1,62 @@
+"""The conversion of activations: into ReLU, or into maxout units."""
+
+from collections.abc import Iterator
+
+from trimcore.compute.device import has_fast_bf16
+from trimcore.data.batches import Batches
+from trimcore.evaluation.accuracy import EVALUATION_BATCH
+from trimcore.layers import sharpened
+from trimcore.runs.events import Event
+from trimcore.surgery import grouping
+from trimcore.training.iteration import close_iteration
+from trimcore.training.phases.training import train
+from trimcore.training.run import Run
+
+
+def begin_conversion(run: Run) -> Event:
+    """Group neurons into maxout units, if that is asked for. Tells the accuracy before."""
+    state, measured, epochs = run.state, run.measure("test"), run.state.convert_epochs
+    state.phase, state.spent, state.epoch, state.optimizer = "convert", state.spent + state.epoch, 0, None
+    over = f"{epochs} epoch{'s' if epochs > 1 else ''}"
+    if run.spec.convert.to == "maxout":
+        grouped = ", ".join(_group(run))
+        after = run.measure("test")
+        text = (
+            f"test accuracy {measured.accuracy:.2%} with ReLU, {after.accuracy:.2%} with the neurons of {grouped} "
+            f"grouped into maxout units of {run.spec.convert.k}; training continues for {over}"
+        )
+    else:
+        kinds = " and ".join(dict.fromkeys(sharpened.smooth_modules(state.network).values()))
+        text = f"test accuracy {measured.accuracy:.2%} with {kinds}; converting to ReLU over {over}"
+    return Event("note", {"text": text}, payload=run.snapshot)
+
+
+def convert(run: Run) -> Iterator[Event]:
+    """Continue training as a maxout network; or while the activations turn into ReLU, which then replaces them: from
+    here on zeros are true zeros."""
+    settings, epochs = run.spec.convert, run.state.convert_epochs
+    if settings.to == "maxout":
+        yield from train(run, settings, epochs, "convert")
+        yield from close_iteration(run)
+        return
+    network = sharpened.sharpen(run.state.network, 1.0)
+    yield from train(
+        run, settings, epochs, "convert",
+        before_step=lambda step, steps: sharpened.set_sharpness(network, sharpened.sharpness_at(step, steps)),
+    )  # fmt: skip
+    sharpened.to_relu(network)
+    run.state.activations = "relu"
+    run.retrace()
+    yield from close_iteration(run)
+
+
+def _group(run: Run) -> list[str]:
+    """Group neurons into maxout units (see `surgery.grouping`); the layers that now have some."""
+    state, settings, data = run.state, run.spec.convert, run.data
+    layout = has_fast_bf16(run.device)
+    batches = Batches(data.train, data, EVALUATION_BATCH, run.device, channels_last=layout)
+    orders = grouping.group(run.graph, batches, settings.layers, settings.k)
+    state.origins |= {name: [state.origins[name][i] for i in order] for name, order in orders.items()}
+    state.units |= dict.fromkeys(orders, settings.k)
+    run.retrace()
+    return list(orders)

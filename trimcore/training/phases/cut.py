@@ -1,0 +1,103 @@
+"""The cut: remove neurons, or hold weights at zero."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from trimcore.compute.seeds import derive_seed
+from trimcore.graph.costs import cost_of
+from trimcore.graph.removal import kept_neurons, removed_groups, units_left
+from trimcore.planning.plan import Plan
+from trimcore.planning.selection import choose_neurons, choose_weights, cost_of_rounding, described
+from trimcore.runs.events import Event
+from trimcore.spec import Step, Training
+from trimcore.surgery import cut as surgery
+from trimcore.surgery import magnitude
+from trimcore.surgery.momentum import carry_over
+from trimcore.training.epoch import make_optimizer
+from trimcore.training.run import Run
+
+
+def cut(run: Run) -> Iterator[Event]:
+    """Cut, then measure. Steps that find nothing are passed over; after the last one the run ends."""
+    state = run.state
+    if run.seen is None:
+        yield from run.profile()  # after a resume
+    while state.step < len(run.spec.step):
+        step, started = run.spec.step[state.step], time.perf_counter()
+        done = _prune_weights(run, step) if step.weights else _prune_neurons(run, step)
+        if done:
+            break
+        if state.done < step.iterations:
+            text = f"step {state.step + 1}: nothing more to remove after iteration {state.iteration}"
+            yield Event("note", {"text": text})
+        state.step, state.done = state.step + 1, 0
+    else:
+        run.finish("all steps are done" if run.spec.step else "the base network is trained and profiled")
+        return
+    yield done
+    test, validation = run.measure("test"), run.measure("validation")
+    state.row = {
+        "layers_trimmed": [name for name, layer in done.data["layers"].items() if layer.get("newly", layer["cut"])],
+        "accuracy_initial": test.accuracy, "seconds": time.perf_counter() - started,
+    }  # fmt: skip
+    yield Event("initial", {
+        "iteration": state.iteration, "accuracy": test.accuracy, "validation_accuracy": validation.accuracy,
+        "loss": test.loss, **run.measurement.by_class(test, validation),
+    }, payload=run.snapshot)  # fmt: skip
+
+
+def _prune_neurons(run: Run, step: Step) -> Event | None:
+    state = run.state
+    if state.done == step.iterations:
+        return None
+    assert run.seen is not None  # `cut` has seen to it
+    seed = derive_seed(run.spec.seed, "random", state.iteration) % 2**32
+    situation = run.graph, run.seen, run.units, state.origins, seed
+    chosen = choose_neurons(step, *situation)
+    if not chosen.total:
+        return None
+    rounding = cost_of_rounding(step, chosen, *situation)
+    layers, gone = described(step, chosen, state.origins), removed_groups(run.graph, chosen)
+    kept, smaller = kept_neurons(run.graph, chosen), surgery.cut(run.graph, chosen)
+    state.optimizer = _carried_optimizer(run, chosen, smaller.model, run.spec.retrain_after(step))
+    state.units |= units_left(run.graph, gone)
+    state.network, run.graph = smaller.model, smaller
+    state.origins = {name: [state.origins[name][i] for i in kept[name]] for name in kept}
+    return _begin_iteration(run, "pruned", layers, **rounding)
+
+
+def _prune_weights(run: Run, step: Step) -> Event | None:
+    """A round that finds nothing, because the layers are as sparse already, is passed over."""
+    state = run.state
+    while state.done < step.iterations:
+        masks, found = choose_weights(step, state.network, state.done + 1)
+        if any(layer.newly for layer in found.values()):
+            state.optimizer = _carried_optimizer(run, Plan(), state.network, run.spec.retrain_after(step))
+            magnitude.hold(state.network, masks)
+            state.sparse = list(dict.fromkeys([*state.sparse, *masks]))
+            layers = {name: {**vars(layer), "criterion": "magnitude", "cut": []} for name, layer in found.items()}
+            return _begin_iteration(run, "weights", layers)
+        state.done += 1
+    return None
+
+
+def _begin_iteration(run: Run, kind: str, layers: dict[str, dict[str, Any]], **more: object) -> Event:
+    state, cost = run.state, cost_of(run.graph)
+    state.iteration, state.done = state.iteration + 1, state.done + 1
+    state.phase, state.epoch = "retrain", 0
+    return Event(kind, {
+        "iteration": state.iteration, "step": state.step, "layers": layers, "widths": cost.widths,
+        "k": dict(state.units), "parameters": cost.parameters, "macs": cost.macs, **more,
+    })  # fmt: skip
+
+
+def _carried_optimizer(run: Run, chosen: Plan, small: nn.Module, settings: Training) -> dict[str, Any] | None:
+    """Where the spec wants it, the momentum of the training before, for the weights that are kept."""
+    if run.state.optimizer is None:
+        return None
+    before = make_optimizer(run.state.network, run.spec.retrain)
+    before.load_state_dict(run.state.optimizer)
+    return carry_over(before, run.graph, chosen, small, into=make_optimizer(small, settings)).state_dict()

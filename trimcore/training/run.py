@@ -1,0 +1,61 @@
+"""A run while it is carried out: what the phases share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from trimcore.compute.device import place
+from trimcore.evaluation.accuracy import Measure
+from trimcore.evaluation.latency import AgainstBase
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.tracing import trace
+from trimcore.layers import sharpened
+from trimcore.runs.events import Event
+from trimcore.scoring.apoz import Profile
+from trimcore.scoring.relevance import UnitRelevance
+from trimcore.training.measurement import Measurement
+from trimcore.training.prepare import Prepared
+from trimcore.training.progress import Progress
+
+
+class Run:
+    """`state` is what moves, and `graph` is always of its network. `seen` and `units` are the profile of that network
+    and the relevance in its maxout units; None and empty until it is profiled."""
+
+    def __init__(self, prepared: Prepared):
+        self.spec, self.entry, self.data, self.device = prepared.spec, prepared.entry, prepared.data, prepared.device
+        self.state, self.example, self.resumed = prepared.state, prepared.example, prepared.resumed
+        self.graph: ChannelGraph = prepared.graph
+        self.seen: Profile | None = None
+        self.units: dict[str, UnitRelevance] = {}
+        self.progress = Progress(self.spec, self.state)
+        timed = AgainstBase(self._base_architecture, self.example)
+        self.measurement = Measurement(prepared, timed, self.progress.measured)
+
+    def measure(self, split: str) -> Measure:
+        """Accuracy and loss of the network on a split."""
+        return self.measurement.accuracy(self.state, split)
+
+    def profile(self) -> Iterator[Event]:
+        """Profile the network."""
+        self.seen, self.units = yield from self.measurement.profile(self.state, self.graph)
+
+    def retrace(self) -> None:
+        """Follow the channels of the network again, after its modules have changed."""
+        self.graph = trace(self.state.network, self.example)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What resumes the run from here."""
+        return self.state.snapshot(self.spec.model)
+
+    def finish(self, reason: str) -> None:
+        """No more iterations; the control may still be trained."""
+        control = self.spec.control.scratch and self.state.iteration > 0
+        self.state.ended, self.state.phase, self.state.epoch = reason, "control" if control else "done", 0
+
+    def _base_architecture(self) -> nn.Module:
+        """At full widths with new weights. Its activations are those of the network, so that only cuts make a
+        difference in time."""
+        network = place(self.entry.build(**self.state.arguments), self.device)
+        return sharpened.to_relu(network) if self.state.activations else network
