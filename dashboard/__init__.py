@@ -1,0 +1,4 @@
+"""The Streamlit app on top of trimcore: `streamlit run dashboard/app.py`. It does no tensor arithmetic and no training.
+
+Packages import only those below them: app, the six pages (model to report), widgets, session, charts.
+"""

@@ -1,4 +1,4 @@
-"""The dashboard's frame: navigation, the side bar, and the run that stands in the URL.
+"""The entry point of the dashboard: navigation, the sidebar, and the run in the URL.
 
     streamlit run dashboard/app.py
 """
@@ -6,52 +6,57 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `streamlit run` adds only this folder
+if sys.path[0] != str(Path(__file__).resolve().parents[1]):
+    # `streamlit run` puts this folder first, where `profile` would hide Python's own module. The packages are imported
+    # from the folder above.
+    folders = Path(__file__).resolve().parents[:2]
+    sys.path[:] = [str(folders[1]), *(path for path in sys.path if Path(path).resolve() not in folders)]
 
 import streamlit as st
 
-from dashboard import ending, frame, garbage, guide, links, login
+from dashboard.session import links, login, memory
+from dashboard.widgets import guide, notices, sidebar
 from trimcore import models
 
-models.forbid_imports()  # what comes from a browser must not decide which code is run
-VIEWS = Path(__file__).parent / "views"
-st.set_page_config(page_title="trimcore", page_icon=frame.IMAGES / "mark.svg", layout="wide")
+models.forbid_imports()  # input from a browser must not decide which code runs
+HERE = Path(__file__).parent
+st.set_page_config(page_title="trimcore", page_icon=sidebar.IMAGES / "mark.svg", layout="wide")
 
-QUESTIONS = {
-    "model": "Where are the weights, and where is the work?",
-    "profile": "Which neurons do nothing?",
-    "plan": "What would go, in which order, and what would that buy?",
-    "run": "How is it going, and should I stop it?",
-    "compare": "Which run is best?",
-    "report": "What do I take away?",
+SUBTITLES = {
+    "model": "Choose a network and a data set, and see where the parameters and the MACs are.",
+    "profile": "See how often each neuron is zero, and which neurons do nothing.",
+    "plan": "Choose what to remove and in which order, and preview the result before you launch.",
+    "run": "Watch the accuracy after each cut and during retraining.",
+    "compare": "Compare runs by size and accuracy, and see how they branch.",
+    "report": "Download the results and the network, and get the command that repeats the run.",
 }
+ICONS = {
+    "model": ":material/hub:", "profile": ":material/blur_on:", "plan": ":material/checklist:",
+    "run": ":material/play_circle:", "compare": ":material/compare_arrows:", "report": ":material/description:",
+}  # fmt: skip
 PAGES = {
-    name: st.Page(VIEWS / f"{name}.py", title=name.capitalize(), icon=icon, default=name == "model", help=line)
-    for name, icon, line in [
-        ("model", ":material/hub:", "Choose a network and data; see where its weights and its work are."),
-        ("profile", ":material/blur_on:", "See which neurons do nothing: the APoZ of every layer."),
-        ("plan", ":material/checklist:", "Decide what goes, in which order, and see what that would buy."),
-        ("run", ":material/play_circle:", "Launch, and watch prune-retrain iterations."),
-        ("compare", ":material/compare_arrows:", "Set several runs side by side."),
-        ("report", ":material/description:", "The paper's table of a run, and its files."),
-    ]
-}
-login.required()
+    name: st.Page(
+        HERE / name / "page.py", title=name.capitalize(), icon=ICONS[name], url_path=name, default=name == "model",
+        help=line,
+    )
+    for name, line in SUBTITLES.items()
+}  # fmt: skip
+login.require_login()
 page = st.navigation(list(PAGES.values()))
-garbage.spare_what_stays(page.title)
+memory.freeze_long_lived(page.title)
 login.warn_about_settings()
-links.arrive()
-frame.side_bar()
+links.receive()
+sidebar.show()
 with st.sidebar:
-    guide.button()
-    login.card()
+    guide.show_button()
+    login.account_card()
 with st.sidebar:
-    ending.announce()
+    notices.announce_ended_runs()
 if destination := st.session_state.pop("go_to", None):
     st.switch_page(PAGES[destination])
 st.title(page.title)
 with st.container(gap="xxsmall"):
-    st.caption(QUESTIONS[page.title.lower()])
+    st.caption(SUBTITLES[page.title.lower()])
     guide.strip(page.title.lower())
-frame.show_notice()
+notices.show_notice()
 page.run()

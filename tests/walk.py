@@ -1,10 +1,10 @@
-"""A walk through the dashboard as a person takes it, in a real Chromium: a picture of each part, and each wait timed.
+"""Walk through the dashboard in a real Chromium like a user: a screenshot of each part, and the time of each wait.
 
     python -m tests.walk FOLDER [--width 420] [--dark] [--data mnist]
 
-LeNet-5, on mnist-5k unless other data are named. It plans by what was measured, branches, compares, and takes the
-report away. Pictures and a runs folder are left in FOLDER; the waits are printed in seconds, of the server's first and
-only visitor.
+LeNet-5, on mnist-5k unless `--data` names other data. It plans from measurements, branches, compares, and downloads the
+report. FOLDER receives the screenshots and a runs folder. The printed waits, in seconds, are those of the server's
+first and only visitor.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.dashboard.serving import ROOT, idle, serving
 
-PATIENCE = 600_000  # ms: a run on all of MNIST takes minutes
+PATIENCE = 600_000  # ms; a run on all of MNIST takes minutes
 FLAGS = ["--no-sandbox", "--disable-gpu"]
 
 
 class Walk:
-    """A person with a camera and a watch."""
+    """A user who takes screenshots and measures time."""
 
     def __init__(self, page: Page, folder: Path):
         self.page, self.folder, self.number = page, folder, 0
@@ -39,7 +39,7 @@ class Walk:
         self.page.get_by_text(text).first.wait_for()
 
     def picture(self, name: str, of: str = "") -> None:
-        """Of the whole page, or of what stands under this key; once nothing on it is being drawn any more."""
+        """A screenshot of the whole page, or of the element with this key, after everything is drawn."""
         self.number += 1
         self.settled()
         path = self.folder / f"{self.number:02}-{name}.png"
@@ -51,7 +51,7 @@ class Walk:
         self.page.wait_for_load_state("networkidle")
         if self.page.url.startswith("http"):
             idle(self.page)
-        self.page.evaluate("() => new Promise(done => setTimeout(done, 700))")  # charts move into place
+        self.page.evaluate("() => new Promise(done => setTimeout(done, 700))")  # until the charts have moved
 
     def timed(self, what: str, act: Callable[[], None], until: Callable[[], None]) -> None:
         began = time.perf_counter()
@@ -61,53 +61,53 @@ class Walk:
 
 
 def understand(walk: Walk) -> None:
-    """Model and Profile: the network, its neurons, its classes."""
+    """Model and Profile: the network, its neurons and its classes."""
     walk.picture("first-visit")
     walk.page.get_by_text("Drawing", exact=True).click()
     walk.picture("network-drawn")
     walk.timed("train and profile the base", lambda: walk.press("Profile this network"),
-               lambda: walk.see("Which layers have neurons to spare?"))
+               lambda: walk.see("APoZ by layer"))
     walk.picture("profile")
-    number = walk.page.get_by_role("spinbutton", name="Look at neuron")
+    number = walk.page.get_by_role("spinbutton", name="Inspect neuron")
 
     def choose() -> None:
         number.fill("7")
         number.press("Enter")
 
-    walk.timed("one neuron, on 500 images", choose, lambda: walk.see("What does it make of other images?"))
+    walk.timed("one neuron, on 500 images", choose, lambda: walk.see("Other images"))
     walk.picture("neuron", "neuron_card")
-    box = walk.page.get_by_text("Which neurons serve which class?")
-    walk.timed("zeros of each class", box.click, lambda: walk.see("APoZ of each neuron of"))
+    box = walk.page.get_by_text("APoZ and accuracy by class")
+    walk.timed("APoZ by class", box.click, lambda: walk.see("APoZ of each neuron of"))
     walk.picture("classes")
 
 
 def plan(walk: Walk) -> None:
-    """Plan: what a cut would cost before any retraining, which layer bears what, and half the size."""
+    """Plan: the accuracy before retraining, the sensitivity of the layers, and a target of half the size."""
     first = walk.page.get_by_test_id("stMetric").filter(has_text="After the first cut")
     walk.timed("Plan, with the accuracy before retraining", lambda: walk.press("Plan with this rule"),
                first.get_by_text(re.compile(r"\d%")).wait_for)
     value = walk.page.get_by_role("slider").first
     value.focus()
     walk.timed("another plan, with its accuracy before retraining", lambda: value.press("ArrowLeft"), walk.settled)
-    walk.timed("which layer can bear how much", lambda: walk.press("Measure (about"),
+    walk.timed("the sensitivity of each layer", lambda: walk.press("Measure sensitivity (about"),
                lambda: walk.see("Each layer is cut alone"))
     walk.picture("before-cutting")
     walk.page.get_by_text("N times smaller", exact=True).click()
     walk.timed("a plan for half the size", lambda: walk.press("Propose"),
                lambda: walk.see("accuracy before retraining on"))
-    walk.press("Replace the")
+    walk.press("Replace ")
     walk.see("keep")
     walk.page.get_by_text("Drawing", exact=True).click()
     walk.picture("proposed")
 
 
 def watch(walk: Walk, name: str) -> None:
-    """Run: live, and when it has ended."""
+    """Run: while it is active, and after it has ended."""
     walk.press("Launch")
     walk.see(re.compile("iteration 1 of"))
     walk.picture(f"{name}-live")
     walk.timed(f"the {name}", lambda: None, lambda: walk.see(re.compile("Finished: ")))
-    walk.page.get_by_text("Which classes pay for it?").click()
+    walk.page.get_by_text("Change in accuracy by class").click()
     walk.picture(f"{name}-ended")
 
 
@@ -117,27 +117,27 @@ def branch_and_compare(walk: Walk) -> None:
     walk.press("Plan from here")
     walk.page.get_by_role("heading", name="Plan", exact=True).wait_for()
     walk.settled()
-    walk.press("Order the layers…")
+    walk.press("Order layers…")
     walk.page.get_by_text("by parameters saved").click()
     walk.settled()
     watch(walk, "branch")
     walk.open("Compare")
-    walk.see("Two results side by side")
+    walk.see("APoZ of two results")
     walk.picture("compare")
     walk.page.locator(".st-key-tree").scroll_into_view_if_needed()
     walk.picture("tree", "tree")
 
 
 def take_away(walk: Walk) -> None:
-    """Report, and the same as one HTML file."""
+    """Report, and the HTML report."""
     walk.open("Report")
-    walk.see("The same from the command line")
+    walk.see("Command line")
     walk.picture("report")
     with walk.page.expect_download() as waiting:
-        walk.press("report as HTML")
-    kept = walk.folder / "report.html"
-    waiting.value.save_as(kept)
-    walk.page.goto(kept.as_uri())
+        walk.press("HTML report")
+    path = walk.folder / "report.html"
+    waiting.value.save_as(path)
+    walk.page.goto(path.as_uri())
     walk.page.wait_for_selector(".plotly")
     walk.picture("html-report")
 

@@ -1,9 +1,9 @@
-"""Network Trimming as a library: see which neurons are mostly zero, cut them out, retrain, repeat.
+"""Network Trimming as a library: find the neurons that are mostly zero, remove them, retrain, repeat.
 
 >>> import trimcore as tc
 >>> model = tc.build("lenet5", num_classes=10)
 
-Names are imported when they are first used: a process that only looks at run folders never loads torch.
+Names are imported on first use, so a process that only reads run folders never loads torch.
 """
 
 import importlib
@@ -38,7 +38,7 @@ _HOME = {
 _RENAMED = {"load_data": "load"}
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE_OF)
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

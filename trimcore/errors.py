@@ -1,11 +1,11 @@
-"""Mistakes that a user can make. Each message is one line: what is wrong, and what would be right."""
+"""Errors that a user can cause. Each message is one line: what is wrong and what would be right."""
 
 from collections.abc import Iterable
 from typing import Any
 
 
 class TrimError(ValueError):
-    """A mistake that is reported in one line, without a traceback."""
+    """A user error, reported in one line without a traceback."""
 
 
 class SpecError(TrimError):
@@ -13,13 +13,13 @@ class SpecError(TrimError):
 
 
 class DataError(TrimError):
-    """Data that is missing, empty, damaged or unknown."""
+    """Missing, empty, damaged or unknown data."""
 
 
 class CheckpointError(TrimError):
     """A checkpoint that cannot be read or belongs to another architecture.
 
-    `mismatches` are the tensors that do not fit, if that is the reason (see `files.mismatch`).
+    `mismatches` lists the tensors that do not fit, if that is the reason (see `files.mismatch`).
     """
 
     def __init__(self, message: str, mismatches: Iterable[Any] = ()):
@@ -28,18 +28,18 @@ class CheckpointError(TrimError):
 
 
 class NotTrimmable(TrimError):
-    """A layer or a network that cannot be cut without changing what it computes."""
+    """A layer or network that cannot be cut without changing what it computes."""
 
 
 class RunError(TrimError):
-    """A run that does not exist, is in the wrong state, or whose folder cannot be used."""
+    """A run that does not exist, is in the wrong state, or has an unusable folder."""
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, short enough for one line."""
+    """The first line of another library's error message, at most 200 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def shortened(text: str, most: int = 500) -> str:
-    """A line that may quote what somebody wrote, however long that is: its middle is left out."""
+    """Cut the middle out of a line that quotes user input of any length."""
     return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 3 :]}"

@@ -1,4 +1,4 @@
-"""The trainer, under the name by which your own `torchrun` starts it: `torchrun ... -m trimcore.worker RUN_FOLDER`."""
+"""The trainer as a module for your own `torchrun`: `torchrun ... -m trimcore.worker RUN_FOLDER`."""
 
 import sys
 

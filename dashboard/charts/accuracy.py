@@ -1,34 +1,34 @@
-"""Charts over the epochs of one run: what each cut costs and what retraining wins back."""
+"""Charts over the epochs of one run: accuracy with its cuts, and loss."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import figure, percent_axis, segments, whole_step
+from dashboard.charts.frame import figure, integer_step, percent_axis, segments
 from dashboard.charts.marks import FAINT, FINAL, GREY, INITIAL
 from dashboard.charts.tables import counted, percent, require
 
 EPOCHS = ["iteration", "epoch", "accuracy", "loss"]
 CUTS = ["iteration", "label", "accuracy_initial", "accuracy_final"]
-MAX_NUMBERS = 12  # of cuts along the top; more would touch each other on a narrow screen
+MAX_NUMBERS = 12  # cut numbers along the top; more would overlap on a narrow screen
 
 
 def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame, into: str = "ReLU") -> go.Figure:
-    """How much did each cut cost, and did retraining win it back? Accuracy over all epochs, with a mark at each cut.
+    """Accuracy over all epochs with a mark at each cut: what each cut costs, and how much retraining recovers.
 
-    epochs: iteration, epoch, accuracy (validation, 0..1), loss; one row an epoch; and, if there was a conversion, phase
-    ("convert" for its epochs), to show where it began; `into` is what the network became by it. cuts: iteration, label
-    (what went), accuracy_initial and accuracy_final (0..1, NaN while unknown); may be empty; iteration 0 is the base
-    model, no cut.
-    The y axis shows the range in which the run works; values beneath it are written along its lower edge.
+    epochs: iteration, epoch, accuracy (validation, 0..1), loss; one row per epoch. If there was a conversion, also
+    phase ("convert" for its epochs); `into` names its target. cuts: iteration, label (what was removed),
+    accuracy_initial and accuracy_final (0..1, NaN while unknown). It may be empty; iteration 0 is the base network and
+    not a cut.
+    The y axis shows the range in which the run settles. Values below it are written along its lower edge.
     """
     epochs = _timeline(epochs, into)
     measured = _placed(cuts, epochs)
     floor, ceiling = _working_range(epochs, measured)
     cuts = measured[measured.iteration > 0]
     first = epochs.groupby("iteration").head(1).set_index("iteration")
-    climbed = cuts[cuts.iteration.isin(first.index)]
-    climb = first.loc[climbed.iteration]
+    retrained = cuts[cuts.iteration.isin(first.index)]
+    recovery = first.loc[retrained.iteration]
 
     def line(x, y, colour, **style):
         return go.Scatter(x=x, y=y, mode="lines", line=dict(color=colour, **style), hoverinfo="skip", showlegend=False)
@@ -43,14 +43,14 @@ def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame, into: str = "ReLU")
 
     traces = [go.Scatter(
         x=_gaps(epochs, epochs.time), y=_gaps(epochs, epochs.percent), mode="lines+markers",
-        name="each epoch", marker_size=4,  # a dot, so that a first epoch shows before there is a line
+        name="each epoch", marker_size=4,  # dots, so that the first epoch is visible before there is a line
         line=dict(color=FINAL.colour, width=2), customdata=_gaps(epochs, epochs[["place", "epoch"]].to_numpy()),
         hovertemplate="%{customdata[0]}, epoch %{customdata[1]}<br>accuracy %{y:.2f} %<extra></extra>",
     )]
     if len(cuts):
         traces = [
             line(segments(cuts.start, cuts.start), segments(cuts.before, cuts.initial), INITIAL.colour, width=2),
-            line(segments(climbed.start, climb.time), segments(climbed.initial, climb.percent), FINAL.colour,
+            line(segments(retrained.start, recovery.time), segments(retrained.initial, recovery.percent), FINAL.colour,
                  dash="dot"),
             *traces,
             points(
@@ -63,10 +63,10 @@ def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame, into: str = "ReLU")
     if len(measured):
         traces.append(points(measured, measured.end, measured.final, FINAL, "final", mode="markers",
                              hover="<b>iteration %{customdata[0]}</b><br>final %{customdata[4]:.2f} %"))
-    traces += [*_beneath(epochs, cuts, floor), *[
+    traces += [*_below_axis(epochs, cuts, floor), *[
         go.Scatter(
             x=[time], y=[ceiling], mode="text", text=f"to {into}", textposition="top right", cliponaxis=False,
-            showlegend=False, hovertemplate=f"from here on the network turns into {into}<extra></extra>",
+            showlegend=False, hovertemplate=f"conversion to {into} starts<extra></extra>",
         ) for time in _conversions(epochs)
     ]]
     if len(cuts):
@@ -85,9 +85,9 @@ def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame, into: str = "ReLU")
 
 
 def loss_curve(epochs: pd.DataFrame) -> go.Figure:
-    """Does training still gain? Loss over all epochs; a thin line where an iteration or a conversion begins.
+    """Training loss over all epochs, with a thin line where an iteration or a conversion starts.
 
-    epochs: iteration, epoch, accuracy (0..1), loss, maybe phase; one row an epoch.
+    epochs: iteration, epoch, accuracy (0..1), loss, optionally phase; one row per epoch.
     """
     epochs = _timeline(epochs)
     positive = epochs.loss[epochs.loss > 0]
@@ -108,8 +108,8 @@ def loss_curve(epochs: pd.DataFrame) -> go.Figure:
 
 
 def _timeline(epochs, into="ReLU"):
-    """`epochs` in order, with `percent`, `time` (the epoch counted through the whole run), `converting` (the
-    activations), and `place`, where in the run it is, in words."""
+    """`epochs` in order, with `percent`, `time` (the epoch counted over the whole run), `converting` (whether the
+    activations are being converted) and `place` (the position in the run as text)."""
     epochs = require(epochs, "epochs", EPOCHS)
     epochs = epochs.assign(converting=epochs.phase == "convert" if "phase" in epochs else False)
     epochs = epochs.sort_values(["iteration", "converting", "epoch"], ignore_index=True)
@@ -119,12 +119,12 @@ def _timeline(epochs, into="ReLU"):
 
 
 def _conversions(epochs):
-    """When the activations begin to turn into ReLU: one time, or none."""
+    """The time at which the conversion of the activations starts: one value, or none."""
     return (epochs.time[epochs.converting] - 1).head(1).tolist()
 
 
 def _placed(cuts, epochs):
-    """`cuts` with their times, accuracies in per cent, and `before`, the accuracy that each cut started from."""
+    """`cuts` with their times, accuracies in per cent, and `before`, the accuracy before each cut."""
     cuts = cuts.reindex(columns=CUTS).sort_values("iteration", ignore_index=True)
     counts = epochs.iteration.value_counts()
     start = cuts.iteration.map(lambda iteration: int((epochs.iteration < iteration).sum())).astype(int)
@@ -137,9 +137,10 @@ def _placed(cuts, epochs):
 
 
 def _working_range(epochs, cuts):
-    """The y range in per cent: all of it before the first cut or if it is narrow, else what the run settles at.
+    """The y range in per cent: everything before the first cut or if the range is narrow, else where the run settles.
 
-    A run settles at its finals and in each iteration's second half; fresh cuts and first epochs may lie far beneath.
+    A run settles at its final accuracies and in the second half of each iteration. Initial accuracies and first epochs
+    may be far below.
     """
     _, first, size = np.unique(epochs.iteration, return_index=True, return_counts=True)
     place = (np.arange(len(epochs)) - first.repeat(size)) / size.repeat(size)
@@ -153,8 +154,8 @@ def _working_range(epochs, cuts):
     return max(0, floor - pad), top + pad
 
 
-def _beneath(epochs, cuts, floor):
-    """The lowest epoch of each iteration that lies beneath the axis, where no cut stands for it already."""
+def _below_axis(epochs, cuts, floor):
+    """The lowest epoch below the axis of each iteration, unless the mark of a cut already shows it."""
     hidden = epochs[epochs.percent < floor]
     if hidden.empty:
         return []
@@ -170,7 +171,7 @@ def _beneath(epochs, cuts, floor):
 
 
 def _gaps(epochs, values):
-    """`values`, one an epoch, as a list with None between iterations, so that no line bridges a cut."""
+    """`values`, one per epoch, as a list with None between iterations, so that no line bridges a cut."""
     ends = epochs.index[epochs.iteration.ne(epochs.iteration.shift(-1))]
     gapped = list(values)
     for end in reversed(ends[:-1]):
@@ -184,20 +185,20 @@ def _cut_lines(times):
 
 
 def _epoch_axis(epochs):
-    return dict(title="epoch", range=[0, len(epochs) * 1.02], tick0=0, dtick=whole_step(len(epochs)), showgrid=False,
+    return dict(title="epoch", range=[0, len(epochs) * 1.02], tick0=0, dtick=integer_step(len(epochs)), showgrid=False,
                 zeroline=False)
 
 
 def _accuracy_alt(epochs, cuts, into):
     alt = f"Accuracy over {counted(len(epochs), 'epoch')}: last {percent(epochs.accuracy.iloc[-1])}"
     for time in _conversions(epochs):
-        alt += f"; after epoch {time} the network turns into {into}"
+        alt += f"; conversion to {into} after epoch {time}"
     drops = (cuts.before - cuts.initial).dropna()
     if drops.empty:
         return alt + "."
     worst = cuts.loc[drops.idxmax()]
     alt += (
-        f"; {counted(len(cuts), 'cut')}, the deepest drop at cut {worst.iteration}, from "
+        f"; {counted(len(cuts), 'cut')}, the largest drop at cut {worst.iteration}, from "
         f"{percent(worst.before / 100)} to {percent(worst.initial / 100)}"
     )
-    return alt + (f", won back to {percent(worst.final / 100)}." if pd.notna(worst.final) else ".")
+    return alt + (f", recovered to {percent(worst.final / 100)}." if pd.notna(worst.final) else ".")

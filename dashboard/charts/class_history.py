@@ -1,4 +1,4 @@
-"""Which classes did the trim hurt? Each class's accuracy through the cuts and the retraining, against the base."""
+"""The accuracy of each class over cuts and retraining, relative to the base."""
 
 import numpy as np
 import pandas as pd
@@ -9,35 +9,35 @@ from dashboard.charts.frame import figure, row_height, rows_axis
 from dashboard.charts.marks import FINAL, INITIAL
 from dashboard.charts.tables import counted, percent, require, shorten
 
-MOST = 40  # classes with a row, and iterations with columns
-WRITTEN_ROWS, WRITTEN_COLUMNS = 20, 13  # of cells that have room for their number
-WIDE, GAP = 1.3, 0.25  # of the base's column, and between two iterations, in widths of a cell
-LEAST = 1.0  # points that the full colour stands for, at least
-BETTER = [[0, WORSE[2][1]], [0.5, WORSE[1][1]], [1, WORSE[0][1]]]  # worse and better look as in the confusions
+MAX_CLASSES, MAX_ITERATIONS = 40, 40  # that are drawn
+MAX_WRITTEN_ROWS, MAX_WRITTEN_COLUMNS = 20, 13  # of charts whose cells have room for numbers
+BASE_WIDTH, GAP = 1.3, 0.25  # of the base's column and between two iterations, in cell widths
+MIN_RANGE = 1.0  # the full colour stands for at least this many points
+BETTER = [[0, WORSE[2][1]], [0.5, WORSE[1][1]], [1, WORSE[0][1]]]  # the same colours as for confusions
 COLUMNS = ["iteration", "class", "accuracy_initial", "accuracy_final"]
 
 
 def class_history(classes: pd.DataFrame) -> go.Figure:
-    """Which classes did the trim hurt? A row a class, the one that lost most on top; a pair of cells an iteration,
-    after the cut and after retraining, with the change against the base in points.
+    """The change in accuracy relative to the base, in points. One row per class, the largest loss at the top; two cells
+    per iteration, after the cut and after retraining.
 
-    classes: iteration, class, accuracy_initial, accuracy_final (0..1, or no number) of one split, the same classes in
-    the same order in each iteration. The first iteration with a final accuracy is the base. The full colour is the
-    largest change that retraining left: what a cut did may be beyond it, and looks the same. Of more than MOST classes
-    those that lost most are shown, of more than MOST iterations the last.
+    classes: iteration, class, accuracy_initial, accuracy_final (0..1 or NaN) of one split, with the same classes in the
+    same order in each iteration. The first iteration with a final accuracy is the base. The full colour is the largest
+    change after retraining; larger changes after a cut have the same colour. Only the MAX_CLASSES classes that lost
+    most and the last MAX_ITERATIONS iterations are shown.
     """
     names, steps, values = _in_columns(require(classes, "classes", COLUMNS))
     change = 100 * (values - values[:, :1])
-    alt = _told(names, steps, values, change)
-    first = max(0, steps[-1][0] - MOST) if len(steps) > 1 else 0
+    alt = _alt(names, steps, values, change)
+    first = max(0, steps[-1][0] - MAX_ITERATIONS) if len(steps) > 1 else 0
     shown = [0, *(place for place, (iteration, _) in enumerate(steps) if place and iteration > first)]
-    worst = np.argsort(change[:, (_places(steps, FINAL) or [-1])[-1]], kind="stable")[:MOST]
+    worst = np.argsort(change[:, (_places(steps, FINAL) or [-1])[-1]], kind="stable")[:MAX_CLASSES]
     names, steps = [names[row] for row in worst], [steps[place] for place in shown]
     values, change = values[np.ix_(worst, shown)], change[np.ix_(worst, shown)]
     edges, places = _layout(steps)
     centres = [(edges[place] + edges[place + 1]) / 2 for place in places]
-    most = max(LEAST, float(np.nanmax(np.abs(change[:, _places(steps, FINAL) or slice(None)]))))
-    written = len(names) <= WRITTEN_ROWS and len(steps) <= WRITTEN_COLUMNS
+    most = max(MIN_RANGE, float(np.nanmax(np.abs(change[:, _places(steps, FINAL) or slice(None)]))))
+    written = len(names) <= MAX_WRITTEN_ROWS and len(steps) <= MAX_WRITTEN_COLUMNS
     return figure(
         [_cells(names, steps, values, change, edges, places), *_marks(steps, centres, 8 if written else 6),
          *([_numbers(values, change, centres)] if written else [])],
@@ -53,7 +53,7 @@ def class_history(classes: pd.DataFrame) -> go.Figure:
 
 
 def _in_columns(classes):
-    """Names of the classes, (iteration, mark) of each column, and accuracies (classes, columns), the base's first."""
+    """Class names, (iteration, mark) of each column, and accuracies (classes, columns), the base's first."""
     classes = classes.assign(row=classes.groupby("iteration").cumcount())
     names = classes[classes.iteration == classes.iteration.iloc[0]]["class"].astype(str).tolist()
     columns = []
@@ -63,47 +63,48 @@ def _in_columns(classes):
                 values = rows.set_index("row")[column].reindex(range(len(names)))
                 columns.append((iteration, mark, values.to_numpy(float)))
     if not columns:
-        raise ValueError("classes have no final accuracy to compare with; needed: at least one iteration that has")
+        raise ValueError("classes has no final accuracy; needed: at least one iteration with a final accuracy")
     values = np.stack([values for _, _, values in columns], axis=1)
     seen = ~np.isnan(values).all(1)
     return [n for n, s in zip(names, seen, strict=True) if s], [column[:2] for column in columns], values[seen]
 
 
 def _places(steps, mark):
-    """Where the columns of a mark are, the base's left out."""
+    """The positions of the columns with a mark, without the base's."""
     return [place for place, step in enumerate(steps) if place and step[1] == mark]
 
 
-def _told(names, steps, values, change):
-    """The alt text: who lost most in the end, which cut was the hardest, and what retraining won back."""
+def _alt(names, steps, values, change):
+    """The alt text: the largest loss at the end, the largest loss after a cut, and its recovery."""
     cuts = len({iteration for iteration, _ in steps[1:]})
-    told = [f"Accuracy of {len(names):,} classes against the base, "
-            f"through {counted(cuts, 'iteration')}"]  # fmt: skip
+    sentences = [f"Accuracy of {len(names):,} classes relative to the base, over {counted(cuts, 'iteration')}"]
     if finals := _places(steps, FINAL):
         last = change[:, finals[-1]]
         worst, lower = int(last.argmin()), int((last < 0).sum())
-        lost = f", most of all {names[worst]}, {percent(values[worst, 0])} to {percent(values[worst, finals[-1]])}"
-        told.append(f"After iteration {steps[finals[-1]][0]}, {lower:,} are lower{lost if lower else ''}")
+        lost = f", the largest loss in {names[worst]}, {percent(values[worst, 0])} to "
+        lost += percent(values[worst, finals[-1]])
+        sentences.append(f"After iteration {steps[finals[-1]][0]}, {lower:,} are lower{lost if lower else ''}")
     if initials := _places(steps, INITIAL):
         row, number = np.unravel_index(change[:, initials].argmin(), (len(names), len(initials)))
         place = initials[number]
         if change[row, place] < 0:
-            won = change[row, place + 1] - change[row, place] if place + 1 in finals else None
-            told.append(
-                f"The hardest cut was that of iteration {steps[place][0]}: {names[row]} lost "
-                f"{-change[row, place]:.1f} points" + (f", retraining won back {won:.1f}" if won is not None else "")
+            recovered = change[row, place + 1] - change[row, place] if place + 1 in finals else None
+            sentences.append(
+                f"The largest loss after a cut was in iteration {steps[place][0]}: {names[row]} lost "
+                f"{-change[row, place]:.1f} points"
+                + (f" and recovered {recovered:.1f} in retraining" if recovered is not None else "")
             )
-    return ". ".join(told) + "."
+    return ". ".join(sentences) + "."
 
 
 def _layout(steps):
-    """The edges of all columns, gaps between iterations among them; and which of the columns are the steps."""
+    """The edges of all columns, including the gaps between iterations, and the positions of the steps' columns."""
     edges, places = [0.0], []
     for place, (iteration, _) in enumerate(steps):
         if place and iteration != steps[place - 1][0]:
             edges.append(edges[-1] + GAP)
         places.append(len(edges) - 1)
-        edges.append(edges[-1] + (1.0 if place else WIDE))
+        edges.append(edges[-1] + (1.0 if place else BASE_WIDTH))
     return edges, places
 
 
@@ -113,8 +114,8 @@ def _cells(names, steps, values, change, edges, places):
     text = np.full(z.shape, "", dtype=object)
     z[:, places], share[:, places] = change, 100 * values
     for place, (iteration, mark) in zip(places, steps, strict=True):
-        called = f"iteration {iteration}, {'final' if mark == FINAL else 'initial'}" if place else "base"
-        text[:, place] = [f"<b>{shorten(name, 30)}</b>, {called}" for name in names]
+        column = f"iteration {iteration}, {'final' if mark == FINAL else 'initial'}" if place else "base"
+        text[:, place] = [f"<b>{shorten(name, 30)}</b>, {column}" for name in names]
     return go.Heatmap(
         z=z, x=edges, y=np.arange(len(names)), text=text.tolist(), customdata=share[:, :, None], xgap=1, ygap=1,
         coloraxis="coloraxis", hoverongaps=False,
@@ -123,7 +124,7 @@ def _cells(names, steps, values, change, edges, places):
 
 
 def _marks(steps, centres, size):
-    """What tells the cells after a cut from those after retraining, above them: one mark a column."""
+    """One mark above each column, which distinguishes cells after a cut from cells after retraining."""
     for mark, name in ((INITIAL, "after the cut"), (FINAL, "after retraining")):
         places = _places(steps, mark)
         yield go.Scatter(
@@ -134,8 +135,8 @@ def _marks(steps, centres, size):
 
 
 def _numbers(values, change, centres):
-    """The base's accuracy in per cent, and the changes in points, where there is one: a trace of its own, since a
-    heatmap chooses the text's colour itself, and not well."""
+    """The base's accuracy in per cent, and the non-zero changes in points. A separate trace, because a heatmap chooses
+    poor text colours."""
     written = change.round(2) != 0
     written[:, 0] = True
     rows, columns = np.nonzero(written & ~np.isnan(change))
@@ -151,8 +152,8 @@ def _numbers(values, change, centres):
 
 
 def _iterations_axis(steps, centres, written):
-    """One label for the cells of an iteration; of many iterations each second (third, ...) has one. Where numbers are
-    written, the base's label says what they are."""
+    """One label per iteration, or per second (third, ...) iteration if there are many. If numbers are written, the
+    base's label has their unit."""
     places = {}
     for (iteration, _), centre in list(zip(steps, centres, strict=True))[1:]:
         places.setdefault(iteration, []).append(centre)

@@ -1,4 +1,4 @@
-"""What all charts are built from: the figure with its margins and legend, rows for layers, axes in per cent."""
+"""The building blocks of all charts: the figure with its margins and legend, rows for layers, axes in per cent."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,24 +6,24 @@ import plotly.graph_objects as go
 
 from dashboard.charts.tables import short_layer
 
-READABLE = 14  # pixels of a line of text
-TALLEST = 1280  # pixels of all rows together
+TEXT_HEIGHT = 14  # pixels per line of text
+MAX_ROWS_HEIGHT = 1280  # pixels for all rows together
 
 
 def row_height(rows: int) -> int:
-    """Pixels a row, so that few rows stay generous and hundreds of them stay within two screens."""
-    return 30 if rows <= 10 else 24 if rows <= 24 else 16 if rows <= 80 else max(2, TALLEST // rows)
+    """Pixels per row: generous for few rows, and within two screens for hundreds of rows."""
+    return 30 if rows <= 10 else 24 if rows <= 24 else 16 if rows <= 80 else max(2, MAX_ROWS_HEIGHT // rows)
 
 
-def whole_step(span: float, ticks: int = 8) -> int:
-    """The distance between whole-number ticks that puts about `ticks` of them on an axis of length `span`."""
+def integer_step(span: float, ticks: int = 8) -> int:
+    """The distance between integer ticks that puts about `ticks` of them on an axis of length `span`."""
     return next((step for step in (1, 2, 5, 10, 20, 50, 100, 200) if span / step <= ticks), 500)
 
 
 def rows_axis(labels: Sequence[str]) -> dict:
-    """A y axis with one row for each label, the first on top; rows are numbered, so that equal labels never merge.
-    Where rows are lower than a line of text, only each second (third, ...) has its label."""
-    step = -(-READABLE // row_height(len(labels)))
+    """A y axis with one row per label, the first at the top. Rows are numbered, so that equal labels never merge. If
+    rows are lower than a line of text, only every second (third, ...) row has a label."""
+    step = -(-TEXT_HEIGHT // row_height(len(labels)))
     return dict(
         tickvals=list(range(0, len(labels), step)), ticktext=[short_layer(label) for label in labels[::step]],
         ticks="",
@@ -42,7 +42,7 @@ def segments(*bounds: Iterable[float]) -> list:
 
 
 def side_text(rows: Sequence[int], text: Sequence[str], x: float) -> go.Scatter:
-    """A column of text right of `x`, the end of the x axis, one entry a row; needs room in the right margin."""
+    """A column of text to the right of `x`, the end of the x axis, one entry per row. It needs a right margin."""
     return go.Scatter(
         x=[x] * len(rows), y=list(rows), text=[f"\u00a0{entry}" for entry in text], mode="text",
         textposition="middle right", cliponaxis=False, hoverinfo="skip", showlegend=False,
@@ -50,7 +50,7 @@ def side_text(rows: Sequence[int], text: Sequence[str], x: float) -> go.Scatter:
 
 
 def figure(traces: Sequence, alt: str, height: int, *, margin: dict | None = None, **layout) -> go.Figure:
-    """A transparent figure with compact margins and the legend above; `alt` is one sentence that says what it shows."""
+    """A transparent figure with compact margins and the legend above. `alt` is its alt text."""
     settings = layout | dict(
         height=height, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", dragmode=False,
         uirevision="keep",  # a live chart keeps its zoom
@@ -59,4 +59,4 @@ def figure(traces: Sequence, alt: str, height: int, *, margin: dict | None = Non
             orientation="h", x=0, xanchor="left", y=1, yref="container", yanchor="top", traceorder="normal",
         ) | layout.get("legend", {}),
     )
-    return go.Figure(list(traces), settings)  # all at once: `update_layout` takes three times as long
+    return go.Figure(list(traces), settings)  # in one call, because `update_layout` takes three times as long

@@ -1,56 +1,56 @@
-"""Charts over the iterations of runs: how each layer changes, and what accuracy is left at which size."""
+"""Charts over the iterations of runs: APoZ and width by layer, and accuracy by compression."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, whole_step
-from dashboard.charts.many import MANY, largest, rest
+from dashboard.charts.frame import figure, integer_step, percent_axis, row_height, rows_axis
+from dashboard.charts.grouping import MANY, largest, rest
 from dashboard.charts.marks import FINAL, INITIAL, PERCENT_BAR, REFERENCE, SERIES, WIDTH_SCALE
 from dashboard.charts.tables import counted, in_order, percent, require, short_layer, shorten
 from trimcore.tables import measure_name
 
 MAX_LINES = 8  # more layers than this are drawn as a heatmap
-SINGLE = 12  # of many layers, how many have a row of their own
-NEURONS = {"width": "neurons", "pruned": "cut here"}
+SINGLE = 12  # layers with their own row if there are many
+NEURONS = {"width": "neurons", "pruned": "removed in this iteration"}
 
 
 def apoz_history(layers: pd.DataFrame) -> go.Figure:
-    """Do the layers become busier? Mean APoZ of each layer through the iterations.
+    """Mean APoZ of each layer by iteration.
 
-    layers: iteration, layer, apoz_mean (0..1), width (neurons), pruned (neurons that went in this iteration), maybe
+    layers: iteration, layer, apoz_mean (0..1), width (neurons), pruned (neurons removed in this iteration), optionally
     tolerance (0: only exact zeros were counted).
     """
-    layers = _summed_up(require(layers, "layers", ["iteration", "layer", "apoz_mean", "width", "pruned"]))
+    layers = _summarized(require(layers, "layers", ["iteration", "layer", "apoz_mean", "width", "pruned"]))
     name = measure_name(layers.tolerance.max() if "tolerance" in layers else 0.0)
     values = layers.assign(value=100 * layers.apoz_mean)
     last = values.dropna(subset="value").groupby("layer", sort=False).value.last()
-    alt = f"Mean {name} of each layer through the iterations"
-    alt += f": at the end highest in {last.idxmax()} at {percent(last.max() / 100)}." if len(last) else "."
+    alt = f"Mean {name} of each layer by iteration"
+    alt += f": at the end, highest in {last.idxmax()} with {percent(last.max() / 100)}." if len(last) else "."
     return layer_history(values, f"mean {name}", NEURONS, alt, scale="Cividis", shape="linear")
 
 
 def width_history(layers: pd.DataFrame) -> go.Figure:
-    """Which layers have paid? Width of each layer through the iterations, as a share of its width in the first.
+    """Width of each layer by iteration, relative to its width in the first.
 
-    layers: iteration, layer, apoz_mean (0..1), width (neurons), pruned (neurons that went in this iteration).
+    layers: iteration, layer, apoz_mean (0..1), width (neurons), pruned (neurons removed in this iteration).
     """
-    layers = _summed_up(require(layers, "layers", ["iteration", "layer", "apoz_mean", "width", "pruned"]))
+    layers = _summarized(require(layers, "layers", ["iteration", "layer", "apoz_mean", "width", "pruned"]))
     layers = layers.sort_values("iteration", kind="stable")
     values = layers.assign(value=100 * layers.width / layers.groupby("layer").width.transform("first"))
     last = values.groupby("layer", sort=False).value.last()
     alt = (
-        f"Width of each layer as a share of its base width: {last.idxmin()} is the most trimmed, to "
+        f"Width of each layer relative to its base width: {last.idxmin()} is trimmed the most, to "
         f"{percent(last.min() / 100)}."
     )
     return layer_history(values, "of base width", NEURONS, alt, scale=WIDTH_SCALE, shape="hv")
 
 
 def frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None, size: str = "compression") -> go.Figure:
-    """What accuracy is left at which size? One line a run in the plane of compression and accuracy.
+    """Accuracy by compression, one line per run.
 
     points: run, iteration, compression (base parameters / parameters), accuracy_initial and accuracy_final (0..1, NaN
-    while unknown). reference: label, compression, accuracy (0..1), drawn in grey. size: what the compression is called.
+    while unknown). reference: label, compression, accuracy (0..1), drawn in grey. size: the label of the compression.
     """
     points = require(points, "points", ["run", "iteration", "compression", "accuracy_initial", "accuracy_final"])
     runs = in_order(points.run)
@@ -82,10 +82,10 @@ def frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None, size: 
             hovertemplate="<b>%{customdata[0]}</b>, iteration %{customdata[1]}<br>initial %{y:.2f} % at %{x:.2f}×"
             "<extra></extra>",
         ))
-    traces.sort(key=lambda trace: trace.name == "initial")  # the legend ends with what is hidden
+    traces.sort(key=lambda trace: trace.name == "initial")  # hidden traces come last in the legend
     most = points.loc[points.compression.idxmax()]
     alt = (
-        f"Accuracy over {size} of {counted(len(runs), 'run')}: the smallest network, of {most.run}, is compressed "
+        f"Accuracy by {size} for {counted(len(runs), 'run')}: the smallest network, of {most.run}, is compressed "
         f"{most.compression:.1f} times"
     )
     alt += f" with an accuracy of {percent(most.accuracy_final)}." if pd.notna(most.accuracy_final) else "."
@@ -95,9 +95,9 @@ def frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None, size: 
     return figure(traces, alt, 340, xaxis=axis | dict(title=size, zeroline=False), yaxis=percent_axis())
 
 
-def _summed_up(layers):
-    """Where layers are many, those that lost most neurons as they are and the others as one: widths and cuts summed,
-    APoZ as the mean over their neurons."""
+def _summarized(layers):
+    """If there are many layers, those that lost most neurons are kept and the others are merged into one: widths and
+    removed neurons are summed, APoZ is the mean over their neurons."""
     names = in_order(layers.layer)
     if len(names) <= MANY:
         return layers
@@ -113,14 +113,14 @@ def _summed_up(layers):
 
 
 def layer_history(values: pd.DataFrame, unit: str, counts: dict[str, str], alt: str, scale, shape: str) -> go.Figure:
-    """Lines for a few layers, a heatmap for many. values: iteration, layer, value (per cent), and the columns that
-    `counts` names, with what they count, in the order in which they are told."""
+    """Lines for a few layers, a heatmap for many. values: iteration, layer, value (per cent), and the columns of
+    `counts`. counts: column -> what it counts, in the order of the hover text."""
     names = in_order(values.layer)
-    told = ", ".join(f"%{{customdata[{place}]:,}} {what}" for place, what in enumerate(counts.values(), 2))
-    hover = f"<b>%{{customdata[0]}}</b>, iteration %{{x}}<br>%{{customdata[1]}} {unit}<br>{told}<extra></extra>"
+    counts_text = ", ".join(f"%{{customdata[{place}]:,}} {what}" for place, what in enumerate(counts.values(), 2))
+    hover = f"<b>%{{customdata[0]}}</b>, iteration %{{x}}<br>%{{customdata[1]}} {unit}<br>{counts_text}<extra></extra>"
     values = values.assign(text=[f"{value:.1f} %" for value in values.value])
     iterations = sorted(values.iteration.unique())
-    axis = dict(title="iteration", tick0=iterations[0], dtick=whole_step(iterations[-1] - iterations[0]),
+    axis = dict(title="iteration", tick0=iterations[0], dtick=integer_step(iterations[-1] - iterations[0]),
                 showgrid=False, zeroline=False)
     columns = ["layer", "text", *counts]
     if len(names) <= MAX_LINES:

@@ -1,26 +1,26 @@
-"""Charts with one row a layer, in depth order from the top: where the weights are, and what would go."""
+"""Charts with one row per layer, in depth order from the top: shares of parameters and MACs, and removed neurons."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, side_text
-from dashboard.charts.many import ROWS, blocks, largest, rest
+from dashboard.charts.grouping import ROWS, blocks, largest, rest
 from dashboard.charts.marks import ACCENT, CUT, FROZEN, GREY, KEPT
 from dashboard.charts.tables import counted, percent, require
 
 
 def butterfly(layers: pd.DataFrame) -> go.Figure:
-    """Where are the weights, and where is the work? Share of parameters to the left, of MACs to the right.
+    """The share of parameters to the left and of MACs to the right.
 
-    layers: layer, kind, width (neurons; 0 for what has none), parameters, macs (counts), frozen ('' or the reason);
-    rows in depth order. Where there are many, a row is a block of them.
+    layers: layer, kind, width (neurons; 0 for parts without neurons), parameters, macs (counts), frozen ('' or the
+    reason); rows in depth order. With many layers, a row is a block of layers.
     """
     layers = require(layers, "layers", ["layer", "kind", "width", "parameters", "macs", "frozen"])
     rows = _rows(layers)
     parameters = rows.parameters / max(rows.parameters.sum(), 1)
     macs = rows.macs / max(rows.macs.sum(), 1)
-    frozen = rows.held.gt(0)  # single layers are frozen or not, blocks can be both
+    frozen = rows.held.gt(0)  # a layer is frozen or not; a block can be partly frozen
     details = np.stack([
         rows.row, rows.what, rows.parameters.map("{:,}".format), rows.macs.map("{:,}".format), rows.why,
     ], axis=1)
@@ -43,21 +43,21 @@ def butterfly(layers: pd.DataFrame) -> go.Figure:
         wing(parameters, -1, ACCENT).update(
             customdata=details, hoverinfo=None, hovertemplate="<b>%{customdata[0]}</b> · %{customdata[1]}<br>"
             "%{customdata[2]} parameters<br>%{customdata[3]} MACs%{customdata[4]}<extra></extra>"),
-        wing(macs, 1, GREY),  # one label a row is enough
+        wing(macs, 1, GREY),  # without a hover text, because one per row is enough
     ]
     mixed = frozen & rows.held.lt(rows.layers)
-    if mixed.any():  # over the hatching of a block, what of it can be trimmed
+    if mixed.any():  # the trimmable part of a block covers its hatching
         traces += [
             go.Bar(x=direction * 100 * (free / max(whole.sum(), 1))[mixed], y=rows.index[mixed], orientation="h",
                    marker=dict(color=colour, line_width=0), showlegend=False, hoverinfo="skip")
             for direction, free, whole, colour in [
                 (-1, rows.free_parameters, rows.parameters, ACCENT), (1, rows.free_macs, rows.macs, GREY)]
         ]
-    if frozen.any():  # an empty bar: the legend's entry for the hatching
+    if frozen.any():  # an empty bar for the legend entry of the hatching
         traces.append(go.Bar(
-            x=[None], y=[None], name="frozen: cannot be trimmed", marker=fill([True], ACCENT), hoverinfo="skip",
+            x=[None], y=[None], name="frozen (cannot be trimmed)", marker=fill([True], ACCENT), hoverinfo="skip",
         ))
-    reach = 132 * max(parameters.max(), macs.max(), 0.01)  # leaves room for the label outside the longest bar
+    reach = 132 * max(parameters.max(), macs.max(), 0.01)  # with room for the label of the longest bar
     step = next((step for step in (1, 2, 5, 10, 20, 25) if reach / step <= 3), 50)
     ticks = step * np.arange(-int(reach // step), int(reach // step) + 1)
     heads = [
@@ -65,9 +65,9 @@ def butterfly(layers: pd.DataFrame) -> go.Figure:
         for text, anchor, shift in [("<b>parameters</b>", "right", -6), ("<b>MACs</b>", "left", 6)]
     ]
     alt = (
-        f"Share of parameters and MACs of {counted(len(layers), 'layer')}: {rows.row[parameters.idxmax()]} holds "
-        f"{percent(parameters.max())} of the parameters, {rows.row[macs.idxmax()]} does {percent(macs.max())} of "
-        f"the MACs; {counted(rows.held.sum(), 'layer')} frozen."
+        f"Share of parameters and MACs of {counted(len(layers), 'layer')}: {rows.row[parameters.idxmax()]} has "
+        f"{percent(parameters.max())} of the parameters, {rows.row[macs.idxmax()]} has {percent(macs.max())} of "
+        f"the MACs; {counted(rows.held.sum(), 'frozen layer')}."
     )
     return figure(
         traces, alt, 70 + row_height(len(rows)) * len(rows), barmode="overlay", bargap=0.3, hovermode="y",
@@ -79,7 +79,7 @@ def butterfly(layers: pd.DataFrame) -> go.Figure:
 
 
 def _rows(layers: pd.DataFrame) -> pd.DataFrame:
-    """Layers, or blocks of them, as rows of the butterfly: their sums, how many are frozen (`held`), and in words."""
+    """The rows of the butterfly, layers or blocks of them: sums, the number of frozen layers (`held`) and texts."""
     reasons = layers.frozen.fillna("")
     free = reasons.eq("")
     table = layers.assign(
@@ -99,14 +99,15 @@ def _rows(layers: pd.DataFrame) -> pd.DataFrame:
 
 
 def widths_preview(widths: pd.DataFrame) -> go.Figure:
-    """What would go? Each layer's neurons as a full bar, split into kept and cut; numbers at the right.
+    """The neurons of each layer as a full bar, split into kept and removed, with numbers on the right.
 
-    widths: layer, before, after (neurons); rows in depth order. Of very many, those that lose most have a row of their
-    own, and the others one together.
+    widths: layer, before, after (neurons); rows in depth order. With very many layers, those that lose most have their
+    own rows and the others share one.
     """
     widths = require(widths, "widths", ["layer", "before", "after"])
     if (widths.after > widths.before).any():
-        raise ValueError(f"widths grow in {', '.join(widths.layer[widths.after > widths.before])}")
+        grown = ", ".join(widths.layer[widths.after > widths.before])
+        raise ValueError(f"widths grow in {grown}; needed: `after` at most `before`")
     count, shown = len(widths), largest(widths.before - widths.after, ROWS)
     if not shown.all():
         others = widths[~shown]
@@ -118,19 +119,19 @@ def widths_preview(widths: pd.DataFrame) -> go.Figure:
             x=100 * part / widths.before, y=widths.index, orientation="h", name=name, hoverinfo="skip",
             marker=dict(color=mark.colour, line_width=0, pattern=dict(shape=mark.pattern, fillmode="replace", size=6)),
         )
-        for part, name, mark in [(widths.after, "kept", KEPT), (cut, "cut", CUT)]
+        for part, name, mark in [(widths.after, "kept", KEPT), (cut, "removed", CUT)]
     ]
-    traces[0].update(  # one label a row is enough
+    traces[0].update(  # one hover text per row is enough
         customdata=np.stack([widths.layer, widths.before, widths.after, cut], axis=1), hoverinfo=None,
         hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]:,} → %{customdata[2]:,} neurons: "
-        "%{customdata[3]:,} cut<extra></extra>",
+        "%{customdata[3]:,} removed<extra></extra>",
     )
     changes = [f"{row.before:,} → {row.after:,}" if row.after < row.before else f"{row.before:,}"
                for row in widths.itertuples()]
     traces.append(side_text(widths.index, changes, x=100))
     deepest = (cut / widths.before).idxmax()
     alt = (
-        f"Neurons kept and cut in {counted(count, 'layer')}: {cut.sum():,} of {widths.before.sum():,} would go, "
+        f"Neurons kept and removed in {counted(count, 'layer')}: {cut.sum():,} of {widths.before.sum():,} are removed, "
         f"the largest share in {widths.layer[deepest]} ({widths.before[deepest]:,} to {widths.after[deepest]:,})."
     )
     return figure(

@@ -1,6 +1,6 @@
-"""The marks that keep their meaning through the whole app.
+"""The marks, which have the same meaning in all charts.
 
-Text and axes take their colours from Streamlit's Plotly theme; the colours here have a contrast of at least 3:1 on both
+Text and axes take their colours from Streamlit's Plotly theme. The colours here have a contrast of at least 3:1 on both
 the light and the dark background.
 """
 
@@ -10,11 +10,11 @@ ACCENT = "#3b7dd8"
 CONTRAST = "#d9731a"
 GREY = "#8a8f98"
 FAINT = "rgba(138,143,152,0.35)"
-SERIES = [ACCENT, "#12967f", "#9461c9", "#d1508f", "#93891c", "#2b9fc2", "#a0674b", GREY]  # none is near CONTRAST
+SERIES = [ACCENT, "#12967f", "#9461c9", "#d1508f", "#93891c", "#2b9fc2", "#a0674b", GREY]  # none is similar to CONTRAST
 
 
 class Mark(NamedTuple):
-    """How one idea looks in every chart: colour for all, symbol for points, pattern for bars."""
+    """The look of one meaning in every chart: a colour, a symbol for points, and a pattern for bars."""
 
     colour: str
     symbol: str
@@ -29,4 +29,4 @@ INITIAL = Mark(CONTRAST, "triangle-down-open")
 REFERENCE = Mark(GREY, "diamond")
 
 PERCENT_BAR = dict(thickness=10, ticksuffix=" %", tick0=0, dtick=25, outlinewidth=0)
-WIDTH_SCALE = [[0, "rgba(59,125,216,0.06)"], [1, ACCENT]]  # Cividis is for what profiles measure
+WIDTH_SCALE = [[0, "rgba(59,125,216,0.06)"], [1, ACCENT]]  # Cividis is reserved for profiles

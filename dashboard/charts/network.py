@@ -1,4 +1,5 @@
-"""The network drawn: a silhouette of its widths, from the input on top to the output, and what is cut together."""
+"""A drawing of the network: a silhouette of its widths, from the input at the top to the output, and the layers that
+are cut together."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -7,37 +8,38 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import READABLE, figure, segments
-from dashboard.charts.many import blocks
+from dashboard.charts.frame import TEXT_HEIGHT, figure, segments
+from dashboard.charts.grouping import blocks
 from dashboard.charts.marks import ACCENT, CUT, FROZEN, GREY, KEPT, SERIES
 from dashboard.charts.tables import counted, percent, require, short_layer
 
 LAYERS = ["layer", "kind", "before", "after", "parameters", "parameters_after", "macs", "macs_after", "k", "k_after",
           "frozen", "inside"]  # fmt: skip
-COLOURS = SERIES[1:-1]  # of groups: neither that of what is kept nor grey
-SCREEN, HIGHEST, LOWEST = 640, 30, 5  # pixels: all rows together while they can be, and one row
-WRITTEN = 11  # pixels of a row whose width is written beside it
-LANE, SILHOUETTE, WINGS, LETTER, SHARE = 7, 40, 44, 3, 13  # widths of columns, of a letter, of a share in numbers
+COLOURS = SERIES[1:-1]  # of groups: neither the colour of kept neurons nor grey
+SCREEN, MAX_ROW, MIN_ROW = 640, 30, 5  # pixels: preferred height of all rows, and limits of one row
+WRITTEN = 11  # minimum height in pixels of a row with a written width
+LANE, SILHOUETTE, WINGS, LETTER, SHARE = 7, 40, 44, 3, 13  # widths of columns, of a letter, and of a share as text
 BADGE = 15  # pixels
-TOLD = 5  # layers of a group that are named
+MAX_NAMED = 5  # layers of a group that the hover text names
 
 
 def network_drawing(layers: pd.DataFrame, groups: pd.DataFrame) -> go.Figure:
-    """What shape has the network, and what hangs together in it? One row a layer in depth order, the input on top.
+    """The shape of the network, one row per layer in depth order, the input at the top.
 
-    layers: LAYERS, one row a layer. before and after are neurons (0 for parts without), k those of a maxout unit (0
-    where there is none), frozen the reason or "", inside how neurons of the layer go together, or "".
+    layers: LAYERS, one row per layer. before and after: neurons (0 for parts without neurons). k: neurons per maxout
+    unit (0 without units). frozen: the reason or "". inside: how many neurons are removed at a time, or "".
     groups: group (1, 2, ...), layer; may be empty.
 
-    A bar is as long as the square root of the layer's width. At the left a numbered line joins the layers of a group,
-    at the right stand the shares of parameters and MACs. Where layers are many, only blocks of them are named.
+    The length of a bar is the square root of the layer's width. On the left, a numbered line joins the layers of a
+    group. On the right are the shares of parameters and MACs. With many layers, only blocks of layers are named.
     """
     layers = require(layers, "layers", LAYERS)
     if (layers.after > layers.before).any():
-        raise ValueError(f"widths grow in {', '.join(layers.layer[layers.after > layers.before])}")
+        grown = ", ".join(layers.layer[layers.after > layers.before])
+        raise ValueError(f"widths grow in {grown}; needed: `after` at most `before`")
     if missing := set(groups.layer) - set(layers.layer):
         raise ValueError(f"groups name layers that are not drawn: {', '.join(sorted(missing))}")
-    height = min(HIGHEST, max(LOWEST, SCREEN // len(layers)))
+    height = min(MAX_ROW, max(MIN_ROW, SCREEN // len(layers)))
     members = groups.assign(row=groups.layer.map(pd.Series(layers.index, layers.layer)))
     lines = _lanes(members)
     centre = LANE * (1 + max(lines.lane, default=-1)) + SILHOUETTE / 2
@@ -46,9 +48,9 @@ def network_drawing(layers: pd.DataFrame, groups: pd.DataFrame) -> go.Figure:
     largest = {name: (layers[name] / max(layers[name].sum(), 1)).max() for name in ("parameters", "macs")}
     scale = WINGS / max(sum(largest.values()), 0.01)
     axis = centre + SILHOUETTE / 2 + LETTER * max(map(len, texts)) + SHARE + scale * largest["parameters"]
-    hatched = dict(shape=CUT.pattern if height >= WRITTEN else "", fillmode="replace", size=6)  # lower it is dots
+    hatched = dict(shape=CUT.pattern if height >= WRITTEN else "", fillmode="replace", size=6)  # unclear in low rows
     traces = [
-        *_silhouette(layers, centre, _told(layers, groups), hatched), *_wings(layers, axis, scale, hatched),
+        *_silhouette(layers, centre, _hover_texts(layers, groups), hatched), *_wings(layers, axis, scale, hatched),
         *_group_marks(members, lines), _text([centre + SILHOUETTE / 2 + 1] * len(rows), rows, texts, "right"),
     ]  # fmt: skip
     heads = [
@@ -63,12 +65,12 @@ def network_drawing(layers: pd.DataFrame, groups: pd.DataFrame) -> go.Figure:
                    ticktext=[short_layer(name) for name, _, _ in runs], tickfont_size=11 if height < 16 else 12,
                    range=[len(layers) - 0.4, -0.6], ticks="", showgrid=False, zeroline=False, automargin=True,
                    fixedrange=True),
-        margin=dict(t=62), legend=dict(xref="container", x=0),  # clear of the button on a narrow screen
+        margin=dict(t=62), legend=dict(xref="container", x=0),  # leaves room for the button on a narrow screen
     )  # fmt: skip
 
 
-def _silhouette(layers, centre, told, hatched) -> list[go.Bar]:
-    """Bars about the centre: of the width before, what goes is seen on both sides of what stays."""
+def _silhouette(layers, centre, hover_texts, hatched) -> list[go.Bar]:
+    """Bars around the centre. The removed part of the width shows on both sides of the kept part."""
     most = np.sqrt(max(layers.before.max(), 1))
     before, after = (SILHOUETTE * np.sqrt(column) / most for column in (layers.before, layers.after))
     held, gone = layers.frozen.ne(""), layers.after < layers.before
@@ -82,17 +84,17 @@ def _silhouette(layers, centre, told, hatched) -> list[go.Bar]:
 
     frozen = dict(shape=FROZEN.pattern, fgcolor=KEPT.colour, fgopacity=1, fillmode="overlay", size=5)
     return [
-        go.Bar(x=[0] * len(layers), base=centre, y=layers.index, orientation="h", showlegend=False, hovertext=told,
-               hoverinfo="text", marker_color=GREY),  # one label a row, without the row's number
-        bars(before, gone, "cut", CUT.colour, hatched),
+        go.Bar(x=[0] * len(layers), base=centre, y=layers.index, orientation="h", showlegend=False,
+               hovertext=hover_texts, hoverinfo="text", marker_color=GREY),  # hover texts without the row's number
+        bars(before, gone, "removed", CUT.colour, hatched),
         bars(after, ~held, "kept", KEPT.colour, rank=1, shown=bool(gone.any())),
         bars(after, held, "frozen", FROZEN.colour, frozen),
     ]  # fmt: skip
 
 
 def _wings(layers, axis, scale, hatched) -> list[go.Bar | go.Scatter]:
-    """Shares of parameters to the left and of MACs to the right, in what goes beyond what stays. The largest of each
-    stands beside it in numbers, which gives the scale."""
+    """Shares of parameters to the left and of MACs to the right, with the removed part at the outside. The largest of
+    each is written next to its bar, which gives the scale."""
     traces = []
     for name, direction, colour in (("parameters", -1, ACCENT), ("macs", 1, GREY)):
         total = max(layers[name].sum(), 1)
@@ -109,9 +111,9 @@ def _wings(layers, axis, scale, hatched) -> list[go.Bar | go.Scatter]:
 
 
 def _lanes(members: pd.DataFrame) -> pd.DataFrame:
-    """The line of each group: group, first, last (rows), lane; no two that pass each other lie in one lane."""
+    """The line of each group: group, first, last (rows), lane. Lines that overlap are in different lanes."""
     lines = members.groupby("group").row.agg(first="min", last="max").sort_values("first").reset_index()
-    ends: list[int] = []  # of each lane, the row where its last line ends
+    ends: list[int] = []  # per lane, the row where its last line ends
     lanes = []
     for line in lines.itertuples():
         lane = next((lane for lane, end in enumerate(ends) if end < line.first), len(ends))
@@ -121,7 +123,7 @@ def _lanes(members: pd.DataFrame) -> pd.DataFrame:
 
 
 def _group_marks(members, lines) -> list[go.Scatter]:
-    """Of each group a line, a dot at each of its layers, and its number at the first."""
+    """For each group, a line, a dot at each of its layers, and its number at the first layer."""
     if members.empty:
         return []
     colours = lines.assign(
@@ -146,14 +148,14 @@ def _group_marks(members, lines) -> list[go.Scatter]:
 
 
 def _runs(names: Sequence[str], height: int) -> list[tuple[str, int, int]]:
-    """What is named at the left, as (name, first row, last row): each layer, or where rows are low, blocks of them.
-    A name that would lie upon the one before is left out."""
-    rows = blocks(names, max(1, height * len(names) // READABLE))
+    """The labels on the left, as (name, first row, last row): each layer or, if rows are low, blocks of layers. A label
+    that would overlap the previous one is left out."""
+    rows = blocks(names, max(1, height * len(names) // TEXT_HEIGHT))
     found = [(name, [row for row, _ in run]) for name, run in groupby(enumerate(rows), key=lambda pair: pair[1])]
     runs = [(name, own[0], own[-1]) for name, own in found]
     kept: list[tuple[str, int, int]] = []
     for run in runs:
-        if not kept or height * (run[1] + run[2] - kept[-1][1] - kept[-1][2]) / 2 >= LOWEST * 2:
+        if not kept or height * (run[1] + run[2] - kept[-1][1] - kept[-1][2]) / 2 >= MIN_ROW * 2:
             kept.append(run)
     return kept
 
@@ -164,15 +166,15 @@ def _text(x, y, text, side) -> go.Scatter:
 
 
 def _widths(layers, runs, height) -> tuple[list[float], list[str]]:
-    """Rows and texts: the neurons of each layer before and after, or where rows are low, of each block from the
-    narrowest to the widest, and which share of them goes."""
+    """Rows and texts: the neurons of each layer before and after. If rows are low, the narrowest and widest layer of
+    each block, and the share of neurons that is removed."""
     if height >= WRITTEN:
         return layers.index.tolist(), [_width(layer) for layer in layers.itertuples()]
     return [(first + last) / 2 for _, first, last in runs], [_range(layers.loc[a:b]) for _, a, b in runs]
 
 
 def _width(layer) -> str:
-    """A layer's neurons, or units × neurons of each: "500", "500 → 126", "125×4 → 125×2", "—" where there are none."""
+    """A layer's neurons, or units × neurons per unit: "500", "500 → 126", "125×4 → 125×2", "—" without neurons."""
     was, now = _units(layer.before, layer.k), _units(layer.after, layer.k_after)
     return "—" if not layer.before else was if was == now else f"{was} → {now}"
 
@@ -190,8 +192,8 @@ def _range(block: pd.DataFrame) -> str:
     return text if left == 1 else f"{text}, −{percent(1 - left)}"
 
 
-def _told(layers, groups) -> list[str]:
-    """What hovering says of each layer."""
+def _hover_texts(layers, groups) -> list[str]:
+    """The hover text of each layer."""
     sums = {name: max(layers[name].sum(), 1) for name in ("parameters", "macs")}
     number = dict(zip(groups.layer, groups.group, strict=True))
     together = groups.groupby("group").layer.agg(list)
@@ -204,12 +206,12 @@ def _told(layers, groups) -> list[str]:
             for was, now, name, total in [(layer.parameters, layer.parameters_after, "parameters", sums["parameters"]),
                                           (layer.macs, layer.macs_after, "MACs", sums["macs"])]
         ]  # fmt: skip
-        lines += [f"its neurons go {layer.inside}"] * bool(layer.inside)
-        lines += [f"its units have {layer.k} neurons"] * (layer.k > 1)
+        lines += [f"neurons are removed {layer.inside}"] * bool(layer.inside)
+        lines += [f"units of {layer.k} neurons"] * (layer.k > 1)
         if group := number.get(layer.layer):
             others = [name for name in together[group] if name != layer.layer]
-            rest = [f"{len(others) - TOLD} more"] * (len(others) > TOLD)
-            lines.append(f"{group}: cut together with<br>   {'<br>   '.join(others[:TOLD] + rest)}")
+            rest = [f"{len(others) - MAX_NAMED} more"] * (len(others) > MAX_NAMED)
+            lines.append(f"group {group}: cut together with<br>   {'<br>   '.join(others[:MAX_NAMED] + rest)}")
         lines += [f"frozen: {layer.frozen}"] * bool(layer.frozen)
         texts.append("<br>".join(lines))
     return texts
@@ -219,14 +221,14 @@ def _alt(layers, groups) -> str:
     widest, held = layers.before.idxmax(), int(layers.frozen.ne("").sum())
     before, after = layers.before.sum(), layers.after.sum()
     text = (
-        f"{counted(len(layers), 'layer')} from input to output, the widest {layers.layer[widest]} with "
+        f"{counted(len(layers), 'layer')} from input to output, the widest is {layers.layer[widest]} with "
         f"{counted(layers.before[widest], 'neuron')}; {held} frozen"
     )
     if after < before:
-        text += f"; {before - after:,} of {before:,} neurons would go"
+        text += f"; {before - after:,} of {before:,} neurons are removed"
     if groups.empty:
-        return f"{text}; every layer is cut by itself."
+        return f"{text}; every layer is cut on its own."
     sizes = groups.groupby("group").size()
     most = groups[groups.group == sizes.idxmax()].layer.tolist()
-    return (f"{text}; {counted(len(sizes), 'group')} of layers that are cut together, the largest of {len(most)}, from "
-            f"{most[0]} to {most[-1]}.")  # fmt: skip
+    return (f"{text}; {counted(len(sizes), 'group')} of layers that are cut together, the largest with {len(most)} "
+            f"layers, from {most[0]} to {most[-1]}.")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Charts of one neuron: the weights that lead to it, what it gives, and for which classes it is silent."""
+"""Charts of one neuron: its incoming weights, its activations, and its APoZ by class."""
 
 import math
 from collections.abc import Sequence
@@ -6,24 +6,24 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import READABLE, figure, percent_axis
+from dashboard.charts.frame import TEXT_HEIGHT, figure, percent_axis
 from dashboard.charts.marks import ACCENT, CONTRAST, GREY, PERCENT_BAR
 from dashboard.charts.tables import counted, percent
 
-SLICES = 16  # of a filter
-CELLS = 20_000  # of all slices together; each carries the number of its input
-ACROSS, WIDTH = 6, 330  # slices in a row, and pixels that they have
-ROW = 128  # cells of a strip, as of `neurons.apoz_strip`
-BARS = 20  # more classes than this are a strip
-AROUND_ZERO = [[0, ACCENT], [0.5, "rgba(138,143,152,0.10)"], [1, CONTRAST]]  # its middle fits light and dark pages
+SLICES = 16  # maximum slices of a filter
+CELLS = 20_000  # maximum cells of all slices together; each has the index of its input
+ACROSS, WIDTH = 6, 330  # slices per row, and their total width in pixels
+ROW = 128  # cells per row of a strip, as in `neurons.apoz_strip`
+BARS = 20  # more classes than this are drawn as a strip
+AROUND_ZERO = [[0, ACCENT], [0.5, "rgba(138,143,152,0.10)"], [1, CONTRAST]]  # the middle suits light and dark pages
 
 
 def filter_slices(weights: np.ndarray) -> go.Figure:
-    """What does it look for? The weights of each input as a small picture, the strongest inputs first.
+    """The incoming weights of each input as a small image, the strongest inputs first.
 
-    weights: (inputs, h, w); at most SLICES inputs are shown, from the one with the largest norm. Vectors (inputs,), and
-    kernels of a single cell, are a strip in the order of the inputs, whose rows wrap. Other kernels are laid flat. A
-    map of more than CELLS is thinned out.
+    weights: (inputs, h, w). At most SLICES inputs are shown, sorted by norm. Vectors (inputs,) and kernels with a
+    single cell are drawn as a strip in the order of the inputs, wrapped into rows. Kernels with more dimensions are
+    flattened. A map with more than CELLS cells is subsampled.
     """
     weights = np.asarray(weights, dtype=np.float32)
     if not weights.size:
@@ -40,7 +40,7 @@ def filter_slices(weights: np.ndarray) -> go.Figure:
     columns = min(len(order), ACROSS)
     rows, right = -(-len(order) // columns), w + max(1, round(0.12 * w))
     cell = min(16.0, WIDTH / (columns * right))  # pixels
-    gap = max(1, round(READABLE / cell))  # room for a line of text above each
+    gap = max(1, round(TEXT_HEIGHT / cell))  # room for a line of text above each slice
     down = h + gap
     z = np.full((rows * down, columns * right), np.nan, np.float32)
     which = np.zeros(z.shape, np.int32)
@@ -54,7 +54,7 @@ def filter_slices(weights: np.ndarray) -> go.Figure:
     )
     shown = f"the strongest {len(order)} of {inputs:,}" if len(order) < inputs else f"all {inputs:,}"
     alt = (
-        f"Weights from {shown} inputs, {h} by {w} each, from {weights.min():+.3g} to {weights.max():+.3g}; the "
+        f"Weights of {shown} inputs, {h} by {w} each, from {weights.min():+.3g} to {weights.max():+.3g}; the "
         f"strongest input is {order[0]}."
     )
     return figure(
@@ -73,7 +73,7 @@ def _weight_strip(weights):
     order = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
     strongest = int(np.abs(weights).argmax())
     alt = (
-        f"Weights from {counted(len(weights), 'input')}, from {weights.min():+.3g} to {weights.max():+.3g}; the "
+        f"Weights of {counted(len(weights), 'input')}, from {weights.min():+.3g} to {weights.max():+.3g}; the "
         f"strongest input is {strongest}."
     )
     return figure(
@@ -89,20 +89,21 @@ def _weights(z, which):
 
 
 def _signed(values):
-    """Colours around zero, which both signs reach alike; the page says how far they reach."""
+    """A colour scale that is symmetric around zero. The page states its range."""
     most = float(np.abs(values).max()) or 1.0
     return dict(colorscale=AROUND_ZERO, cmin=-most, cmax=most, showscale=False)
 
 
 def activation_histogram(counts: np.ndarray, edges: np.ndarray, exact_zeros: int = 0) -> go.Figure:
-    """How strongly does it fire, when it does? Activations between each two of `edges`, without the exact zeros.
+    """A histogram of the activations without the exact zeros.
 
-    counts: (bins,), edges: (bins + 1,), rising. exact_zeros: how many there are besides; they are told in words, since
-    their bar would dwarf all others.
+    counts: (bins,). edges: (bins + 1,), ascending. exact_zeros: the number of exact zeros. They appear only in the alt
+    text, because their bar would dwarf all others.
     """
     counts, edges = np.asarray(counts), np.asarray(edges, dtype=float)
     if len(edges) != len(counts) + 1 or not counts.sum():
-        raise ValueError(f"counts are empty or do not lie between edges: {counts.sum()} in {len(edges)} edges")
+        raise ValueError(f"counts are empty or do not lie between edges: {counts.sum()} activations, {len(counts)} "
+                         f"bins, {len(edges)} edges; needed: one edge more than bins, and some activations")
     whole, middle = int(counts.sum()) + exact_zeros, (edges[:-1] + edges[1:]) / 2
     half = float(middle[np.searchsorted(counts.cumsum(), counts.sum() / 2)])
     return figure(
@@ -112,7 +113,7 @@ def activation_histogram(counts: np.ndarray, edges: np.ndarray, exact_zeros: int
             hovertemplate="%{customdata[0]:.3g} to %{customdata[1]:.3g}<br>%{y:,} positions, %{customdata[2]:.2f} % of "
             "all<extra></extra>",
         )],
-        f"{int(counts.sum()):,} activations that are not zero, half of them above {half:.3g}, the highest near "
+        f"{int(counts.sum()):,} non-zero activations, half of them above {half:.3g}, the highest near "
         f"{edges[1:][counts > 0].max():.3g}; {percent(exact_zeros / whole)} of all are exactly zero and not drawn.",
         220, xaxis=dict(title="activation", zeroline=bool(edges[0] < 0)), margin=dict(t=8, r=24),
         yaxis=dict(title="positions", rangemode="tozero"),
@@ -120,18 +121,19 @@ def activation_histogram(counts: np.ndarray, edges: np.ndarray, exact_zeros: int
 
 
 def apoz_by_class(apoz: np.ndarray, classes: Sequence[str], name: str = "APoZ") -> go.Figure:
-    """For which classes does it do something? A bar a class, or where there are many, a cell.
+    """The APoZ in each class: one bar per class, or one cell if there are many.
 
-    apoz: (classes,) 0..1, not a number for classes that were not seen. name: how it is called.
+    apoz: (classes,) 0..1, NaN for classes without images. name: the label of APoZ.
     """
     apoz = np.asarray(apoz, dtype=float)
     seen = ~np.isnan(apoz)
     if apoz.shape != (len(classes),) or not seen.any():
-        raise ValueError(f"apoz of {apoz.shape} for {len(classes)} classes; needed: one value a class, and one seen")
+        raise ValueError(f"apoz has shape {apoz.shape} for {len(classes)} classes; needed: one value per class, with "
+                         "at least one class that has images")
     least, most = int(np.nanargmin(apoz)), int(np.nanargmax(apoz))
     alt = (
-        f"{name} in {int(seen.sum()):,} {'classes' if seen.sum() > 1 else 'class'}: lowest, so that it fires most, "
-        f"for {classes[least]} with {percent(apoz[least])}, highest for {classes[most]} with {percent(apoz[most])}."
+        f"{name} in {int(seen.sum()):,} {'classes' if seen.sum() > 1 else 'class'}: lowest for {classes[least]} with "
+        f"{percent(apoz[least])}, highest for {classes[most]} with {percent(apoz[most])}."
     )
     hover = "<b>%{customdata}</b><br>" + name + " %{y:.1f} %<extra></extra>"
     colours = dict(colorscale="Cividis", cmin=0, cmax=100)

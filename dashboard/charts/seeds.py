@@ -1,4 +1,4 @@
-"""Runs that differ only in their seed, as one line: means, and how far the seeds lie apart."""
+"""Runs that differ only in their seed, drawn as one line with means and standard deviations."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,10 +10,10 @@ SPREAD = ["accuracy_std", "compression_std", "seeds"]
 
 
 def seed_frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None, size: str = "compression") -> go.Figure:
-    """What accuracy is left at which size, over several seeds? `frontier`, with bars of one standard deviation.
+    """`frontier` over several seeds, with error bars of one standard deviation.
 
-    points: as for `frontier`, each a mean over `seeds` (count) runs, and accuracy_std (0..1) and compression_std, the
-    sample standard deviations; NaN where there is one seed.
+    points: as for `frontier`, each a mean over `seeds` (count) runs, with accuracy_std (0..1) and compression_std, the
+    sample standard deviations; NaN for a single seed.
     """
     points = require(points, "points", ["run", "iteration", *SPREAD])
     chart = frontier(points, reference, size)
@@ -35,5 +35,5 @@ def seed_frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None, s
             "at %{x:.2f} ± %{customdata[4]:.2f}×<br>seeds: %{customdata[2]}<extra></extra>"
         )
     several = points[points.seeds > 1].run.nunique()
-    told = f" {several} of the lines are means over seeds, with bars of one standard deviation."
-    return chart.update_layout(meta={"alt": chart.layout.meta["alt"] + told})
+    text = f" {several} of the lines are means over seeds, with error bars of one standard deviation."
+    return chart.update_layout(meta={"alt": chart.layout.meta["alt"] + text})

@@ -1,4 +1,4 @@
-"""How much can each layer lose? Accuracy against the share of one layer that is kept, all others whole."""
+"""The sensitivity of each layer: accuracy by the share of one layer that is kept, with all other layers intact."""
 
 from collections.abc import Mapping
 
@@ -10,30 +10,30 @@ from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis
 from dashboard.charts.marks import CUT, GREY, SERIES, WIDTH_SCALE
 from dashboard.charts.tables import counted, in_order, percent, require
 
-FEW = len(SERIES)  # more layers than this are a heatmap
+MAX_LINES = len(SERIES)  # more layers than this are drawn as a heatmap
 POINTS = ["layer", "kept_fraction", "kept", "accuracy"]
 
 
 def sensitivity(points: pd.DataFrame, base: float, plan: Mapping[str, float]) -> go.Figure:
-    """Which layer can bear how much? Lines while they can be told apart, else a heatmap with a row a layer.
+    """Accuracy by the share of each layer that is kept: lines for a few layers, else a heatmap with one row per layer.
 
-    points: layer, kept_fraction (0..1, as it was asked for), kept (neurons), accuracy (0..1); a layer's first row is
-    the whole layer. base: the accuracy of the whole network. plan: the share (0..1) that the plan keeps of a layer, for
-    the layers that it cuts; it is marked on them.
+    points: layer, kept_fraction (0..1, as requested), kept (neurons), accuracy (0..1). The first row of a layer is the
+    full layer. base: the accuracy of the full network. plan: the share (0..1) that the plan keeps of each layer that it
+    cuts; the chart marks it.
     """
     points = require(points, "points", POINTS)
     points = points.assign(share=100 * points.kept / points.groupby("layer").kept.transform("max"))
     layers = in_order(points.layer)
     worst = points.loc[points.accuracy.idxmin()]
     alt = (
-        f"Accuracy with a share of one layer kept, for {counted(len(layers), 'layer')}: {percent(base)} with all, "
-        f"lowest {percent(worst.accuracy)} with {worst.kept:,} neurons of {worst.layer}."
+        f"Accuracy by the share of one layer that is kept, for {counted(len(layers), 'layer')}: {percent(base)} with "
+        f"all neurons, at least {percent(worst.accuracy)}, with {worst.kept:,} neurons of {worst.layer}."
     )
-    return (_lines if len(layers) <= FEW else _heatmap)(points, layers, base, plan, alt)
+    return (_lines if len(layers) <= MAX_LINES else _heatmap)(points, layers, base, plan, alt)
 
 
 def accuracy_at(points: pd.DataFrame, layer: str, share: float) -> float:
-    """The accuracy (0..1) with a share (0..1) of a layer, linear between the points, the lowest point beyond them."""
+    """The accuracy (0..1) with a share (0..1) of a layer, interpolated linearly and constant outside the points."""
     own = points[points.layer == layer].drop_duplicates("kept").sort_values("kept")
     return float(np.interp(share, own.kept / own.kept.max(), own.accuracy))
 
@@ -61,7 +61,7 @@ def _lines(points: pd.DataFrame, layers: list[str], base: float, plan: Mapping[s
         traces, alt, 360, hoverdistance=20, margin=dict(t=56),
         shapes=[dict(type="line", xref="paper", x0=0, x1=1, y0=100 * base, y1=100 * base,
                      line=dict(color=GREY, width=1, dash="dot"))],
-        xaxis=percent_axis(range=[102, 0], title="kept of the layer"),
+        xaxis=percent_axis(range=[102, 0], title="share of the layer kept"),
         yaxis=percent_axis(range=[max(0, lowest - 5), min(101, 100 * base + 5)], title="accuracy"),
     )  # fmt: skip
 
@@ -92,5 +92,5 @@ def _heatmap(points: pd.DataFrame, layers: list[str], base: float, plan: Mapping
     return figure(
         traces, alt, 90 + row_height(len(layers)) * len(layers), yaxis=rows_axis(layers), margin=dict(t=40),
         xaxis=dict(tickvals=list(range(len(shares))), ticktext=[percent(share) for share in shares], zeroline=False,
-                   showgrid=False, title="kept of the layer", range=[-0.5, len(shares) - 0.5]),
+                   showgrid=False, title="share of the layer kept", range=[-0.5, len(shares) - 0.5]),
     )  # fmt: skip

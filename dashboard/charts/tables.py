@@ -1,4 +1,4 @@
-"""What goes into a chart: checks of the given tables, and numbers and names for people."""
+"""Checks of the tables for charts, and the formatting of numbers and names."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -21,19 +21,19 @@ def require_apoz(values: Iterable[float]) -> np.ndarray:
     """Return `values` as a 1-d float array in 0..1, or raise a ValueError."""
     apoz = np.asarray(values, dtype=float)
     if apoz.ndim != 1 or apoz.size == 0:
-        raise ValueError(f"apoz is empty or not 1-d (shape {apoz.shape}); needed: one value in 0..1 a neuron")
+        raise ValueError(f"apoz is empty or not 1-d (shape {apoz.shape}); needed: one value in 0..1 per neuron")
     if not (apoz.min() >= 0 and apoz.max() <= 1):
         raise ValueError(f"apoz must lie in 0..1, got {apoz.min():g}..{apoz.max():g}")
     return apoz
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """The distinct names in their order of appearance, which is the order of depth."""
+    """The distinct names in their order of appearance, which is the depth order."""
     return list(dict.fromkeys(names))
 
 
 def percent(share: float) -> str:
-    """A share 0..1 for people: 0.814 -> '81 %', 0.0043 -> '0.4 %', 0.9913 -> '99.1 %', 0.0001 -> '<0.1 %'."""
+    """A share 0..1 as text: 0.814 -> '81 %', 0.0043 -> '0.4 %', 0.9913 -> '99.1 %', 0.0001 -> '<0.1 %'."""
     value = 100 * share
     if 0 < value < 0.05:
         return "<0.1\u00a0%"
@@ -42,13 +42,13 @@ def percent(share: float) -> str:
 
 
 def shorten(name: str, limit: int) -> str:
-    """The start and the telling end of a long name."""
+    """A long name with its middle cut out. The end usually distinguishes it."""
     return name if len(name) <= limit else f"{name[:4]}…{name[5 - limit:]}"
 
 
 def short_layer(name: str, limit: int = 14) -> str:
-    """A layer's name as a tick label: of a long one the words are cut to their letter and number, from the left, so
-    that siblings stay apart: features.denseblock1.denselayer12.conv1 -> f.d1.d12.conv1."""
+    """A layer's name as a tick label. The words of a long name are shortened from the left to a letter and a number, so
+    that siblings stay distinct: features.denseblock1.denselayer12.conv1 -> f.d1.d12.conv1."""
     parts = name.split(".")
     for place, part in enumerate(parts[:-1]):
         if len(".".join(parts)) <= limit:
@@ -59,5 +59,5 @@ def short_layer(name: str, limit: int = 14) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun: '1 layer', '3 layers'."""
+    """A number with a noun: '1 layer', '3 layers'."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

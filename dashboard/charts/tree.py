@@ -1,4 +1,4 @@
-"""The chart of the runs: which came from which, and what each bought."""
+"""The tree of runs: which run branched from which, with the size and accuracy of each iteration."""
 
 import html
 import textwrap
@@ -7,30 +7,29 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import figure, segments, whole_step
+from dashboard.charts.frame import figure, integer_step, segments
 from dashboard.charts.marks import CONTRAST, FINAL, GREY
 from dashboard.charts.tables import counted, percent, require
 
 NODES = ["run", "label", "row", "depth", "iteration", "state", "compression", "accuracy", "configuration", "cut",
          "result", "parent_row"]  # fmt: skip
-ROW, AROUND = 44, 128  # pixels: a node and its accuracy; legend and axis
-LABELLED = 10  # more columns than this, and only results are labelled: on a narrow screen they would touch
-TOLD = 600  # more nodes than this, and hovering no longer tells widths: the figure would become too large
-LONGEST = 18  # characters of a run's name beside its row
-SMALLEST, LARGEST = 8, 22  # pixels of a node: the area is what is left of the parameters
-PAD = 6 * "\u00a0"  # past a node
-BEND = 0.38  # of a column: how far a branch swings out
+ROW, AROUND = 44, 128  # pixels: a node with its accuracy; legend and axis
+MAX_LABELLED = 10  # with more columns, only results are labelled, because labels would overlap on a narrow screen
+MAX_WIDTHS = 600  # with more nodes, the hover text leaves out the widths, which would make the figure too large
+MAX_NAME = 18  # characters of a run's name next to its row
+SMALLEST, LARGEST = 8, 22  # node diameters in pixels; the area is the share of remaining parameters
+PAD = 6 * "\u00a0"  # after a node
+BEND = 0.38  # of a column: how far a branch curves to the left
 
 
 def run_tree(nodes: pd.DataFrame, selected: str = "", chosen: tuple[str, int] | None = None) -> go.Figure:
-    """Which run came from which, and what did each buy? One row a run, one node an iteration; a branch begins beneath
-    the iteration that it began at.
+    """The tree of runs. One row per run, one node per iteration. A branch starts below the iteration it branched from.
 
-    nodes: columns NODES, one row an iteration, or one for a run without any (iteration is then NaN). run is its id, row
-    counts from above, depth is the column; compression (base parameters / parameters) and accuracy (0..1, NaN while
-    unknown); result tells the iteration that is the run's result; parent_row is NaN for a run that began anew.
-    selected: the run whose name stands out. chosen: (run, iteration) with a ring around it. A node's customdata are
-    its run and iteration. Names are shown as they are, never as markup.
+    nodes: columns NODES, one row per iteration, or one for a run without any (iteration is then NaN). run: its id. row:
+    counted from the top. depth: the column. compression: base parameters / parameters. accuracy: 0..1, NaN while
+    unknown. result: whether the iteration is the run's result. parent_row: NaN for a root. selected: the run whose name
+    is bold. chosen: (run, iteration) with a ring around it. The customdata of a node are its run and iteration. Names
+    are shown literally, never as markup.
     """
     nodes = require(nodes, "nodes", NODES).sort_values(["row", "depth"], ignore_index=True)
     there = nodes.dropna(subset="iteration")
@@ -38,19 +37,19 @@ def run_tree(nodes: pd.DataFrame, selected: str = "", chosen: tuple[str, int] | 
         run=("run", "first"), label=("label", "first"), state=("state", "first"), start=("depth", "min"),
         end=("depth", "max"), parent=("parent_row", "first"),
     ).reset_index()  # fmt: skip
-    wide = nodes.depth.nunique() > LABELLED
-    told = np.array([_told(node, len(there) <= TOLD) for node in there.itertuples()], dtype=object)
+    wide = nodes.depth.nunique() > MAX_LABELLED
+    texts = np.array([_hover_text(node, len(there) <= MAX_WIDTHS) for node in there.itertuples()], dtype=object)
     traces = [_row_lines(runs), _branches(runs)]
-    for is_result, name, colour in ((False, "iteration", GREY), (True, "result of its run", FINAL.colour)):
+    for is_result, name, colour in ((False, "iteration", GREY), (True, "result", FINAL.colour)):
         mask = (there.result == is_result).to_numpy()
         own = there[mask]
         shape = "<b>{:.1f}</b>" if is_result else "{:.1f}"
-        begun = own.parent_row.notna() & (own.iteration == 0) & (not is_result)  # the network that it began with
+        repeated = own.parent_row.notna() & (own.iteration == 0) & (not is_result)  # the parent's node shows it
         labels = ["" if known or pd.isna(value) else shape.format(100 * value)
-                  for value, known in zip(own.accuracy, begun, strict=True)]  # fmt: skip
+                  for value, known in zip(own.accuracy, repeated, strict=True)]  # fmt: skip
         traces.append(go.Scatter(
             x=own.depth, y=own.row, name=name, mode="markers+text", textposition="top center", cliponaxis=False,
-            text=labels if is_result or not wide else None, hovertext=told[mask],
+            text=labels if is_result or not wide else None, hovertext=texts[mask],
             marker=dict(color=colour, symbol=FINAL.symbol, size=_sizes(own.compression), line_width=0, opacity=1),
             customdata=[[run, int(iteration)] for run, iteration in zip(own.run, own.iteration, strict=True)],
             hovertemplate="%{hovertext}<extra></extra>",
@@ -62,8 +61,8 @@ def run_tree(nodes: pd.DataFrame, selected: str = "", chosen: tuple[str, int] | 
     return figure(
         traces, _alt(there, runs), AROUND + ROW * len(runs), hovermode="closest", clickmode="event+select",
         margin=dict(r=12),
-        xaxis=dict(title="iterations from the base", range=[-0.6, end], showgrid=False, zeroline=False,
-                   tickvals=list(range(0, columns + 1, whole_step(columns, 12))), fixedrange=True),
+        xaxis=dict(title="iterations since the base", range=[-0.6, end], showgrid=False, zeroline=False,
+                   tickvals=list(range(0, columns + 1, integer_step(columns, 12))), fixedrange=True),
         yaxis=dict(tickvals=runs.row, ticktext=[_row_label(run, run.run == selected) for run in runs.itertuples()],
                    range=[len(runs) - 0.4, -0.75], showgrid=False, zeroline=False, automargin=True, fixedrange=True,
                    ticks=""),
@@ -78,7 +77,7 @@ def _row_lines(runs) -> go.Scatter:
 
 
 def _branches(runs) -> go.Scatter:
-    """A soft bow from the parent's iteration down to the branch, through the gap between two columns."""
+    """A curve from the parent's iteration down to the branch, through the gap between two columns."""
     turn = np.linspace(0, 1, 13)
     x, y = [], []
     for run in runs.dropna(subset="parent").itertuples():
@@ -90,7 +89,7 @@ def _branches(runs) -> go.Scatter:
 
 
 def _unfinished(runs) -> list[go.Scatter]:
-    """What became of the runs that are not simply finished, behind their last node."""
+    """The states of the runs that are not finished, after their last nodes."""
     others = runs[runs.state != "finished"]
     return [go.Scatter(
         x=others.end, y=others.row, mode="text", text=[f"{PAD}{state}" for state in others.state],
@@ -109,38 +108,39 @@ def _ring(nodes, chosen) -> list[go.Scatter]:
 
 
 def _sizes(compression) -> np.ndarray:
-    """The diameter of each node: its area shrinks with the share of parameters that is left."""
+    """The diameter of each node. Its area shrinks with the share of remaining parameters."""
     left = 1 / compression.astype(float).fillna(1).clip(lower=1)
     return np.sqrt(SMALLEST**2 + (LARGEST**2 - SMALLEST**2) * left).round(1).to_numpy()
 
 
-def _told(node, widths: bool) -> str:
+def _hover_text(node, widths: bool) -> str:
     accuracy = "" if pd.isna(node.accuracy) else f"{node.accuracy:.2%}, ".replace("%", " %")
     lines = [f"<b>{_plain(node.label, 60)}</b>, iteration {int(node.iteration)}"]
     lines += [f"{accuracy}compression {node.compression:.2f}×"]
-    lines += [f"cut: {_plain(node.cut, 120)}"] * bool(node.cut)
+    lines += [f"removed: {_plain(node.cut, 120)}"] * bool(node.cut)
     lines += [_plain(node.configuration, 160)] * (widths and bool(node.configuration))
     return "<br>".join(lines)
 
 
 def _plain(text: str, most: int) -> str:
-    """Text that anybody may have written, for a chart, which reads markup: in lines, and with its signs as signs."""
+    """User text for a chart, which interprets markup: escaped and wrapped into lines."""
     lines = textwrap.wrap(textwrap.shorten(text, most, placeholder=" …"), 52)
     return "<br>".join(html.escape(line, quote=False) for line in lines)
 
 
 def _row_label(run, selected: bool) -> str:
-    text = run.label if len(run.label) <= LONGEST else f"{run.label[: LONGEST - 1]}…"
+    text = run.label if len(run.label) <= MAX_NAME else f"{run.label[: MAX_NAME - 1]}…"
     text = html.escape(text, quote=False)
     return f"<b>{text}</b>" if selected else text
 
 
 def _alt(nodes, runs) -> str:
     branches = int(runs.parent.notna().sum())
-    alt = f"Tree of {counted(len(runs), 'run')}, {branches} begun in another, with {counted(len(nodes), 'iteration')}"
+    alt = f"Tree of {counted(len(runs), 'run')} with {counted(len(nodes), 'iteration')}; "
+    alt += f"{counted(branches, 'run')} branched from another"
     best = nodes[nodes.result].dropna(subset="accuracy")
     if best.empty:
         return alt + "."
     small = best.loc[best.compression.idxmax()]
-    ends = f"{small.compression:.1f} times compressed with an accuracy of {percent(small.accuracy)}"
-    return f"{alt}; the smallest result, of {small.label}, is {ends}."
+    size = f"compressed {small.compression:.1f} times with an accuracy of {percent(small.accuracy)}"
+    return f"{alt}; the smallest result, of {small.label}, is {size}."

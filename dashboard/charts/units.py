@@ -1,4 +1,4 @@
-"""Charts of maxout units: which of them hang on one neuron, and which neurons are never the maximum."""
+"""Charts of maxout units: how the maxima are shared among the neurons of a unit."""
 
 import numpy as np
 import pandas as pd
@@ -12,16 +12,16 @@ from dashboard.charts.tables import counted, percent, require
 
 COLUMNS = ["unit", "member", "neuron", "relevance"]
 BINS = 24
-HANGS = 0.9  # a unit hangs on one neuron that has this share of its maxima
+DOMINANT = 0.9  # a neuron with at least this share of its unit's maxima dominates the unit
 
 
 def unit_heatmap(units: pd.DataFrame, original: bool = False) -> go.Figure:
-    """Which units hang on one neuron, and which neurons are never the maximum? One row a unit, one cell a neuron.
+    """The relevance of each neuron, one row per unit, one cell per neuron.
 
-    units: unit, member, neuron, relevance (0..1, adding up to 1 in each unit) of one layer; one row a neuron. The units
-    stand in the order of their unevenness, the share of the strongest neuron (of equal ones that of the second, and so
-    on), and the neurons of each from the most relevant to the least; or all as they lie in the layer. The colours have
-    their middle at 1/k, where a neuron is the maximum as often as the others of its unit.
+    units: unit, member, neuron, relevance (0..1, adding up to 1 in each unit) of one layer; one row per neuron. Units
+    are sorted by the share of their strongest neuron (ties: by that of the second, and so on), and the neurons of each
+    unit from the most relevant to the least. With `original`, everything is in the order of the layer. The middle of
+    the colour scale is 1/k, where a neuron is the maximum as often as the others of its unit.
     """
     relevance, neurons = _matrix(units)
     count, k = relevance.shape
@@ -37,14 +37,14 @@ def unit_heatmap(units: pd.DataFrame, original: bool = False) -> go.Figure:
     never = int((relevance == 0).sum())
     alt = (
         f"How often each of {relevance.size:,} neurons is the maximum of its unit, in {counted(count, 'unit')} of {k}: "
-        f"{counted(int((strongest >= HANGS).sum()), 'unit')} with a neuron that is it in 90 % or more, "
-        f"{counted(never, 'neuron')} never."
+        f"{counted(int((strongest >= DOMINANT).sum()), 'unit')} with a neuron that is the maximum at least 90 % of the "
+        f"time, {counted(never, 'neuron')} that {'is' if never == 1 else 'are'} never the maximum."
     )
     names = [f"neuron {i + 1}" for i in range(k)] if original else [_place(i, k) for i in range(k)]
     return figure(
         [go.Heatmap(
             z=cells, customdata=details, coloraxis="coloraxis", xgap=1, ygap=1 if count <= 64 else 0,
-            hovertemplate="unit %{customdata[0]:d}, neuron %{customdata[1]:d}<br>the maximum in %{customdata[2]:.1f} %"
+            hovertemplate="unit %{customdata[0]:d}, neuron %{customdata[1]:d}<br>relevance %{customdata[2]:.1f} %"
             "<extra></extra>",
         )], alt, 64 + min(460, max(4 * count, 220)),
         coloraxis=dict(
@@ -58,10 +58,10 @@ def unit_heatmap(units: pd.DataFrame, original: bool = False) -> go.Figure:
     )
 
 
-def unevenness(units: pd.DataFrame) -> go.Figure:
-    """How many units hang on one neuron? A histogram of the share of maxima that the strongest neuron of a unit has.
+def unit_imbalance(units: pd.DataFrame) -> go.Figure:
+    """A histogram of the share of maxima that the strongest neuron of each unit has.
 
-    units: as for `unit_heatmap`. The share goes from 1/k, where all neurons of a unit are alike, to 100 %.
+    units: as for `unit_heatmap`. The share ranges from 1/k, where all neurons of a unit are equal, to 100 %.
     """
     relevance, _ = _matrix(units)
     count, k = relevance.shape
@@ -75,19 +75,19 @@ def unevenness(units: pd.DataFrame) -> go.Figure:
             hovertemplate="%{customdata[0]:.1f} to %{customdata[1]:.1f} %<br>%{y:,} units<extra></extra>",
         )],
         f"Share of the strongest neuron in {counted(count, 'unit')} of {k}: half of them above "
-        f"{percent(np.median(strongest))}, the highest {percent(strongest.max())}; {percent(1 / k)} would be even.",
+        f"{percent(np.median(strongest))}, the highest {percent(strongest.max())}; an even share is {percent(1 / k)}.",
         240, xaxis=percent_axis(range=[0, 101], dtick=25, title="share of the strongest neuron"),
         yaxis=dict(title="units", rangemode="tozero"), margin=dict(t=28, r=24),
     )
     return chart.add_vline(100 / k, line=dict(color=GREY, dash="dash", width=2), annotation=dict(
-        text="all alike", xanchor="right" if k == 2 else "left", showarrow=False, y=1, yanchor="bottom"))
+        text="even share", xanchor="right" if k == 2 else "left", showarrow=False, y=1, yanchor="bottom"))
 
 
 def unit_history(units: pd.DataFrame) -> go.Figure:
-    """How much would the next cut within units take? The relevance of the weakest neuron of each unit, on average,
-    through the iterations: as a share of 1/k, so that 100 % is as often as the others, whatever k.
+    """The mean relevance of the weakest neuron of each unit by iteration, relative to 1/k: at 100 %, the weakest neuron
+    is the maximum as often as the others, for any k.
 
-    units: iteration, layer, unit, member, relevance (0..1), one row a neuron.
+    units: iteration, layer, unit, member, relevance (0..1), one row per neuron.
     """
     units = require(units, "units", ["iteration", "layer", "unit", "member", "relevance"])
     each = units.groupby(["iteration", "layer", "unit"], sort=False).relevance.agg(["min", "size"]).reset_index()
@@ -96,10 +96,10 @@ def unit_history(units: pd.DataFrame) -> go.Figure:
     rows = rows.assign(value=100 * rows.k * rows.value)
     last = rows.groupby("layer", sort=False).value.last()
     alt = (
-        f"Relevance of the weakest neuron of each unit in {counted(len(last), 'layer')} through the iterations, as a "
-        f"share of an even one: at the end {', '.join(f'{n} {percent(v / 100)}' for n, v in last.items())}."
+        f"Relevance of the weakest neuron of each unit in {counted(len(last), 'layer')} by iteration, relative to an "
+        f"even share: at the end {', '.join(f'{n} {percent(v / 100)}' for n, v in last.items())}."
     )
-    counts = {"units": "units", "k": "neurons each"}
+    counts = {"units": "units", "k": "neurons per unit"}
     chart = layer_history(rows, "of an even share", counts, alt, scale="Cividis", shape="linear")
     return chart.update_layout(showlegend=True).update_yaxes(rangemode="tozero")
 
@@ -109,16 +109,17 @@ def _matrix(units):
     units = require(units, "units", COLUMNS).sort_values(["unit", "member"])
     k = int(units.member.max()) + 1
     if len(units) % k or (units.member.to_numpy().reshape(-1, k) != np.arange(k)).any():
-        raise ValueError(f"units do not all have the members 0 to {k - 1}")
+        raise ValueError(f"units differ in size; needed: the members 0 to {k - 1} in every unit")
     return units.relevance.to_numpy(float).reshape(-1, k), units.neuron.to_numpy().reshape(-1, k)
 
 
 def _around(k):
-    """Cividis with its middle at 1/k: few neurons of a unit of 8 come near 100 %, and below 1/8 they still differ."""
+    """Cividis with its middle at 1/k, because most neurons of a large unit are far from 100 %."""
     shares = np.linspace(0, 1, 21)
     places = np.interp(shares, [0, 0.5, 1], [0, 1 / k, 1])
     return [[float(place), colour] for place, colour in zip(places, sample_colorscale("Cividis", shares), strict=True)]
 
 
 def _place(rank, k):
-    return "strongest" if rank == 0 else "weakest" if rank == k - 1 else f"{rank + 1}."
+    ordinal = {1: "2nd", 2: "3rd"}.get(rank, f"{rank + 1}th")
+    return "strongest" if rank == 0 else "weakest" if rank == k - 1 else ordinal

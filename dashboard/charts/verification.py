@@ -1,18 +1,18 @@
-"""Charts of a verification (are two images of the same person, or class?): how well it tells them apart."""
+"""Charts of a verification, which decides whether two images show the same person or class."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import figure, percent_axis, whole_step
+from dashboard.charts.frame import figure, integer_step, percent_axis
 from dashboard.charts.marks import FINAL, GREY, SERIES
 from dashboard.charts.tables import counted, in_order, percent, require
 
 
 def roc(curves: pd.DataFrame) -> go.Figure:
-    """How many pairs of the same are found, for how many false alarms? One ROC a curve, with the area beneath it.
+    """ROC curves with the area under each: matching pairs found against non-matching pairs accepted.
 
-    curves: curve (its name), auc (0..1), false_positive and true_positive (0..1), one row a point, in order.
+    curves: curve (its name), auc (0..1), false_positive and true_positive (0..1), one row per point, in order.
     """
     curves = require(curves, "curves", ["curve", "auc", "false_positive", "true_positive"])
     names = in_order(curves.curve)
@@ -25,24 +25,25 @@ def roc(curves: pd.DataFrame) -> go.Figure:
         go.Scatter(
             x=100 * rows.false_positive, y=100 * rows.true_positive, name=f"{name}: AUC {areas[name]:.4f}",
             mode="lines", line=dict(color=SERIES[number % len(SERIES)], width=2),
-            hovertemplate=f"<b>{name}</b><br>" "%{y:.1f} % of the same found,<br>%{x:.1f} % of the different called "
-            "the same<extra></extra>",
+            hovertemplate=f"<b>{name}</b><br>" "true positive rate %{y:.1f} %<br>false positive rate %{x:.1f} %"
+            "<extra></extra>",
         )
         for number, (name, rows) in enumerate(curves.groupby("curve", sort=False))
     ]
-    told = ", ".join(f"{name} {areas[name]:.4f}" for name in names)
+    text = ", ".join(f"{name} {areas[name]:.4f}" for name in names)
     return figure(
-        [chance, *traces], f"ROC of {counted(len(names), 'verification')}, with the area beneath: {told}.", 340,
-        xaxis=percent_axis(title="different pairs called the same", range=[0, 101], dtick=25),
-        yaxis=percent_axis(title="same pairs found", range=[0, 101], dtick=25),
+        [chance, *traces], f"ROC curves of {counted(len(names), 'verification')}; the areas under the curves are: "
+        f"{text}.", 340,
+        xaxis=percent_axis(title="false positive rate", range=[0, 101], dtick=25),
+        yaxis=percent_axis(title="true positive rate", range=[0, 101], dtick=25),
         margin=dict(t=18 + 18 * len(names), r=24),
     )
 
 
 def verification_history(verifications: pd.DataFrame) -> go.Figure:
-    """Does it still tell who is who? Verification accuracy through the iterations, with its standard error.
+    """Verification accuracy by iteration, with its standard error.
 
-    verifications: iteration, accuracy and standard_error (0..1; of the mean over the folds, NaN where there is none).
+    verifications: iteration, accuracy and standard_error (0..1; of the mean over the folds, NaN if unknown).
     """
     rows = require(verifications, "verifications", ["iteration", "accuracy", "standard_error"])
     rows = rows.sort_values("iteration", ignore_index=True)
@@ -58,5 +59,6 @@ def verification_history(verifications: pd.DataFrame) -> go.Figure:
     return figure(
         [line], f"Verification accuracy over {counted(len(rows), 'iteration')}: first {percent(first)}, last "
         f"{percent(last)}.", 280, yaxis=percent_axis(), margin=dict(t=8),
-        xaxis=dict(title="iteration", tick0=0, dtick=whole_step(rows.iteration.max()), showgrid=False, zeroline=False),
+        xaxis=dict(title="iteration", tick0=0, dtick=integer_step(rows.iteration.max()), showgrid=False,
+                   zeroline=False),
     )

@@ -1,11 +1,11 @@
-"""Charts of weight pruning: where the zeros are, and what they save. Counts and bytes never share an axis."""
+"""Charts of weight pruning: zeros by layer, parameters and file sizes. Counts and bytes never share an axis."""
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import figure, whole_step
+from dashboard.charts.frame import figure, integer_step
+from dashboard.charts.grouping import MANY, largest, rest
 from dashboard.charts.history import SINGLE, layer_history
-from dashboard.charts.many import MANY, largest, rest
 from dashboard.charts.marks import ACCENT, GREY, WIDTH_SCALE
 from dashboard.charts.tables import counted, in_order, percent, require
 
@@ -13,21 +13,21 @@ SPARSITY = ["iteration", "layer", "weights", "zeros"]
 
 
 def sparsity_history(layers: pd.DataFrame) -> go.Figure:
-    """How empty is each layer? The share of its weights that are zero, after each step that prunes weights.
+    """The share of zero weights of each layer by iteration.
 
-    layers: iteration, layer, weights, zeros (counts of the layer's weight tensor); of very many layers those with most
-    weights have a line of their own, and the others one together.
+    layers: iteration, layer, weights, zeros (counts of the layer's weight tensor). With very many layers, those with
+    the most weights have their own lines and the others share one.
     """
-    layers = _summed_up(require(layers, "layers", SPARSITY))
+    layers = _summarized(require(layers, "layers", SPARSITY))
     values = layers.assign(value=100 * layers.zeros / layers.weights)
     last = values.groupby("layer", sort=False).value.last()
     alt = (
-        f"Share of zero weights in {counted(len(last), 'layer')} through the iterations: at the end highest in "
-        f"{last.idxmax()} at {percent(last.max() / 100)}."
+        f"Share of zero weights in {counted(len(last), 'layer')} by iteration: at the end, highest in "
+        f"{last.idxmax()} with {percent(last.max() / 100)}."
     )
     counts = {"zeros": "zeros", "weights": "weights"}
     chart = layer_history(values, "zero", counts, alt, scale=WIDTH_SCALE, shape="linear")
-    if chart.data[0].type == "scatter":  # lines may lie upon each other: the legend has their ends
+    if chart.data[0].type == "scatter":  # lines may overlap, so the legend has their last values
         for line, share in zip(chart.data, last, strict=True):
             line.name = f"{line.name} {percent(share / 100)}"
         chart.update_yaxes(range=[0, 101], dtick=25)
@@ -35,15 +35,15 @@ def sparsity_history(layers: pd.DataFrame) -> go.Figure:
 
 
 def parameter_history(iterations: pd.DataFrame) -> go.Figure:
-    """What is left to compute with? All parameters, and those that are not zero, through the iterations.
+    """All parameters and non-zero parameters by iteration.
 
     iterations: iteration, parameters, nonzero_parameters (counts).
     """
-    return _dense_and_sparse(iterations, "parameters", ("parameters", "all"), ("nonzero_parameters", "not zero"))
+    return _dense_and_sparse(iterations, "parameters", ("parameters", "all"), ("nonzero_parameters", "non-zero"))
 
 
 def byte_history(iterations: pd.DataFrame) -> go.Figure:
-    """What does the file weigh? Bytes with every weight stored, and with values and gaps only, through the iterations.
+    """The size of a dense file with every weight, and of a sparse file with non-zero weights and gaps, by iteration.
 
     iterations: iteration, bytes_dense, bytes_sparse (of a safetensors file).
     """
@@ -51,7 +51,7 @@ def byte_history(iterations: pd.DataFrame) -> go.Figure:
 
 
 def _dense_and_sparse(iterations, unit, *series):
-    """One line for each (column, label) of `series`, all of one unit, from zero."""
+    """One line for each (column, label) of `series`, all in the same unit, on an axis that starts at zero."""
     columns = [column for column, _ in series]
     rows = require(iterations, "iterations", ["iteration", *columns]).dropna(subset=columns)
     rows = require(rows, f"iterations with {columns[0]}", ["iteration"]).sort_values("iteration")
@@ -68,12 +68,12 @@ def _dense_and_sparse(iterations, unit, *series):
     return figure(
         traces, f"{unit.capitalize()} over {counted(len(rows), 'iteration')}: at the end {last}.", 280,
         yaxis=dict(title=unit, rangemode="tozero", tickformat=".3~s", zeroline=False),
-        xaxis=dict(title="iteration", tick0=first, dtick=whole_step(end - first), showgrid=False, zeroline=False),
+        xaxis=dict(title="iteration", tick0=first, dtick=integer_step(end - first), showgrid=False, zeroline=False),
     )
 
 
-def _summed_up(layers):
-    """Where layers are many, those with most weights as they are, and the others as one."""
+def _summarized(layers):
+    """If there are many layers, those with the most weights are kept and the others are merged into one."""
     names = in_order(layers.layer)
     if len(names) <= MANY:
         return layers

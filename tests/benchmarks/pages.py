@@ -68,7 +68,7 @@ def plan(page: Page, folder: Path, run_id: str, rounds: int) -> Row:
     layers = [name for name in vgg16_widths() if name.startswith("features")]
     with serving("dashboard/app.py", ROOT, TRIMCORE_RUNS=str(folder), log=str(folder / "log")) as (url, own):
         page.goto(f"{url}/plan?run={run_id}")
-        page.get_by_role("button", name="Plan for that one").click()
+        page.get_by_role("button", name="Plan for this run").click()
         page.locator(".st-key-widths .js-plotly-plot").wait_for()
         for layer in layers[:2]:
             _pressed(page, layer)
@@ -96,7 +96,7 @@ def _pressed(page: Page, layer: str) -> float:
 
 def figures(folder: Path, run_id: str) -> Row:
     """What each page sends to the browser of a run of eight iterations."""
-    from tests.dashboard.test_pages import page  # it imports the whole app
+    from tests.dashboard.pages import page  # it imports the whole app
 
     sizes: dict[str, int] = {}
     with environment(TRIMCORE_RUNS=str(folder)):
@@ -139,17 +139,19 @@ def _sign_of_life(run: Path) -> None:
 
 def listing(folder: Path, rounds: int) -> Row:
     """What the side bar, the table and the tree of Compare do to list their runs."""
-    from dashboard import frame, lineage, store, tree
-    from dashboard.listing import read_runs
+    from dashboard.compare import tree
+    from dashboard.compare.run_table import read_runs
+    from dashboard.session import lineage, run_reader
+    from dashboard.widgets import sidebar
 
     many_runs(folder, RUNS)
 
     def side_bar() -> None:
-        assert len([frame.label(run_id) for run_id in store.run_ids()]) == RUNS
+        assert len([sidebar.label(run_id) for run_id in run_reader.run_ids()]) == RUNS
 
     def branches() -> None:
-        parents = store.parents()
-        tree.nodes(parents, lineage.newest(parents, list(parents), tree.MOST))
+        parents = run_reader.parents()
+        tree.nodes(parents, lineage.newest(parents, list(parents), tree.MAX_RUNS))
 
     parts = {"side bar": side_bar, "table": read_runs, "tree": branches}
     with environment(TRIMCORE_RUNS=str(folder)):

@@ -1,4 +1,4 @@
-"""An OpenID Connect provider on this machine, for tests: whoever asks is logged in as the account that stands there."""
+"""A local OpenID Connect provider for tests. Every login gets the configured account."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ CLIENT, PASSWORD = "trimcore-tests", "a-password-of-a-test"  # pragma: allowlist
 
 
 class Issuer(ThreadingHTTPServer):
-    """`account` are the claims of the next who logs in; `asked` what was asked for."""
+    """`account`: the claims of the next login. `asked`: the requested paths."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Answer)
@@ -72,7 +72,7 @@ class _Answer(BaseHTTPRequestHandler):
         self._json({"access_token": secrets.token_urlsafe(8), "token_type": "Bearer", "id_token": token})
 
     def _proved(self, granted: dict, sent: dict) -> bool:
-        """The client has its password, and is the one that asked (PKCE), if it said how to know it."""
+        """Whether the client has its password and passes the code challenge (PKCE), if it sent one."""
         basic = base64.b64encode(f"{CLIENT}:{PASSWORD}".encode()).decode()
         if self.headers.get("Authorization") != f"Basic {basic}" and sent.get("client_secret") != [PASSWORD]:
             return False

@@ -1,4 +1,4 @@
-"""A run of a large network, and very many runs: written by hand, without training."""
+"""A run of a large network, and very many runs, with made-up events and without training."""
 
 import random
 import shutil
@@ -19,16 +19,16 @@ def vgg16_draft() -> dict:
 
 
 def fake_vgg16(folder: Path) -> str:
-    """Eight iterations with an APoZ for each neuron; no weights."""
-    widths, lot = vgg16_widths(), random.Random(0)
+    """A run with eight iterations and an APoZ for each neuron, without checkpoints."""
+    widths, generator = vgg16_widths(), random.Random(0)
     assert sum(widths.values()) == 12_416
     stages = [{name: width - width * k // 12 for name, width in widths.items()} for k in range(8)]
     return fake_run(folder, vgg16_draft(), stages, [0.9] * 8,
-                    apoz=lambda width: [round(lot.betavariate(2, 1), 6) for _ in range(width)])  # fmt: skip
+                    apoz=lambda width: [round(generator.betavariate(2, 1), 6) for _ in range(width)])  # fmt: skip
 
 
 def many_runs(folder: Path, count: int) -> None:
-    """Finished runs of LeNet-5 with three cuts each."""
+    """Finished LeNet-5 runs with three cuts each."""
     stages = [{"conv1": 20 - k, "conv2": 50 - 5 * k, "fc1": 500 - 80 * k} for k in range(4)]
     first = folder / fake_run(folder, {}, stages, [0.97, 0.96, 0.95, 0.94])
     for number in range(count - 1):

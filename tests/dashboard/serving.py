@@ -1,4 +1,4 @@
-"""Starting a real Streamlit server for a test, and waiting for it without sleeping blindly."""
+"""Start a real Streamlit server for a test, and wait for it without fixed sleeps."""
 
 import contextlib
 import os
@@ -23,11 +23,11 @@ def free_port() -> int:
 def serving(
     script: str, folder: Path, port: int | None = None, options: Sequence[str] = (), **environment: str
 ) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A server for `script`, started in `folder`, with further options: yields its address and its process, and ends
-    it."""
+    """A server for `script`, started in `folder`, with further options. Yields its address and its process, and stops
+    it afterwards."""
     port = port or free_port()
     url, log_path = f"http://127.0.0.1:{port}", Path(environment.pop("log", folder / "server.log"))
-    with open(log_path, "w") as log:  # a pipe that nobody reads could block the server
+    with open(log_path, "w") as log:  # an unread pipe could block the server
         process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", script, "--server.headless=true", f"--server.port={port}",
              "--server.address=127.0.0.1", "--server.fileWatcherType=none", "--browser.gatherUsageStats=false",
@@ -48,21 +48,21 @@ def serving(
 
 
 def idle(page) -> None:
-    """Wait until the page has been drawn to its end: a list that is opened before may be drawn anew, and close."""
+    """Wait until the page's script has finished. A list that is opened before that may be redrawn and close."""
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
 
-def insist(act: Callable[[], None], seen, tries: int = 6) -> None:
-    """Act until the locator `seen` is there, as a person does: on a busy machine what is just being drawn anew takes no
-    click, and a list that was opened closes."""
+def retry(act: Callable[[], None], expected, tries: int = 6) -> None:
+    """Repeat an action until the locator `expected` appears. On a busy machine, an element that is being redrawn
+    ignores clicks, and an open list closes."""
     from playwright.sync_api import TimeoutError as NotYet
 
-    for left in reversed(range(tries)):
+    for remaining in reversed(range(tries)):
         try:
             act()
-            return seen.wait_for(timeout=10_000)
+            return expected.wait_for(timeout=10_000)
         except NotYet:
-            if not left:
+            if not remaining:
                 raise
 
 

@@ -1,4 +1,4 @@
-"""The main job as a person does it: a real server, a real Chromium, real images, a real run."""
+"""The main workflow with a real server, a real Chromium, real images and real runs."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from tests.dashboard.serving import ROOT, free_port, serving
 from trimcore import runs
 
 pytestmark = pytest.mark.browser
-PATIENCE = 120_000  # ms; a run on mnist-5k takes some ten seconds on two idle cores
+PATIENCE = 120_000  # ms; a run on mnist-5k takes about ten seconds on two idle cores
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def wait_until(condition, seconds: float = 120):
         if found := condition():
             return found
         time.sleep(0.2)
-    raise AssertionError("it did not come true in time")
+    raise AssertionError(f"the condition was not met within {seconds:g} s")
 
 
 def test_profile_plan_launch_watch_and_download(page, server, runs_folder):
@@ -63,33 +63,33 @@ def test_profile_plan_launch_watch_and_download(page, server, runs_folder):
     page.on("request", lambda request: asked.append(request.url))
     open_page(page, server)
     page.get_by_role("button", name="Profile this network").click()
-    page.get_by_text("Which layers have neurons to spare?").wait_for()
+    page.get_by_text("APoZ by layer").wait_for()
     base = only_run(runs_folder)
-    assert page.url.endswith(f"?run={base.name}"), "the run stands in the URL"
+    assert page.url.endswith(f"?run={base.name}"), "the URL contains the run"
 
     page.get_by_role("button", name="Plan with this rule").click()
     page.get_by_role("heading", name="Plan", exact=True).wait_for()
-    page.get_by_role("button", name="Order the layers…").click()
+    page.get_by_role("button", name="Order layers…").click()
     page.get_by_text("output to input").click()
     page.locator("li.card .title").nth(2).wait_for()
     assert page.locator("li.card .title").all_text_contents() == ["fc1", "conv2", "conv1"]
     page.locator("li.card[data-id]").first.focus()
-    page.keyboard.press("Alt+ArrowDown")  # layers in another order, by keyboard
+    page.keyboard.press("Alt+ArrowDown")  # reorder layers with the keyboard
     page.locator("li.card .title").first.filter(has_text="conv2").wait_for()
     page.get_by_role("button", name=re.compile("^Launch")).click()
 
-    page.get_by_text("all steps are done").first.wait_for()  # the log has it too
+    page.get_by_text("all steps are done").first.wait_for()  # the log contains it, too
     run = only_run(runs_folder, 2)
-    page.get_by_role("button", name="Take the report").click()
+    page.get_by_role("button", name="Open report").first.click()
     page.get_by_role("heading", name="Report", exact=True).wait_for()
     for name in ("iterations.csv", "layers.csv", "neurons.csv"):
         with page.expect_download() as waiting:
             page.get_by_role("button", name=name).click()
         assert Path(waiting.value.path()).read_text("utf-8") == (run / name).read_text("utf-8")
     rows = list(csv.DictReader(io.StringIO((run / "iterations.csv").read_text("utf-8"))))
-    assert [row["layers_trimmed"] for row in rows] == ["", "conv2", "fc1", "conv1"], "in the order that was chosen"
+    assert [row["layers_trimmed"] for row in rows] == ["", "conv2", "fc1", "conv1"], "in the chosen order"
     outside = [url for url in asked if not url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))]
-    assert not outside, "the page asks nobody but its own server"
+    assert not outside, "the page contacts only its own server"
 
 
 def test_maxout_units_and_weights_are_pruned_from_the_page(page, server, runs_folder):
@@ -101,18 +101,18 @@ def test_maxout_units_and_weights_are_pruned_from_the_page(page, server, runs_fo
     width.press("Enter")
     page.get_by_text(f"{520 + 25_050 + 801 * 64 + 17 * 10:,}").first.wait_for()
     page.get_by_role("button", name="Profile this network").click()
-    page.get_by_text("which hang on one neuron").wait_for()
+    page.get_by_text("Dominated units").wait_for()
     page.locator(".st-key-unit_heatmap .plotly").first.wait_for()
 
-    page.get_by_role("button", name="Plan to remove the least relevant of each unit, 4 → 1").click()
+    page.get_by_role("button", name="Plan to prune the units, 4 → 1").click()
     page.get_by_role("heading", name="Plan", exact=True).wait_for()
-    page.locator("li.card .caption", has_text="least of each unit 1 · 3 iterations").wait_for()
-    page.get_by_role("button", name="Add a weight pruning step").click()
-    page.locator("li.card .caption", has_text="sparsity of each layer 0.7").wait_for()
+    page.locator("li.card .caption", has_text="least relevant per unit 1 · 3 iterations").wait_for()
+    page.get_by_role("button", name="Add weight pruning").click()
+    page.locator("li.card .caption", has_text="sparsity per layer 0.7").wait_for()
     page.get_by_role("button", name=re.compile("^Launch")).click()
     page.get_by_text("all steps are done").first.wait_for()
     run = only_run(runs_folder, 2)
-    page.get_by_role("button", name="Take the report").click()
+    page.get_by_role("button", name="Open report").first.click()
     page.get_by_text("Three sizes.").wait_for()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="iterations.csv").click()
@@ -122,11 +122,11 @@ def test_maxout_units_and_weights_are_pruned_from_the_page(page, server, runs_fo
     assert runs.state_of(run).state == "finished"
 
 
-def test_a_run_outlives_the_server_and_the_reopened_page_shows_it(page, tmp_path, runs_folder):
+def test_a_run_survives_the_server_and_the_reopened_page_shows_it(page, tmp_path, runs_folder):
     port, log = free_port(), str(tmp_path / "server.log")
     with serving("dashboard/app.py", ROOT, port, TRIMCORE_RUNS=str(runs_folder), log=log) as (url, process):
         open_page(page, url)
-        page.get_by_role("button", name="Trim it now with the defaults").click()  # one click from page to run
+        page.get_by_role("button", name="Trim it now with the defaults").click()
         wait_until(lambda: runs.list_runs(runs_folder) and (only_run(runs_folder) / "events.jsonl").exists())
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -136,14 +136,14 @@ def test_a_run_outlives_the_server_and_the_reopened_page_shows_it(page, tmp_path
     assert runs.state_of(run).state == "finished"
     with serving("dashboard/app.py", ROOT, port, TRIMCORE_RUNS=str(runs_folder), log=log) as (url, _):
         page.goto(f"{url}/run?run={run.name}")
-        page.get_by_text("all steps are done").first.wait_for()  # the log has it too
+        page.get_by_text("all steps are done").first.wait_for()  # the log contains it, too
 
 
-def test_stop_asks_first_and_then_stops_this_run(page, server, runs_folder):
+def test_stop_asks_for_confirmation(page, server, runs_folder):
     open_page(page, server)
     page.get_by_role("button", name="Trim it now with the defaults").click()
     page.get_by_role("button", name="Stop…").click()
-    page.get_by_role("dialog").get_by_role("button", name="Stop it").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop run").click()
     run = only_run(runs_folder)
     wait_until(lambda: runs.state_of(run).state == "stopped")
     page.get_by_role("button", name="Resume").wait_for()

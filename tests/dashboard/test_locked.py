@@ -1,4 +1,4 @@
-"""What the server and its pages do not do by default: ask others, listen to others, take more than they should."""
+"""What the server and its pages refuse by default: contacting other servers, accepting other hosts, large uploads."""
 
 import http.client
 import tomllib
@@ -12,7 +12,7 @@ SETTINGS = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"
 PAGES = ("Model", "Profile", "Plan", "Run", "Compare", "Report")
 
 
-def test_settings_that_lock():
+def test_the_default_settings_are_restrictive():
     server = SETTINGS["server"]
     assert server["address"] == "127.0.0.1"
     assert server["allowedHosts"] == ["localhost", "127.0.0.1"]
@@ -34,9 +34,9 @@ def started(tmp_path):
 @pytest.mark.parametrize(("host", "origin", "status"), [
     ("", "", 101), ("evil.example.org", "", 403), ("", "http://evil.example.org", 403),
 ])  # fmt: skip
-def test_pages_of_others_get_nothing(started, host, origin, status):
-    """One whose name was made to lead here (DNS rebinding), and one that asks from elsewhere: all that the server knows
-    goes through its WebSocket."""
+def test_other_hosts_and_origins_are_rejected(started, host, origin, status):
+    """A host name that was pointed here (DNS rebinding), and a request from another site. All data of the server goes
+    through its WebSocket."""
     address = started[0].removeprefix("http://")
     connection = http.client.HTTPConnection(address, timeout=10)
     connection.request("GET", "/_stcore/stream", headers={
@@ -48,7 +48,7 @@ def test_pages_of_others_get_nothing(started, host, origin, status):
     connection.close()
 
 
-def test_nobody_drives_the_pages_from_a_program(started):
+def test_the_agent_api_is_off(started):
     """Streamlit's agent API is off."""
     connection = http.client.HTTPConnection(started[0].removeprefix("http://"), timeout=10)
     connection.request("POST", "/_stcore/agent/interact", body="{}", headers={"Content-Type": "application/json"})
@@ -66,7 +66,7 @@ def page(chromium):
 
 
 @pytest.mark.browser
-def test_no_page_asks_anybody_else(started, page):
+def test_no_page_contacts_another_server(started, page):
     url, run_id = started
     asked = []
     page.context.on("request", lambda request: asked.append(request.url))
@@ -82,7 +82,7 @@ def test_no_page_asks_anybody_else(started, page):
 
 
 @pytest.mark.browser
-def test_a_file_over_the_limit_is_refused_before_it_is_read(started, page, tmp_path):
+def test_a_file_over_the_limit_is_rejected_before_it_is_read(started, page, tmp_path):
     url, _ = started
     page.goto(url)
     page.get_by_role("heading", name="Model", exact=True).wait_for()

@@ -1,6 +1,6 @@
-"""Viewers of a page without a browser: they open it as a browser does, and let its timers call the server.
+"""Viewers of a page without a browser. They open it as a browser does and run its timers.
 
-A browser draws on a machine of its own; what is left is what many viewers ask of the server.
+Browsers draw on their own machines. What remains is the load that many viewers put on the server.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ LARGEST = 64 * 1024 * 1024  # bytes of a message
 
 
 class Viewer:
-    """One open page: what it has been sent, its buttons, the fragments that it calls again (so many times as often as
-    they ask for), and the seconds that it waited for the whole page, whenever it asked for that."""
+    """One open page: the messages it received, its buttons, the fragments it reruns (`speed` times as often as they ask
+    for), and the seconds it waited for each full rerun."""
 
     def __init__(self, url: str, speed: float = 1.0):
         parts = urlsplit(url)
@@ -27,8 +27,8 @@ class Viewer:
         self.speed, self.buttons, self.asked, self.waits = speed, {}, 0.0, []
         self.socket: ClientConnection | None = None
         self.messages = self.bytes = self.finished = 0
-        self.everything = b""  # of the first megabyte that it was sent
-        self.known: set[str] = set()  # messages that need not be sent again
+        self.everything = b""  # the first megabyte that it received
+        self.known: set[str] = set()  # hashes of messages that need not be sent again
         self.script = ""
         self.timers: list[asyncio.Task] = []
 
@@ -43,10 +43,10 @@ class Viewer:
                 task.cancel()
             await asyncio.wait({ending, *self.timers})
             if listening in done:
-                raise AssertionError("the server has closed the page") from listening.exception()
+                raise AssertionError("the server closed the connection") from listening.exception()
 
     async def press(self, label: str = "") -> None:
-        """A click on a button; without a label, anything that has the whole page drawn anew."""
+        """Click a button; without a label, request a full rerun."""
         await self._ask(self.socket, press=self.buttons[label] if label else "")
 
     async def _ask(self, socket: ClientConnection, fragment: str = "", press: str = "") -> None:
@@ -64,28 +64,28 @@ class Viewer:
 
     async def _listen(self, socket: ClientConnection) -> None:
         async for raw in socket:
-            told = ForwardMsg.FromString(raw)
+            message = ForwardMsg.FromString(raw)
             self.messages, self.bytes = self.messages + 1, self.bytes + len(raw)
             self.everything += raw if len(self.everything) < 1 << 20 else b""
-            if told.metadata.cacheable:
-                self.known.add(told.hash)
-            kind = told.WhichOneof("type")
-            if kind == "delta" and told.delta.new_element.WhichOneof("type") == "button":
-                self.buttons[told.delta.new_element.button.label] = told.delta.new_element.button.id
-            if kind == "new_session" and not told.metadata.run.fragment_ids:  # the whole page is drawn anew
-                self.script = told.new_session.page_script_hash
+            if message.metadata.cacheable:
+                self.known.add(message.hash)
+            kind = message.WhichOneof("type")
+            if kind == "delta" and message.delta.new_element.WhichOneof("type") == "button":
+                self.buttons[message.delta.new_element.button.label] = message.delta.new_element.button.id
+            if kind == "new_session" and not message.metadata.run.fragment_ids:  # a full rerun
+                self.script = message.new_session.page_script_hash
                 while self.timers:
                     self.timers.pop().cancel()
             elif kind == "auto_rerun":
-                again = self._again(socket, told.auto_rerun.fragment_id, told.auto_rerun.interval)
-                self.timers.append(asyncio.create_task(again))
+                timer = self._rerun(socket, message.auto_rerun.fragment_id, message.auto_rerun.interval)
+                self.timers.append(asyncio.create_task(timer))
             elif kind == "script_finished":
                 self.finished += 1
                 if self.asked:
                     self.waits.append(time.monotonic() - self.asked)
                     self.asked = 0.0
 
-    async def _again(self, socket: ClientConnection, fragment: str, seconds: float) -> None:
+    async def _rerun(self, socket: ClientConnection, fragment: str, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds / self.speed)
             await self._ask(socket, fragment)
@@ -93,13 +93,13 @@ class Viewer:
 
 @contextlib.contextmanager
 def viewing(url: str, count: int) -> Iterator[list[Viewer]]:
-    """So many viewers of a page, while the block lasts."""
+    """`count` viewers of a page, for the duration of the block."""
     viewers, loop, until = [Viewer(url) for _ in range(count)], asyncio.new_event_loop(), asyncio.Event()
 
-    async def all_of_them() -> None:
+    async def watch_all() -> None:
         await asyncio.gather(*(viewer.watch(until) for viewer in viewers), return_exceptions=True)
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(all_of_them(),), daemon=True)
+    thread = threading.Thread(target=loop.run_until_complete, args=(watch_all(),), daemon=True)
     thread.start()
     try:
         yield viewers

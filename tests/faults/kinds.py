@@ -223,8 +223,8 @@ def newest_checkpoint_damaged(scene: Scene) -> Path:
     scene.some_moment(run)
     kill(run, "supervisor", "worker")
     scene.check_true(run, KILLED)
-    path = run / "checkpoints" / resume_points.NEWEST
-    if path.exists() and (run / "checkpoints" / resume_points.BEFORE).exists() and scene.state(run).state != "finished":
+    path, previous = (run / "checkpoints" / name for name in (resume_points.NEWEST, resume_points.PREVIOUS))
+    if path.exists() and previous.exists() and scene.state(run).state != "finished":
         damage(path, scene)
     return run
 

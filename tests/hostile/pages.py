@@ -45,7 +45,7 @@ def opened(name: str, run: str | None = None, **query: str) -> AppTest:
     if run:
         app.query_params["run"] = run
     app.run()
-    app.switch_page(f"views/{name}.py").run()
+    app.switch_page(f"{name}/page.py").run()
     return app
 
 

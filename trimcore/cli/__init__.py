@@ -1,4 +1,4 @@
-"""The command line: one file a command. Everything that the page can do can be done here.
+"""The command line, one file per command. It can do everything the dashboard can.
 
-It may import every other room.
+May import every other room.
 """

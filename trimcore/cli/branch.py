@@ -12,11 +12,11 @@ from trimcore.jobs import control
 @click.command()
 @click.argument("run_id")
 @click.argument("spec_file", type=PATH)
-@click.option("--iteration", type=click.IntRange(min=0), required=True, help="Where the branch begins.")
+@click.option("--iteration", type=click.IntRange(min=0), required=True, help="Iteration to branch from.")
 @RUNS
 def branch(run_id: str, spec_file: Path, iteration: int, runs_folder: Path | None) -> None:
-    """Start a spec in the background from an iteration of another run."""
+    """Run a spec in the background, starting from an iteration of another run."""
     from trimcore import spec
 
-    asked = spec.load(spec_file).model_copy(update={"parent": spec.Parent(run=run_id, iteration=iteration)})
-    click.echo(control.launch(asked, runs.runs_folder(runs_folder)))
+    loaded = spec.load(spec_file).model_copy(update={"parent": spec.Parent(run=run_id, iteration=iteration)})
+    click.echo(control.launch(loaded, runs.runs_folder(runs_folder)))

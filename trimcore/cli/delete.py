@@ -10,12 +10,12 @@ from trimcore.cli.options import RUNS
 
 @click.command()
 @click.argument("run_id")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @RUNS
 def delete(run_id: str, yes: bool, runs_folder: Path | None) -> None:
-    """Take a run away for good: not an active one, nor one that others began from."""
+    """Delete a run permanently. Active runs and runs with branches cannot be deleted."""
     folder = runs.runs_folder(runs_folder)
     runs.open_run(folder, run_id)
-    if yes or click.confirm(f"delete {run_id} with its checkpoints for good?", abort=True):
+    if yes or click.confirm(f"permanently delete {run_id} and its checkpoints?", abort=True):
         runs.delete(folder, run_id)
-        click.echo(f"{run_id} is deleted")
+        click.echo(f"deleted {run_id}")

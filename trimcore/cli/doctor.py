@@ -1,6 +1,5 @@
 """The command `trimcore doctor`."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ from trimcore.cli.options import RUNS
 @click.command()
 @RUNS
 def doctor(runs_folder: Path | None) -> None:
-    """Say what is here, whether it works, and what to do where it does not. Exit code 1 where there is a problem."""
+    """Check the installation and the runs, and say how to fix each problem. Exits with code 1 if there is one."""
     from trimcore.jobs.diagnosis import examine
 
     problems = 0
@@ -21,4 +20,4 @@ def doctor(runs_folder: Path | None) -> None:
         problems += finding.level == "problem"
     click.echo(f"{problems or 'no'} problem{'s' if problems != 1 else ''}")
     if problems:
-        sys.exit(1)
+        raise click.exceptions.Exit(1)

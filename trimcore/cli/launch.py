@@ -13,7 +13,7 @@ from trimcore.jobs import control
 @click.argument("spec_file", type=PATH)
 @RUNS
 def launch(spec_file: Path, runs_folder: Path | None) -> None:
-    """Start a spec in the background and print its run id."""
+    """Run a spec in the background and print the run id."""
     from trimcore import spec
 
     click.echo(control.launch(spec.load(spec_file), runs.runs_folder(runs_folder)))

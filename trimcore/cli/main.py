@@ -1,4 +1,4 @@
-"""The command line as a whole. Exit code 0, or 2 with one line that says what is wrong."""
+"""The command line as a whole. The exit code is 0, or 2 after a one-line error message."""
 
 import os
 import sys
@@ -7,6 +7,7 @@ import click
 
 from trimcore import __version__
 from trimcore.cli.branch import branch
+from trimcore.cli.dashboard import dashboard
 from trimcore.cli.datasets import datasets
 from trimcore.cli.delete import delete
 from trimcore.cli.doctor import doctor
@@ -32,14 +33,14 @@ from trimcore.jobs.locks import ENVIRONMENT
 
 COMMANDS = (
     models, datasets, presets, profile, sensitivity, propose, run, launch, list_runs, show, pause, stop, resume, branch,
-    note, delete, report, export, pack, unpack, doctor,
+    note, delete, report, export, pack, unpack, doctor, dashboard,
 )  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="trimcore", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Trim neural networks by APoZ: profile, prune, retrain, look."""
+    """Trim neural networks by APoZ: profile, prune, retrain, inspect."""
 
 
 for command in COMMANDS:
@@ -47,12 +48,12 @@ for command in COMMANDS:
 
 
 def main() -> int:
-    """Run the command line. A mistake of the user is one line on stderr and exit code 2."""
+    """Run the command line. A user error prints one line on stderr and returns exit code 2."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # before torch starts its threads
     try:
-        cli.main(prog_name="trimcore", standalone_mode=False)
-        return 0
+        code = cli.main(prog_name="trimcore", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.ctx.get_help())
     except click.ClickException as error:
@@ -61,6 +62,6 @@ def main() -> int:
         print(f"trimcore: {error}", file=sys.stderr)
     except click.Abort:
         print("trimcore: interrupted", file=sys.stderr)
-    except SystemExit as end:  # of `doctor`; and how click ends when its reader has left: `trimcore list | head`
-        return end.code if isinstance(end.code, int) and sys.argv[1:2] == ["doctor"] else 0
+    except SystemExit:  # click raises it on a closed pipe, as in `trimcore list | head`
+        return 0
     return 2

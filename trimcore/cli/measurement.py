@@ -1,4 +1,4 @@
-"""Measuring the sensitivity of an iteration, with a progress bar."""
+"""Measure the sensitivity of an iteration, with a progress bar."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What commands print and write: tables as text, and CSV files."""
+"""Output shared by commands: tables as text, and CSV files."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -12,7 +12,7 @@ from trimcore.system.files import write_atomic
 
 
 def show_table(folder: Path) -> None:
-    """The paper's table of a run, once an iteration is finished."""
+    """Print the paper's table of a run, if an iteration has finished."""
     from trimcore import tables
 
     events = list(runs.read_events(folder))
@@ -21,14 +21,14 @@ def show_table(folder: Path) -> None:
 
 
 def text_table(frame: Any, percent: Collection[str] = ()) -> str:
-    """A data frame as text; the columns `percent` as percentages."""
+    """A data frame as text, with the columns in `percent` as percentages."""
     formats = dict.fromkeys(percent, "{:.1%}".format)
     text: str = frame.to_string(index=False, na_rep="", formatters=formats)
     return text
 
 
 def write_csvs(folder: Path, texts: dict[str, str]) -> None:
-    """Write files by name, and print each path. Raises TrimError."""
+    """Write each text to its file name in `folder` and print the path. Raises TrimError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():

@@ -14,7 +14,7 @@ from trimcore.errors import TrimError
 @click.option("--out", type=PATH, required=True, help="The zip file to write.")
 @RUNS
 def pack(run_id: str, out: Path, runs_folder: Path | None) -> None:
-    """Write a run that has ended as one zip file, to be opened elsewhere."""
+    """Pack an ended run into a zip file for another installation."""
     folder = runs.open_run(runs.runs_folder(runs_folder), run_id)
     try:
         files = runs.pack(folder, out)

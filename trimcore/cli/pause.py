@@ -12,5 +12,5 @@ from trimcore.cli.request import send
 @click.argument("run_id")
 @RUNS
 def pause(run_id: str, runs_folder: Path | None) -> None:
-    """Pause a run at the end of its epoch; `resume` goes on."""
+    """Pause a run at the end of its epoch; `resume` continues it."""
     send(run_id, "pause", runs_folder)

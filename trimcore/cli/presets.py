@@ -6,12 +6,12 @@ import click
 @click.command()
 @click.argument("name", required=False)
 def presets(name: str | None) -> None:
-    """List the specs that come with the package, or print one: `presets NAME > spec.toml`."""
+    """List the built-in specs, or print one of them: `presets NAME > spec.toml`."""
     from trimcore.spec import dumps
-    from trimcore.spec import presets as known
+    from trimcore.spec import presets as builtin
 
     if name:
-        click.echo(dumps(known.preset(name)), nl=False)
+        click.echo(dumps(builtin.preset(name)), nl=False)
     else:
-        for entry in known.names():
-            click.echo(f"{entry:22} {known.preset(entry).name}")
+        for entry in builtin.names():
+            click.echo(f"{entry:22} {builtin.preset(entry).name}")

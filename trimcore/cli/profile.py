@@ -14,51 +14,51 @@ from trimcore.spec import DEFAULT_TOLERANCE
 @click.command()
 @click.option("--model", required=True, help="A name from `models`, or package.module:function.")
 @click.option("--data", required=True, help="A name from `datasets`.")
-@click.option("--weights", default="", help="A checkpoint; without one the network has new weights.")
-@click.option("--limit", type=click.IntRange(min=0), default=0, help="Examples of the validation split; 0 is all.")
+@click.option("--weights", default="", help="A checkpoint; without one, the network is untrained.")
+@click.option("--limit", type=click.IntRange(min=0), default=0, help="Number of validation examples; 0 means all.")
 @click.option("--device", default="auto")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option(
     "--tolerance", type=click.FloatRange(0, 1), default=DEFAULT_TOLERANCE, show_default=True,
-    help="GELU, SiLU and the like count as zero up to this share of their root mean square.",
+    help="Outputs of GELU, SiLU and similar count as zero up to this share of their root mean square.",
 )  # fmt: skip
-@click.option("--option", "options", multiple=True, metavar="NAME=N", help="Of the model: k=4, width=1000.")
-@click.option("--csv", "folder", type=PATH, help="Write layers.csv and neurons.csv here.")
+@click.option("--option", "options", multiple=True, metavar="NAME=N", help="An option of the model, such as k=4.")
+@click.option("--csv", "folder", type=PATH, help="Write layers.csv and neurons.csv to this folder.")
 def profile(
     model: str, data: str, weights: str, limit: int, device: str, seed: int, tolerance: float, options: tuple[str, ...],
     folder: Path | None,
 ) -> None:  # fmt: skip
-    """Count the zeros of every layer on the validation split, and the maxima of maxout units on the train split."""
+    """Count the zeros of every layer on the validation split and the maxima of maxout units on the train split."""
     from trimcore import spec, tables
     from trimcore.training.loop import trim
 
-    asked = spec.parse({
+    parsed = spec.parse({
         "model": model, "data": data, "seed": seed, "device": device, "options": _numbers(options),
         "base": {"weights": weights, "epochs": 0}, "profile": {"examples": limit, "tolerance": tolerance},
     })  # fmt: skip
     events = []
     with click.progressbar(length=1000, label="profiling", file=sys.stderr, width=30) as bar:
-        for event in trim(asked):
+        for event in trim(parsed):
             if event.recorded:
                 events.append({"kind": event.kind, **event.data})
             else:
                 bar.update(max(0, round(1000 * event.data["step"] / event.data["steps"]) - bar.pos))
     seen = next(e for e in events if e["kind"] == "profiled")
     if not weights:
-        click.echo("note: no --weights, so this is an untrained network", err=True)
+        click.echo("note: without --weights, the network is untrained", err=True)
     click.echo(f"{seen['examples']} examples in {seen['seconds']:.2f} s")
     shown = tables.layers(events)[["layer", "kind", "width", "apoz_mean", "apoz_std", "apoz_min", "apoz_max"]]
     if any(layer["tolerance"] for layer in seen["layers"].values()):
-        words = [tables.counted_as_zero(layer["tolerance"], layer["limits"]) for layer in seen["layers"].values()]
-        shown = shown.assign(zeros=words)
+        zeros = [tables.counted_as_zero(layer["tolerance"], layer["limits"]) for layer in seen["layers"].values()]
+        shown = shown.assign(zeros=zeros)
     click.echo(text_table(shown, percent=[c for c in map(str, shown.columns) if c.startswith("apoz")]))
     for name, units in seen["units"].items():
         never = sum(count == 0 for unit in units["counts"] for count in unit)
         total = units["shares"] * units["examples"] * units["positions"]
         least = sum(min(unit) for unit in units["counts"]) / total / len(units["counts"])
         click.echo(
-            f"{name}: {len(units['counts'])} maxout units of {units['k']}; on {units['examples']} training examples "
-            f"the least relevant neuron of a unit is its maximum {least:.1%} of the time, {never} neurons never are"
+            f"{name}: {len(units['counts'])} maxout units of {units['k']}; on {units['examples']} training examples, "
+            f"the least relevant neuron of a unit is its maximum {least:.1%} of the time; {never} neurons never are"
         )
     if folder:
         texts = tables.csv_texts(events)
@@ -68,5 +68,5 @@ def profile(
 def _numbers(options: tuple[str, ...]) -> dict[str, int]:
     pairs = [text.partition("=")[::2] for text in options]
     if wrong := [name for name, number in pairs if not number.isdecimal()]:
-        raise TrimError(f"--option {wrong[0]} needs a whole number, as in --option k=4")
+        raise TrimError(f"--option {wrong[0]} needs an integer, as in --option k=4")
     return {name: int(number) for name, number in pairs}

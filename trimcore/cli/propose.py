@@ -14,11 +14,11 @@ from trimcore.errors import TrimError
 @click.command()
 @RUN
 @ITERATION
-@click.option("--smaller", type=float, help="So many times fewer parameters.")
-@click.option("--less-work", type=float, help="So many times fewer MACs.")
-@click.option("--no-layer-above", type=float, help="No neuron whose APoZ is above this, 0 to 1.")
-@click.option("--accuracy", type=float, help="As small as can be at this accuracy before retraining, 0 to 1.")
-@click.option("--measured", is_flag=True, help="Measure first what each layer bears (see `sensitivity`).")
+@click.option("--smaller", type=float, help="Reduce the parameters by this factor.")
+@click.option("--less-work", type=float, help="Reduce the MACs by this factor.")
+@click.option("--no-layer-above", type=float, help="Remove all neurons with an APoZ above this, 0 to 1.")
+@click.option("--accuracy", type=float, help="As small as possible at this accuracy before retraining, 0 to 1.")
+@click.option("--measured", is_flag=True, help="First measure how much each layer can lose (see `sensitivity`).")
 @LIMIT
 @DEVICE
 @RUNS
@@ -26,7 +26,7 @@ def propose(
     run_id: str, iteration: int | None, smaller: float | None, less_work: float | None, no_layer_above: float | None,
     accuracy: float | None, measured: bool, limit: int, device: str, runs_folder: Path | None,
 ) -> None:  # fmt: skip
-    """Print a [[step]] that meets a target, what it comes to, and its accuracy before retraining."""
+    """Print a [[step]] that meets a target, with its cost and its accuracy before retraining."""
     from trimcore.cli.measurement import scan as scanned
     from trimcore.evaluation.masking import one_shot
     from trimcore.graph.costs import cost_of
@@ -34,13 +34,13 @@ def propose(
     from trimcore.planning.sensitivity import FRACTIONS as ALL
     from trimcore.training.prepare import open_iteration
 
-    asked: dict[Callable[[float], targets.Target], float | None] = {
+    given: dict[Callable[[float], targets.Target], float | None] = {
         targets.Smaller: smaller, targets.LessWork: less_work, targets.NoLayerAbove: no_layer_above,
         targets.Accuracy: accuracy,
     }  # fmt: skip
-    chosen = [kind(value) for kind, value in asked.items() if value is not None]
+    chosen = [kind(value) for kind, value in given.items() if value is not None]
     if len(chosen) != 1:
-        raise TrimError("name one target: --smaller, --less-work, --no-layer-above or --accuracy")
+        raise TrimError("give exactly one target: --smaller, --less-work, --no-layer-above or --accuracy")
     found = open_iteration(runs.runs_folder(runs_folder), run_id, iteration, device)
     scan = scanned(found, limit, ALL) if measured or accuracy is not None else None
     profile = found.profile(found.spec.profile.examples)
@@ -49,6 +49,6 @@ def propose(
     now, then = cost_of(found.graph), cost_of(found.graph, plan)
     shot = one_shot(found.graph, plan, found.batches(limit))
     click.echo(
-        f"# {then.parameters:,} of {now.parameters:,} parameters, {then.macs:,} of {now.macs:,} MACs; validation "
-        f"accuracy before retraining {shot.accuracy:.2%} on {shot.examples} examples"
+        f"# {then.parameters:,} of {now.parameters:,} parameters, {then.macs:,} of {now.macs:,} MACs; "
+        f"validation accuracy before retraining {shot.accuracy:.2%} on {shot.examples} examples"
     )

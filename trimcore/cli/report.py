@@ -20,5 +20,5 @@ def report(run_id: str, out: Path, runs_folder: Path | None) -> None:
 
     events = list(runs.read_events(runs.open_run(runs.runs_folder(runs_folder), run_id)))
     if not tables.latest(events, "iteration"):
-        raise TrimError(f"run {run_id!r} has no finished iteration to report yet")
+        raise TrimError(f"run {run_id!r} has no finished iteration yet, so there is nothing to report")
     write_csvs(out, tables.csv_texts(events))

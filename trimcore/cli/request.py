@@ -1,4 +1,4 @@
-"""Asking a run to pause or stop, and waiting for it to follow."""
+"""Ask a run to pause or stop, and wait until it has."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ WAIT = 60.0  # seconds
 
 
 def send(run_id: str, action: str, runs_folder: Path | None) -> None:
-    """Print the state that the run is in afterwards. Raises RunError."""
+    """Send a request and print the resulting state of the run. Raises RunError."""
     folder = runs.runs_folder(runs_folder)
     control.ask(folder, run_id, action)
     status = control.wait_for(folder, run_id, lambda s: not s.active, WAIT)

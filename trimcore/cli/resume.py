@@ -13,6 +13,6 @@ from trimcore.jobs import control
 @click.argument("run_id")
 @RUNS
 def resume(run_id: str, runs_folder: Path | None) -> None:
-    """Let a paused, stopped, failed or lost run go on."""
+    """Resume a paused, stopped, failed or lost run."""
     control.resume(runs.runs_folder(runs_folder), run_id)
     click.echo(run_id)

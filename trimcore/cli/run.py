@@ -18,15 +18,15 @@ from trimcore.runs.events import Event
 @click.argument("spec_file", type=PATH)
 @RUNS
 def run(spec_file: Path, runs_folder: Path | None) -> None:
-    """Carry out a spec in the foreground, with a progress bar."""
+    """Run a spec in the foreground, with a progress bar."""
     from trimcore import spec
     from trimcore.jobs import worker
 
-    asked = spec.load(spec_file)
-    folder = control.prepare_run(asked, runs.runs_folder(runs_folder))
+    loaded = spec.load(spec_file)
+    folder = control.prepare_run(loaded, runs.runs_folder(runs_folder))
     click.echo(folder.name)
-    if asked.devices.count > 1:
-        outcome = worker.carry_out(folder)  # the first of the processes shows its log
+    if loaded.devices.count > 1:
+        outcome = worker.carry_out(folder)  # the first process prints its log instead
     else:
         with click.progressbar(length=1000, label="starting", file=sys.stderr, width=30) as bar:
             watch, log = (lambda event: _advance(bar, event)), folder / "log.txt"

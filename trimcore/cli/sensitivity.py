@@ -16,15 +16,18 @@ FRACTIONS = "1,0.9,0.75,0.5,0.35,0.25,0.15,0.1,0.05"
 @RUN
 @ITERATION
 @LIMIT
-@click.option("--fractions", default=FRACTIONS, show_default=True, help="Shares of a layer's neurons that are kept.")
-@click.option("--csv", "file", type=PATH, help="Write the table here.")
+@click.option("--fractions", default=FRACTIONS, show_default=True, help="Shares of a layer's neurons to keep.")
+@click.option("--csv", "file", type=PATH, help="Write the table to this file.")
 @DEVICE
 @RUNS
 def sensitivity(
     run_id: str, iteration: int | None, limit: int, fractions: str, file: Path | None, device: str,
     runs_folder: Path | None,
 ) -> None:  # fmt: skip
-    """Accuracy against the share of each layer that is kept, the others held at zero; nothing is retrained."""
+    """Measure accuracy against the share of each layer's neurons that is kept.
+
+    The other neurons of the layer are held at zero. Nothing is retrained.
+    """
     from trimcore.cli.measurement import scan
     from trimcore.training.prepare import open_iteration
 
@@ -47,7 +50,7 @@ def _shares(text: str) -> list[float]:
     try:
         shares = [float(part) for part in text.split(",")]
     except ValueError:
-        raise TrimError(f"--fractions takes numbers such as 1,0.5,0.1, not {text!r}") from None
+        raise TrimError(f"--fractions needs numbers such as 1,0.5,0.1, not {text!r}") from None
     if not all(0 < share <= 1 for share in shares):
-        raise TrimError(f"--fractions are shares above 0 and up to 1, not {text!r}")
+        raise TrimError(f"--fractions needs shares above 0 and up to 1, not {text!r}")
     return shares

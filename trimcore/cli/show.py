@@ -13,7 +13,7 @@ from trimcore.cli.output import show_table
 @click.argument("run_id")
 @RUNS
 def show(run_id: str, runs_folder: Path | None) -> None:
-    """Show a run's state and its iterations."""
+    """Show the state and the iterations of a run."""
     folder = runs.open_run(runs.runs_folder(runs_folder), run_id)
     status = runs.state_of(folder)
     click.echo(

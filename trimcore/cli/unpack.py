@@ -12,8 +12,9 @@ from trimcore.cli.options import PATH, RUNS
 @click.argument("archive", type=PATH)
 @RUNS
 def unpack(archive: Path, runs_folder: Path | None) -> None:
-    """Bring a packed run here: to look at, and to branch from."""
-    run_id, left = runs.unpack(archive, runs.runs_folder(runs_folder))
+    """Unpack a packed run, to view it and branch from it."""
+    run_id, ignored = runs.unpack(archive, runs.runs_folder(runs_folder))
     click.echo(run_id)
-    if left:
-        click.echo(f"note: left out of the archive: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}", err=True)
+    if ignored:
+        more = " ..." if len(ignored) > 5 else ""
+        click.echo(f"note: ignored in the archive: {', '.join(ignored[:5])}{more}", err=True)

@@ -1,4 +1,4 @@
-"""Where and how arithmetic happens: devices, precision, processes that train together, seeds, memory.
+"""Where and how computation runs: devices, precision, distributed processes, seeds and memory.
 
-It may import `system` and `errors`.
+May import `system` and `errors`.
 """

@@ -1,4 +1,4 @@
-"""Where computation happens, and in which precision it is fast there."""
+"""Devices, and the precision that is fast on each."""
 
 import platform
 from contextlib import AbstractContextManager
@@ -10,9 +10,9 @@ from trimcore.errors import SpecError
 
 
 def resolve(name: str) -> torch.device:
-    """The device that a spec's name means on this machine; `auto` is cuda, then mps, then cpu.
+    """The device for a spec's device name on this machine; `auto` prefers cuda, then mps, then cpu.
 
-    Raises SpecError when the machine does not have it.
+    Raises SpecError if the machine does not have that device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -21,16 +21,16 @@ def resolve(name: str) -> torch.device:
         count = torch.cuda.device_count()
         if not torch.cuda.is_available() or (device.index or 0) >= count:
             raise SpecError(
-                f"device {name!r} is not there: this machine has {count} CUDA devices; 'auto' takes what there is"
+                f"device {name!r} is not available: this machine has {count} CUDA devices; 'auto' picks one that is"
             )
         device = torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise SpecError("device 'mps' is not there; 'auto' takes what there is")
+        raise SpecError("device 'mps' is not available; 'auto' picks one that is")
     return device
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 matrix units are there: CUDA from Ampere on, CPUs with AMX or AVX512-BF16."""
+    """Whether the device has bfloat16 matrix units: CUDA since Ampere, CPUs with AMX or AVX512-BF16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
@@ -42,12 +42,12 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device) -> AbstractContextManager[None]:
-    """bfloat16 autocast where it is fast, and nothing elsewhere."""
+    """bfloat16 autocast if it is fast on this device, otherwise a no-op."""
     return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device))
 
 
 def describe(device: torch.device) -> str:
-    """The device in words: 'cpu, 2 threads, bf16' or 'cuda:0 NVIDIA H200, bf16'."""
+    """A readable description: 'cpu, 2 threads, bf16' or 'cuda:0 NVIDIA H200, bf16'."""
     precision = "bf16" if has_fast_bf16(device) else "fp32"
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}, {precision}"
@@ -59,6 +59,6 @@ def describe(device: torch.device) -> str:
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to where it is trained; channels_last where bf16 convolutions want it. Changes `model`."""
+    """Move a network to the device, as channels_last if bf16 is fast there. Changes `model`."""
     model.to(device)
     return model.to(memory_format=torch.channels_last) if has_fast_bf16(device) else model

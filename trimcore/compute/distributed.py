@@ -1,8 +1,8 @@
-"""One run on several devices: each process has a device of its own and does the same, on its part of every batch.
+"""Data-parallel runs: each process has its own device and works on its part of every batch.
 
-PyTorch does the work: torchrun starts the processes and ends all of them when one fails, DistributedDataParallel
-averages the gradients. Whatever a decision follows from is summed over the processes, so that all take the same one;
-the first process alone writes the run folder. In a single process everything here does nothing.
+torchrun starts the processes and stops all of them when one fails. DistributedDataParallel averages the gradients.
+Every value that a decision depends on is summed over the processes, so all processes make the same decision. Only the
+first process writes the run folder. In a single process, everything here is a no-op.
 """
 
 import os
@@ -22,15 +22,15 @@ from trimcore.compute import torchrun
 from trimcore.compute.device import resolve
 from trimcore.errors import TrimError
 
-TIMEOUT = timedelta(minutes=10)  # how long the others wait for a process, as for the first while it saves and times
-LEAST = 2  # examples of a batch for each process: BatchNorm has no variance of a single value
+TIMEOUT = timedelta(minutes=10)  # for collectives: the others wait while the first process saves and times
+MIN_EXAMPLES = 2  # of a batch, for each process: BatchNorm needs more than one value for a variance
 
 
-# --- who is who ---
+# --- processes ---
 
 
 def world() -> int:
-    """How many processes carry out the run."""
+    """The number of processes in the run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -38,80 +38,80 @@ def rank() -> int:
     return dist.get_rank() if world() > 1 else 0
 
 
-def first() -> bool:
-    """Whether this is the process that records, and obeys; also where it is the only one."""
+def is_first() -> bool:
+    """Whether this is the first process, which records events and reads requests. True in a single process."""
     return rank() == 0
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """One of the processes that torchrun has started, until the block ends well; a process of its own without it.
+def process_group() -> Iterator[None]:
+    """Join torchrun's process group for the block; do nothing in a single process.
 
-    Counters on the CPU go through gloo, on CUDA through NCCL.
+    CPU tensors are reduced through gloo, CUDA tensors through NCCL.
     """
     if not torchrun.started() or os.environ["WORLD_SIZE"] == "1":
         yield
         return
-    own = int(os.environ["LOCAL_RANK"])
-    if own < torch.cuda.device_count():
-        torch.cuda.set_device(own)
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(local_rank)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     yield
-    dist.destroy_process_group()  # not after a failure: it could wait for processes that are gone
+    dist.destroy_process_group()  # not after a failure: it could wait for dead processes
 
 
-def own_device(name: str) -> torch.device:
-    """The device of this process: of several, each has the CUDA device of its number."""
+def local_device(name: str) -> torch.device:
+    """The device of this process. With several processes on CUDA, each uses the device of its local rank."""
     device = resolve(name)
     if world() == 1 or device.type != "cuda":
         return device
     return resolve(f"cuda:{os.environ['LOCAL_RANK']}")
 
 
-# --- parts, and sums over them ---
+# --- parts of a batch, and sums over processes ---
 
 
 def parts(order: Tensor, batch_size: int, part: int, of: int) -> list[Tensor]:
-    """Part number `part` of each batch of `order` (N,): every example is in one part of one batch.
+    """Split `order` (N,) into batches and return part `part` of `of` of each. Every example is in exactly one part.
 
-    `batch_size` is that of all parts together; parts of a batch differ by one example at most. With several parts, a
-    rest of fewer than LEAST examples for each joins the batch before it, so that no part is empty.
+    `batch_size` counts all parts together. Parts of a batch differ by at most one example. With several parts, a
+    remainder of fewer than MIN_EXAMPLES examples per part joins the previous batch, so no part is empty.
     """
     batches = list(torch.split(order, batch_size))
     if of == 1:
         return batches
-    if len(batches) > 1 and len(batches[-1]) < LEAST * of:
+    if len(batches) > 1 and len(batches[-1]) < MIN_EXAMPLES * of:
         batches[-2:] = [torch.cat(batches[-2:])]
     return [batch[part::of] for batch in batches]
 
 
 def sum_(*tensors: Tensor) -> None:
-    """Add up each tensor over the processes, in place: integers exactly, and all processes have the same result."""
+    """Sum each tensor over the processes in place. Integer sums are exact, and all processes get the same result."""
     if world() > 1:
         for tensor in tensors:
             dist.all_reduce(tensor)
 
 
 def totals(numbers: Sequence[int]) -> list[int]:
-    """Each number added up over the processes."""
+    """Each number summed over the processes."""
     if world() == 1:
         return list(numbers)
-    counted = torch.tensor(numbers, dtype=torch.int64)
-    sum_(counted)
-    return counted.tolist()
+    counts = torch.tensor(numbers, dtype=torch.int64)
+    sum_(counts)
+    return counts.tolist()
 
 
-def of_first(number: int) -> int:
-    """What the number is in the first process."""
+def broadcast(number: int) -> int:
+    """The first process's number, in every process."""
     if world() == 1:
         return number
-    told = torch.tensor(number)
-    dist.broadcast(told, 0)
-    return int(told)
+    received = torch.tensor(number)
+    dist.broadcast(received, 0)
+    return int(received)
 
 
-def of_all(value: Any) -> list[Any]:
-    """What a small value is in each process."""
+def gather(value: Any) -> list[Any]:
+    """Every process's value, by rank. The value must be small."""
     if world() == 1:
         return [value]
     values: list[Any] = [None] * world()
@@ -119,66 +119,68 @@ def of_all(value: Any) -> list[Any]:
     return values
 
 
-# --- training together ---
+# --- data-parallel training ---
 
 
 @contextmanager
-def together(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
-    """The network to train with, whose gradients are averaged over the processes as they arise.
+def data_parallel(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+    """The network wrapped for training, with gradients averaged over the processes during the backward pass.
 
-    On CUDA BatchNorm takes its statistics over all processes inside the block. PyTorch can do so there only: on the
-    CPU each process normalises by its own part of the batch.
+    On CUDA, BatchNorm computes its statistics over all processes inside the block. PyTorch supports this only on CUDA:
+    on the CPU, each process normalises by its own part of the batch.
     """
     if world() == 1:
         yield network
         return
-    places = [(owner, name) for owner in network.modules() for name, m in owner._modules.items() if _normalises(m)]
-    own = [owner.get_submodule(name) for owner, name in places]
+    places = [(owner, name) for owner in network.modules() for name, m in owner._modules.items() if _is_batchnorm(m)]
+    originals = [owner.get_submodule(name) for owner, name in places]
     try:
         if device.type == "cuda":
             convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
-            shared = {module: convert(module) for module in own}
-            for (owner, name), module in zip(places, own, strict=True):
-                owner._modules[name] = shared[module]  # with the tensors of the module that it stands for
+            synced = {module: convert(module) for module in originals}
+            for (owner, name), module in zip(places, originals, strict=True):
+                owner._modules[name] = synced[module]  # shares the original's tensors
         devices = [device] if device.type == "cuda" else None
         yield DistributedDataParallel(network, device_ids=devices)
     finally:
-        for (owner, name), module in zip(places, own, strict=True):
+        for (owner, name), module in zip(places, originals, strict=True):
             owner._modules[name] = module.train(owner.get_submodule(name).training)
 
 
-def normalises_apart(network: nn.Module, device: torch.device) -> bool:
-    """Whether each process has BatchNorm statistics of its own while it trains."""
-    return world() > 1 and device.type != "cuda" and any(_normalises(module) for module in network.modules())
+def has_local_batchnorm(network: nn.Module, device: torch.device) -> bool:
+    """Whether each process trains with its own BatchNorm statistics."""
+    return world() > 1 and device.type != "cuda" and any(_is_batchnorm(module) for module in network.modules())
 
 
-def _normalises(module: nn.Module | None) -> bool:
+def _is_batchnorm(module: nn.Module | None) -> bool:
     return isinstance(module, _BatchNorm)
 
 
 def weighted(loss: Tensor, examples: int) -> Tensor:
-    """A mean over this process's `examples`, times the factor that makes the average of the processes' gradients the
-    gradient of the mean over all examples: their parts need not be of one size."""
+    """Scale a mean loss over this process's `examples` for parts of different sizes.
+
+    The average of the processes' gradients is then the gradient of the mean over all examples.
+    """
     if world() == 1:
         return loss
-    every = torch.full((), float(examples), device=loss.device)  # on the device, which is not waited for
-    dist.all_reduce(every)
-    return loss * (examples * world() / every)
+    total = torch.full((), float(examples), device=loss.device)  # on the device, so nothing waits for it
+    dist.all_reduce(total)
+    return loss * (examples * world() / total)
 
 
-def share_buffers(network: nn.Module) -> None:
-    """Give all processes the first one's buffers, the running statistics of BatchNorm above all."""
+def broadcast_buffers(network: nn.Module) -> None:
+    """Copy the first process's buffers, above all BatchNorm's running statistics, to all processes."""
     if world() > 1:
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)
 
 
-def check_same(network: nn.Module) -> None:
-    """Raises TrimError, in all processes, when their weights are not the same to the bit."""
+def check_in_sync(network: nn.Module) -> None:
+    """Raise TrimError in all processes unless their weights are bit-identical."""
     if world() > 1:
-        sums = of_all(_checksum(network.state_dict().values()))
+        sums = gather(_checksum(network.state_dict().values()))
         if len(set(sums)) > 1:
-            raise TrimError(f"the weights of the {world()} processes are no longer the same; the run cannot go on")
+            raise TrimError(f"the weights of the {world()} processes have diverged; the run cannot continue")
 
 
 def _checksum(tensors: Iterable[Tensor]) -> int:
@@ -188,7 +190,7 @@ def _checksum(tensors: Iterable[Tensor]) -> int:
     return found
 
 
-def is_lost(error: Exception) -> bool:
-    """Whether an error only says that another process is gone."""
+def is_peer_failure(error: Exception) -> bool:
+    """Whether an error only means that another process is gone."""
     words = ("gloo", "Connection closed by peer", "Connection reset by peer")
     return isinstance(error, dist.DistError) or (world() > 1 and any(word in str(error) for word in words))

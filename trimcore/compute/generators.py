@@ -1,4 +1,4 @@
-"""Measurements are generators, so that whoever waits can show how far they are; this is for those who only wait."""
+"""Measurements are generators, so callers can show progress. This runs one to the end."""
 
 from collections.abc import Callable, Generator
 from typing import TypeVar
@@ -8,7 +8,7 @@ Result = TypeVar("Result")
 
 
 def finished(steps: Generator[Step, None, Result], see: Callable[[Step], object] | None = None) -> Result:
-    """What a generator returns in the end; `see` is given what it yields on the way."""
+    """Run a generator to the end and return its result. `see` receives each value it yields."""
     while True:
         try:
             step = next(steps)

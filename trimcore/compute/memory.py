@@ -1,30 +1,28 @@
-"""How much memory this process takes, of how much there is, and whether there was too little. In bytes; cheap enough to
-be asked four times a second."""
+"""Memory use of this process in bytes, and out-of-memory errors. Cheap enough to poll four times a second."""
 
 import psutil
 import torch
 
-# Of CUDA, of PyTorch's own allocator, of the system, and of oneDNN, which tells no reason.
-WITHOUT_MEMORY = ("out of memory", "allocate memory", "could not create a primitive", "could not create a memory")
+# From CUDA, PyTorch's CPU allocator, the operating system, and oneDNN, which gives no reason.
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "could not create a primitive", "could not create a memory")
 _ME, _INSTALLED = psutil.Process(), psutil.virtual_memory().total
 
 
 def in_use(device: str) -> dict[str, int]:
-    """`used` (resident) of `total`; on a GPU also `device_used` of `device_total`.
+    """Bytes: `used` (resident) and `total`; on a GPU also `device_used` and `device_total`.
 
-    `device` is a resolved device's name, such as "cuda:0". On CUDA `device_used` is the most that tensors have taken
-    so far, since that decides whether a network fits; mps knows only what is taken now.
+    `device` is the name of a resolved device, such as "cuda:0". On CUDA, `device_used` is the peak that tensors have
+    allocated, because the peak decides whether a network fits. mps reports only current use.
     """
     return {"used": _ME.memory_info().rss, "total": _INSTALLED, **_of_device(device)}
 
 
 def ran_out(error: BaseException | None) -> bool:
-    """Whether an error says that there was no memory left: of a GPU, or of this machine, in the words of any of the
-    libraries that ask for some."""
+    """Whether an error means that the GPU or this machine ran out of memory, whichever library raised it."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    said = str(error).lower()
-    return isinstance(error, RuntimeError | OSError) and any(words in said for words in WITHOUT_MEMORY)
+    message = str(error).lower()
+    return isinstance(error, RuntimeError | OSError) and any(words in message for words in OUT_OF_MEMORY)
 
 
 def _of_device(device: str) -> dict[str, int]:

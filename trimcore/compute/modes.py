@@ -1,4 +1,4 @@
-"""Training and evaluation mode, put back as they were: a frozen BatchNorm inside a training network stays frozen."""
+"""Switch between training and evaluation mode and restore it: a frozen BatchNorm in a training network stays frozen."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def in_mode(model: nn.Module, training: bool) -> Iterator[nn.Module]:
-    """The whole model in one mode inside the block; every module in its own mode again after it."""
+    """Set every module to one mode inside the block, then restore each module's own mode."""
     before = {module: module.training for module in model.modules()}
     try:
         yield model.train(training)

@@ -1,4 +1,4 @@
-"""Many small tensors on one core: threads would wait for each other, most of all where others want the cores too."""
+"""Single-threaded PyTorch for many small tensors: with more threads, synchronisation dominates on a busy machine."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch computes in the calling thread alone while the block lasts."""
+    """Restrict PyTorch to the calling thread inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

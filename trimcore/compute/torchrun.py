@@ -1,4 +1,4 @@
-"""torchrun, PyTorch's own launcher: starts the processes of a run on this machine, and says why they failed."""
+"""Start the processes of a run with torchrun, PyTorch's launcher, and report why they failed."""
 
 import json
 import os
@@ -13,21 +13,21 @@ from typing import Any
 from trimcore.errors import TrimError
 from trimcore.system.processes import python_path
 
-LOST = "the other processes cannot be reached any more"  # what one says that did not fail by itself
+LOST = "the other processes can no longer be reached"  # reported by a process that failed only because a peer did
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
 def started() -> bool:
-    """Whether torchrun has started this process."""
+    """Whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def launch(count: int, module: str, *arguments: str) -> None:
-    """Run `python -m module arguments` in `count` processes through torchrun, on this machine, and see them end.
+    """Run `python -m module arguments` in `count` torchrun processes on this machine and wait for them to finish.
 
-    They speak over the loopback interface, and find each other through a file: torchrun unpickles what it finds at
-    that place, and a port for it would be open to the whole network. Raises TrimError with what the first that failed
-    has said, in one line.
+    They communicate over the loopback interface and rendezvous through a file: torchrun unpickles what it reads from
+    the rendezvous, and a port would be open to the whole network. Raises TrimError with the one-line message of the
+    process that caused the failure.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -41,31 +41,31 @@ def launch(count: int, module: str, *arguments: str) -> None:
     os.environ["PYTHONPATH"] = python_path()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            where = ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={folder}/rendezvous"]
-            here = ["--local-addr=127.0.0.1", f"--nproc-per-node={count}", f"--rdzv-id={uuid.uuid4().hex}"]
-            asked = parse_args([*where, *here, "-m", module, *arguments])  # type: ignore[no-untyped-call]
-            run(asked)  # type: ignore[no-untyped-call]
+            rendezvous = ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={folder}/rendezvous"]
+            local = ["--local-addr=127.0.0.1", f"--nproc-per-node={count}", f"--rdzv-id={uuid.uuid4().hex}"]
+            options = parse_args([*rendezvous, *local, "-m", module, *arguments])  # type: ignore[no-untyped-call]
+            run(options)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         raise TrimError(_first_reason(error.failures, count)) from None
-    except SignalException as error:  # it has passed the signal on, and seen them end
+    except SignalException as error:  # torchrun has forwarded the signal and waited for the processes
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from None
         raise SystemExit(128 + error.sigval) from None
 
 
-def say_failed(reason: str) -> None:
-    """Tell torchrun why this process fails."""
+def report_failure(reason: str) -> None:
+    """Tell torchrun why this process failed."""
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         Path(path).write_text(json.dumps({"message": reason, "timestamp": int(time.time())}), "utf-8")
 
 
 def _first_reason(failures: dict[int, Any], count: int) -> str:
-    """The reason of the process that failed by itself: others lost it, or were ended by torchrun, thereafter."""
+    """The reason from the process that failed on its own; the others lost it or were then terminated by torchrun."""
     number, failure = min(
         failures.items(), key=lambda item: (item[1].exitcode == -signal.SIGTERM, item[1].message == LOST, item[0])
     )
     if failure.exitcode < 0:
-        return f"process {number} of {count} was ended by {failure.signal_name()}: out of memory?"
+        return f"process {number} of {count} was killed by {failure.signal_name()}: out of memory?"
     if not failure.error_file_data.get("message"):
-        return f"process {number} of {count} ended with code {failure.exitcode} and no word; see the log"
+        return f"process {number} of {count} exited with code {failure.exitcode} without a message; see the log"
     return str(failure.message)

@@ -1,6 +1,6 @@
-"""Data sets: where they come from, their splits, and the batches that networks learn and are measured on.
+"""Data sets, their splits, and batches for training and evaluation.
 
-It may import `compute` and `errors`.
+May import `compute` and `errors`.
 """
 
 from trimcore.data.batches import Batches

@@ -1,4 +1,4 @@
-"""The iteration over a split on a device: shuffled, augmented and normalised there."""
+"""Iterate over a split on a device: shuffled, augmented and normalised there."""
 
 import os
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ from trimcore.compute import distributed
 from trimcore.compute.seeds import derive_seed
 from trimcore.data.augmentation import AUGMENTATIONS, augmented
 from trimcore.data.dataset import Data
-from trimcore.data.splits import Folder, Resident, Split, fit, sort_out
+from trimcore.data.splits import Folder, Resident, Split, collate, fit
 from trimcore.errors import DataError
 
-Chunks = Iterator[tuple[Tensor, Tensor, list[int]]]  # stored pixels and labels of some batches, and the batches' sizes
-CHUNK_BYTES = 1 << 23  # of stored pixels, gathered and augmented at once: many small batches, or one large one
+Chunks = Iterator[tuple[Tensor, Tensor, list[int]]]  # stored pixels and labels of several batches, and the batch sizes
+CHUNK_BYTES = 1 << 23  # of stored pixels gathered and augmented at once: many small batches or one large one
 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """An epoch of a split: normalised images (B, C, H, W) float32 and labels (B,) int64, on the device.
+    """One epoch of a split: normalised images (B, C, H, W) float32 and labels (B,) int64, on the device.
 
-    `seed` fixes the order and the augmentation, on every device; None keeps the split's order. Iterating again gives
-    the same again: give each epoch its own seed. `augment`: "none"; "shift" moves each image by up to round(size / 14)
-    pixels, filling with black, and "nudge" by half as much; "shift+flip" also mirrors it, or not; "affine" turns,
-    scales, shears and moves it (see `augmenting`). Unreadable files are left out of their batch. `shared`: where
-    several processes carry out a run, this one has its part of each batch, and an augmentation of its own; `batch_size`
-    is that of all parts together.
+    `seed` fixes order and augmentation on every device; None keeps the split's order. Iterating again repeats the same
+    epoch, so give each epoch its own seed. `augment`: "none"; "shift" shifts each image by up to round(size / 14)
+    pixels, filled with black; "nudge" shifts half as far; "shift+flip" also flips it at random; "affine" rotates,
+    scales, shears and shifts it (see `data.augmentation`). Unreadable files are left out of their batch. With `shared`,
+    each process of a distributed run gets its part of every batch, with its own augmentation; `batch_size` counts all
+    parts together.
 
     >>> from trimcore import load_data
     >>> data = load_data("mnist-5k")
@@ -52,7 +52,7 @@ class Batches:
         if self.batch_size < 1:
             raise DataError(f"batch_size must be at least 1, not {self.batch_size}")
         if self.augment not in AUGMENTATIONS:
-            raise DataError(f"unknown augmentation {self.augment!r}; there are {', '.join(AUGMENTATIONS)}")
+            raise DataError(f"unknown augmentation {self.augment!r}; expected one of {', '.join(AUGMENTATIONS)}")
 
     def __len__(self) -> int:
         return len(self._parts(torch.arange(len(self.split))))
@@ -62,7 +62,7 @@ class Batches:
         return distributed.parts(order, self.batch_size, part, of)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        device = torch.empty(0, device=self.device).device  # "cuda" becomes "cuda:0", which tensors answer with
+        device = torch.empty(0, device=self.device).device  # "cuda" becomes "cuda:0", as in tensor.device
         generator = torch.Generator().manual_seed(self.seed or 0)  # on the CPU: the same numbers for every device
         count = len(self.split)
         order = torch.arange(count) if self.seed is None else torch.randperm(count, generator=generator)
@@ -71,7 +71,7 @@ class Batches:
         if self.shared and distributed.rank():
             generator.manual_seed(derive_seed(self.seed or 0, "process", distributed.rank()))
         mean, std = torch.tensor([self.data.mean, self.data.std], dtype=torch.float32, device=device)[..., None, None]
-        scale, bias = 1 / (255 * std), -mean / std  # the same as (x / 255 - mean) / std, in fewer passes
+        scale, bias = 1 / (255 * std), -mean / std  # (x / 255 - mean) / std in fewer passes
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         split, parts = self.split, self._parts(order)
         if isinstance(split, Folder):
@@ -86,8 +86,8 @@ class Batches:
 
 
 def _chunks_of_resident(split: Resident, batches: list[Tensor], device: torch.device) -> Chunks:
-    """On the device, several whole batches together."""
-    pixels, order = _placed(split, device), torch.cat(batches)
+    """Chunks of several whole batches, on the device."""
+    pixels, order = _pixels_on(device, split), torch.cat(batches)
     labels = split.labels.to(device)[order.to(device)]
     order = order.to(pixels.device)
     together = max(1, CHUNK_BYTES // (len(batches[0]) * pixels[0].numel()))
@@ -100,8 +100,8 @@ def _chunks_of_resident(split: Resident, batches: list[Tensor], device: torch.de
         yield chunk, y, chunk_sizes
 
 
-def _placed(split: Resident, device: torch.device) -> Tensor:
-    """The split's pixels on the device, moved once; or where they lie, if they need a quarter of its free memory."""
+def _pixels_on(device: torch.device, split: Resident) -> Tensor:
+    """The split's pixels, copied to the device once, or left in place if they exceed a quarter of its free memory."""
     if device != split.pixels.device and device not in split.moved:
         if device.type == "cuda" and split.pixels.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
             return split.pixels
@@ -110,20 +110,20 @@ def _placed(split: Resident, device: torch.device) -> Tensor:
 
 
 def _chunks_of_folder(split: Folder, batches: list[Tensor], device: torch.device) -> Chunks:
-    """On the device, one batch at a time, decoded by worker processes.
+    """Chunks of one batch each, decoded by worker processes, on the device.
 
-    Raises DataError for a process that is left without an image of a batch, since others would wait for it.
+    Raises DataError if no image of a distributed process's part is readable: the other processes would wait for it.
     """
     loader: DataLoader[tuple[int, Tensor | None]] = DataLoader(
-        split,  # type: ignore[arg-type]  # which has all that is asked of a Dataset
+        split,  # type: ignore[arg-type]  # it implements what DataLoader needs of a Dataset
         batch_sampler=[which.tolist() for which in batches],
         num_workers=min(8, os.cpu_count() or 1),
-        collate_fn=sort_out,
+        collate_fn=collate,
         pin_memory=device.type == "cuda",
-        generator=torch.Generator(),  # else seeding the workers would draw from the global one
+        generator=torch.Generator(),  # otherwise seeding the workers would draw from the global generator
     )
     for batch in loader:
         if not batch[1] and distributed.world() > 1:
-            raise DataError(f"{split.files[batch[2][0]]} and all images with it in a batch are unreadable; remove them")
+            raise DataError(f"{split.files[batch[2][0]]} and all other images of its batch are unreadable; remove them")
         for pixels, labels in split.readable(batch):
             yield pixels.to(device, non_blocking=True), labels.to(device), [len(labels)]

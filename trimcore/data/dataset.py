@@ -1,4 +1,4 @@
-"""A loaded data set: three splits, the names of the classes, and the statistics that images are normalised with."""
+"""A loaded data set: three splits, class names, and normalisation statistics."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Data:
     std: tuple[float, ...]
     channels: int
     image_size: int
-    skipped: tuple[str, ...] = ()  # unreadable files that loading came across
+    skipped: tuple[str, ...] = ()  # unreadable files found while loading
 
     @property
     def num_classes(self) -> int:

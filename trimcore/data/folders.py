@@ -1,4 +1,4 @@
-"""Image folders: one folder a class, with or without parts of their own, and Labeled Faces in the Wild."""
+"""Image folders with one folder per class, with or without official splits, and Labeled Faces in the Wild."""
 
 import os
 from collections.abc import Iterator
@@ -8,48 +8,48 @@ import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from trimcore.data import lfw
-from trimcore.data.splits import Folder, Split, in_parts
+from trimcore.data.splits import Folder, Split, partition
 from trimcore.data.torchvision import HELD_OUT, Parts
 from trimcore.errors import DataError
 
 
 def image_folder(path: Path) -> Parts:
-    """Images in one folder a class, or in train/ and test/ (and val/) with one folder a class in each.
+    """Images with one folder per class, or in train/ and test/ (and optionally val/) with one folder per class in each.
 
-    Raises DataError for a folder that has no such layout.
+    Raises DataError for any other layout.
     """
     parts = {part: path / part for part in ("train", "test", "val", "validation") if (path / part).is_dir()}
     held_out = parts.get("val") or parts.get("validation")
     if "train" in parts and held_out and "test" not in parts:
-        raise DataError(f"{path} has train/ and {held_out.name}/ but no test/: add a folder test/")
+        raise DataError(f"{path} has train/ and {held_out.name}/ but no test/: add a test/ folder")
     official = "train" in parts and "test" in parts
     first = parts["train"] if official else path
     classes = tuple(_class_files(first))
     if len(classes) < 2:
         found = f"only the class {classes[0]!r}" if classes else "no images"
-        raise DataError(f"{first} holds {found}: it needs two or more folders with images, one a class")
+        raise DataError(f"{first} contains {found}: it needs two or more folders with images, one per class")
 
     def split(folder: Path) -> Folder:
         by_class = _class_files(folder)
         if not by_class or not by_class.keys() <= set(classes):
-            raise DataError(f"{folder} must hold folders with images of the classes {', '.join(classes)}")
+            raise DataError(f"{folder} must contain folders with images of the classes {', '.join(classes)}")
         return _folder(path, by_class, classes)
 
     whole = split(first)
     if len(whole) < 3:
-        raise DataError(f"{first} holds only {len(whole)} images: three splits need more")
+        raise DataError(f"{first} contains only {len(whole)} images: three splits need at least 3")
     if not official:
-        return classes, _tenths(whole)
+        return classes, _split_80_10_10(whole)
     if held_out:
-        return classes, [*in_parts(whole), *in_parts(split(held_out)), *in_parts(split(parts["test"]))]
-    validation, train = in_parts(whole, min(HELD_OUT, max(1, len(whole) // 10)))
-    return classes, [train, validation, *in_parts(split(parts["test"]))]
+        return classes, [*partition(whole), *partition(split(held_out)), *partition(split(parts["test"]))]
+    validation, train = partition(whole, min(HELD_OUT, max(1, len(whole) // 10)))
+    return classes, [train, validation, *partition(split(parts["test"]))]
 
 
 def faces(path: Path) -> Parts:
-    """The people of Labeled Faces in the Wild of whom there are enough images to learn from. Raises DataError."""
-    people = lfw.often_photographed(path)
-    return tuple(people), _tenths(_folder(path, people, tuple(people)))
+    """The people in Labeled Faces in the Wild with enough images to learn from. Raises DataError."""
+    people = lfw.people_with_enough_images(path)
+    return tuple(people), _split_80_10_10(_folder(path, people, tuple(people)))
 
 
 def _folder(root: Path, by_class: dict[str, list[Path]], classes: tuple[str, ...]) -> Folder:
@@ -57,15 +57,15 @@ def _folder(root: Path, by_class: dict[str, list[Path]], classes: tuple[str, ...
     return Folder(root, tuple(file for file, _ in files), torch.tensor([label for _, label in files]))
 
 
-def _tenths(whole: Folder) -> list[Split]:
-    """Eight tenths for training, one for validation, one for the test."""
+def _split_80_10_10(whole: Folder) -> list[Split]:
+    """80 % for training, 10 % each for validation and test."""
     tenth = max(1, len(whole) // 10)
-    test, validation, train = in_parts(whole, tenth, tenth)
+    test, validation, train = partition(whole, tenth, tenth)
     return [train, validation, test]
 
 
 def _class_files(folder: Path) -> dict[str, list[Path]]:
-    """Class -> its image files, both sorted. Hidden folders, and folders without images, are no classes."""
+    """Class -> image files, both sorted. Hidden folders and folders without images are skipped."""
     found = {}
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.name.startswith("."):
@@ -74,8 +74,8 @@ def _class_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def _images(folder: Path) -> Iterator[Path]:
-    """The files below a folder that are called images. Links to folders are not followed, and what is no ordinary file
-    (a pipe would be waited for) is none; a link that leads nowhere is told of later, as unreadable."""
+    """The files below a folder with an image extension. Symlinks to folders are not followed. Other special files are
+    skipped, because reading a pipe would block. Broken symlinks are kept and reported later as unreadable."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

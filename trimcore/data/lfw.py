@@ -1,12 +1,12 @@
-"""Labeled Faces in the Wild (Huang, Ramesh, Berg and Learned-Miller 2007), from a folder that the user brings.
+"""Labeled Faces in the Wild (Huang, Ramesh, Berg and Learned-Miller 2007), from a folder that the user provides.
 
-It is laid out as torchvision's `LFWPairs` and `LFWPeople` want it; PATH may also be the folder lfw-py itself:
+The layout is that of torchvision's `LFWPairs` and `LFWPeople`. PATH may also be the lfw-py folder itself:
 
-    PATH/lfw-py/lfw-deepfunneled/Ann_Other/Ann_Other_0001.jpg    or lfw_funneled/..., or lfw/..., as they were
+    PATH/lfw-py/lfw-deepfunneled/Ann_Other/Ann_Other_0001.jpg    or lfw_funneled/..., or lfw/... (original)
     PATH/lfw-py/pairs.txt          and the other lists: pairsDevTest.txt, peopleDevTrain.txt, ...
 
-Torchvision's classes also check the sum of the archive that the images once came in. Whoever has the folder often lacks
-that archive, and it can no longer be downloaded. So the files are read here, with the same result.
+torchvision's classes also verify the checksum of the original archive. Users often have only the extracted folder, and
+the archive can no longer be downloaded. So this module reads the files itself, with the same result.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from pathlib import Path
 
 from trimcore.errors import DataError
 
-IMAGE_FOLDERS = ("lfw-deepfunneled", "lfw_funneled", "lfw")  # the best aligned faces first
-OFTEN = 10  # images of a person
+IMAGE_FOLDERS = ("lfw-deepfunneled", "lfw_funneled", "lfw")  # best aligned first
+MIN_IMAGES = 10  # of a person, to learn from
 
 
 @dataclass(frozen=True)
 class FacePair:
-    """Two images, whether they show the same person, and the fold that they belong to (from 0)."""
+    """Two images, whether they show the same person, and their fold (from 0)."""
 
     first: Path
     second: Path
@@ -30,12 +30,13 @@ class FacePair:
 
 
 def pairs(path: Path, file: str) -> list[FacePair]:
-    """The pairs of a list: the ten folds of "pairs.txt", or the single one of "pairsDevTest.txt".
+    """The pairs in a list: ten folds in "pairs.txt", a single one in "pairsDevTest.txt".
 
-    The first line has the number of folds, where there are several, and of pairs of each kind in a fold. Each fold has
-    first its pairs of one person ("name, number, number"), then those of two ("name, number, name, number").
+    The first line gives the number of folds, if there are several, and the number of pairs of each kind in a fold. Each
+    fold lists its same-person pairs ("name, number, number"), then its different-person pairs ("name, number, name,
+    number").
 
-    Raises DataError, naming file and line, for a list that is missing or damaged and an image that is not there.
+    Raises DataError, naming the file and line, for a missing or damaged list or a missing image.
     """
     table = _read(path, file)
     folds, count = (table.number(1, text) for text in ["1", *table.row(1, 1, 2)][-2:])
@@ -53,10 +54,10 @@ def _pairs(table: "_Table", folds: int, count: int) -> Iterator[FacePair]:
 
 
 def people(path: Path, file: str) -> dict[str, list[Path]]:
-    """The people of a list such as "peopleDevTrain.txt", by name, and the images of each.
+    """The people in a list such as "peopleDevTrain.txt": name -> images.
 
-    The first line has the number of people, each other line a name and the number of that person's images. Raises
-    DataError as `pairs` does.
+    The first line gives the number of people. Each following line gives a name and that person's number of images.
+    Raises DataError as `pairs` does.
     """
     table = _read(path, file)
     count = table.number(1, *table.row(1, 1))
@@ -68,49 +69,51 @@ def people(path: Path, file: str) -> dict[str, list[Path]]:
     return dict(sorted(found.items()))
 
 
-def often_photographed(path: Path) -> dict[str, list[Path]]:
-    """The people, by name, whom a network can learn to know: those of "peopleDevTrain.txt" with OFTEN or more images.
-    None of them is in "pairsDevTest.txt". Raises DataError as `pairs` does, and for fewer than two such people."""
-    known = people(path, "peopleDevTrain.txt")
-    found = {name: images for name, images in known.items() if len(images) >= OFTEN}
+def people_with_enough_images(path: Path) -> dict[str, list[Path]]:
+    """The people in "peopleDevTrain.txt" with at least MIN_IMAGES images: name -> images.
+
+    None of them is in "pairsDevTest.txt". Raises DataError as `pairs` does, and for fewer than two such people.
+    """
+    listed = people(path, "peopleDevTrain.txt")
+    found = {name: images for name, images in listed.items() if len(images) >= MIN_IMAGES}
     if len(found) < 2:
-        most = max(map(len, known.values()))
-        wanted = f"two or more people with {OFTEN} or more images to learn from"
-        raise DataError(f"{path}: peopleDevTrain.txt should name {wanted}, not {len(found)}; at most {most} are of one")
+        most = max(map(len, listed.values()))
+        wanted = f"at least two people with at least {MIN_IMAGES} images each"
+        raise DataError(f"{path}: peopleDevTrain.txt must list {wanted}, not {len(found)}; nobody has more than {most}")
     return found
 
 
 @dataclass(frozen=True)
 class _Table:
-    """A list in the folder: the columns of each line, and where the images are that it names. Lines count from 1."""
+    """A list file split into columns, with the folder of the images that it names. Lines count from 1."""
 
     file: Path
     images: Path
     lines: list[list[str]]
 
-    def wrong(self, line: int, what: str) -> DataError:
+    def error(self, line: int, what: str) -> DataError:
         return DataError(f"{self.file}, line {line}: {what}")
 
     def check_length(self, expected: int) -> None:
         if len(self.lines) != expected:
             line = min(expected, len(self.lines)) + 1
-            raise self.wrong(line, f"the first line promises {expected} lines, but there are {len(self.lines)}")
+            raise self.error(line, f"the first line implies {expected} lines, but the file has {len(self.lines)}")
 
     def row(self, line: int, *columns: int) -> list[str]:
         row = self.lines[line - 1]
         if len(row) not in columns:
-            raise self.wrong(line, f"the number of columns should be {' or '.join(map(str, columns))}, not {len(row)}")
+            raise self.error(line, f"the column count should be {' or '.join(map(str, columns))}, not {len(row)}")
         return row
 
     def number(self, line: int, text: str) -> int:
         if not text.isdecimal() or int(text) < 1:
-            raise self.wrong(line, f"{text!r} should be a number from 1 on")
+            raise self.error(line, f"expected a positive integer, not {text!r}")
         return int(text)
 
     def image(self, line: int, name: str, number: str) -> Path:
         image = self.images / name / f"{name}_{self.number(line, number):04d}.jpg"
         if not image.is_file():
-            raise self.wrong(line, f"there is no image {image}")
+            raise self.error(line, f"missing image {image}")
         return image
 
 
@@ -119,19 +122,17 @@ def _read(path: Path, file: str) -> _Table:
     try:
         text = (root / file).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise DataError(f"{root / file} is not there: the lists of the data set belong next to its images") from None
+        raise DataError(f"{root / file} is missing: the data set's lists belong next to its image folder") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{root / file} cannot be read: {error}") from None
     return _Table(root / file, images, [line.split() for line in text.rstrip().split("\n")])
 
 
 def _folders(path: Path) -> tuple[Path, Path]:
-    """The folder of the lists, and that of the images."""
+    """The folder of the lists and the folder of the images."""
     for root in (path / "lfw-py", path):
         for name in IMAGE_FOLDERS:
             if (root / name).is_dir():
                 return root, root / name
-    wanted = ", ".join(f"lfw-py/{name}" for name in IMAGE_FOLDERS)
-    raise DataError(
-        f"{path} holds no Labeled Faces in the Wild: it needs one of {wanted}, with a folder for each person"
-    )
+    wanted = " or ".join(f"lfw-py/{name}" for name in IMAGE_FOLDERS)
+    raise DataError(f"{path} does not contain Labeled Faces in the Wild: it needs {wanted}, with one folder per person")

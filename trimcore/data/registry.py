@@ -1,7 +1,7 @@
-"""The data sets by name, and how each becomes three splits of 8-bit images.
+"""Data sets by name, each loaded as three splits of 8-bit images.
 
-The splits never depend on a run's seed. If they did, a network could be retrained on images that its parent run was
-tested on, and the accuracies of two runs could not be compared.
+The splits never depend on a run's seed. Otherwise a network could be retrained on its parent run's test images, and the
+accuracies of two runs would not be comparable.
 """
 
 import math
@@ -18,40 +18,40 @@ from trimcore.data.splits import Folder, Split, in_memory, stratified_order
 from trimcore.data.torchvision import SOURCES, from_torchvision, mnist_5k
 from trimcore.errors import DataError, first_line
 
-MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels, all splits together, that may be kept in memory
-STATISTICS_IMAGES = 10_000  # mean and std come from at most so many images of the train split
-STATISTICS_BYTES = 1 << 27  # ... and from no more pixels than this, so that large images take a second, not minutes
+MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels, all splits together, to keep in memory
+STATISTICS_IMAGES = 10_000  # the maximum number of training images that mean and std are computed from
+STATISTICS_BYTES = 1 << 27  # ... and the maximum bytes of pixels, so that large images take a second, not minutes
 
 
 def datasets() -> dict[str, str]:
-    """What can be loaded: name -> one line for people."""
+    """The data sets that can be loaded: name -> one-line description."""
     return {
         "mnist-5k": "5,000 handwritten digits, 28x28 grey, 10 classes; needs no network",
         "mnist": "70,000 handwritten digits, 28x28 grey, 10 classes",
         "fashion-mnist": "70,000 pieces of clothing, 28x28 grey, 10 classes",
         "cifar10": "60,000 photographs, 32x32 colour, 10 classes",
         "cifar100": "60,000 photographs, 32x32 colour, 100 classes",
-        "imagefolder:PATH": "your own images: one folder a class, or train/ and test/ with one folder a class in each",
-        "lfw:PATH": "Labeled Faces in the Wild, a folder of yours as torchvision reads it: who is it?",
+        "imagefolder:PATH": "your own images: one folder per class, or train/ and test/ with one folder per class each",
+        "lfw:PATH": "Labeled Faces in the Wild, your own copy in torchvision's layout: who is it?",
     }
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that `load` could not know. Whether a folder is there is for `check_there`. Raises DataError."""
+    """Raise DataError for a name that `load` does not know. `check_there` checks whether the folder exists."""
     kind, _, path = name.partition(":")
     if (f"{kind}:PATH" if path else name) not in datasets():
-        raise DataError(f"unknown data {name!r}; there are {', '.join(datasets())}")
+        raise DataError(f"unknown data set {name!r}; expected one of {', '.join(datasets())}")
 
 
 def check_there(name: str) -> None:
-    """Refuse a folder that is not there or cannot be looked at. Raises DataError."""
+    """Raise DataError if the data set's folder does not exist or cannot be accessed."""
     kind, _, path = name.partition(":")
     try:
         there = f"{kind}:PATH" not in datasets() or Path(path).expanduser().is_dir()
-    except (OSError, RuntimeError) as error:  # a name too long, a user that does not exist
-        raise DataError(f"data {name!r} cannot be looked at: {first_line(error)}") from None
+    except (OSError, RuntimeError) as error:  # the path is too long, or its ~user does not exist
+        raise DataError(f"cannot access data {name!r}: {first_line(error)}") from None
     if not there:
-        raise DataError(f"data {name!r}: no folder {path!r}; write {kind}:PATH with a folder that exists")
+        raise DataError(f"data {name!r}: no folder {path!r}; use {kind}:PATH with an existing folder")
 
 
 def load(
@@ -64,15 +64,15 @@ def load(
     normalize: tuple[list[float], list[float]] | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> Data:
-    """Load a data set of `datasets()`.
+    """Load one of the data sets in `datasets()`.
 
-    `image_size` (pixels) and `channels` (1 or 3) are the data's own where None, and for folders 64 and 3; an
-    `image_size` that depends on the data's own is a function of it.
-    `seed` orders the train split, and so says which examples `train.subset(n)` holds; which examples are in
-    which split is always the same. `root` is where torchvision's files lie: TRIMCORE_DATA, or data/, where None.
-    `normalize` is (mean, std), else they are computed from the train split. `memory_limit` is in bytes.
+    `image_size` (pixels) and `channels` (1 or 3) default to the data's own, and to 64 and 3 for folders. `image_size`
+    may be a function of the data's own size. `seed` orders the train split and so selects the examples in
+    `train.subset(n)`; the splits themselves are always the same. `root` is the folder of torchvision's files, by
+    default TRIMCORE_DATA or else data/. `normalize` is (mean, std), by default computed from the train split.
+    `memory_limit` is in bytes.
 
-    Raises DataError for an unknown name, a value out of range, and data that are missing, too few or unreadable.
+    Raises DataError for an unknown name, a value out of range, and missing, insufficient or unreadable data.
     """
     check_name(name)
     check_there(name)
@@ -89,7 +89,7 @@ def load(
         try:
             classes, splits = {"imagefolder": image_folder, "lfw": faces}[kind](Path(path).expanduser())
         except OSError as error:
-            raise DataError(f"data {name!r} cannot be read: {error.strerror or error}") from None
+            raise DataError(f"cannot read data {name!r}: {error.strerror or error}") from None
     own_size, channels = splits[0].image_size, channels or splits[0].channels
     image_size = image_size(own_size) if callable(image_size) else image_size or own_size
     splits = [replace(split, image_size=image_size, channels=channels) for split in splits]
@@ -106,7 +106,7 @@ def load(
 
 
 def _statistics(split: Split) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel, in 0..1, from exact integer sums. A constant channel gets a std of 1."""
+    """Mean and standard deviation per channel in 0..1, from exact integer sums. A constant channel gets a std of 1."""
     count = 0
     total, squares = torch.zeros(2, split.channels, dtype=torch.int64)
     affordable = STATISTICS_BYTES // (split.channels * split.image_size**2) + 1
@@ -116,8 +116,8 @@ def _statistics(split: Split) -> tuple[list[float], list[float]]:
         total += values.sum(1)
         squares += values.int().square().sum(1)
     if not count:
-        raise DataError("none of the train images can be read")
-    moments = list(zip(total.tolist(), squares.tolist(), strict=True))  # Python's integers do not overflow
+        raise DataError("none of the training images can be read")
+    moments = list(zip(total.tolist(), squares.tolist(), strict=True))  # Python integers do not overflow
     mean = [first / count / 255 for first, _ in moments]
     std = [math.sqrt(count * second - first**2) / count / 255 or 1.0 for first, second in moments]
     return mean, std

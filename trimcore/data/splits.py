@@ -1,4 +1,4 @@
-"""The splits of a data set: 8-bit images in memory, or files that are decoded when they are needed."""
+"""The splits of a data set: 8-bit images in memory, or files that are decoded on demand."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,8 @@ BLOCK = 500  # images decoded or resized at once while loading
 
 
 def fit(pixels: Tensor, image_size: int, channels: int) -> Tensor:
-    """(B, c, h, w) uint8 -> (B, channels, image_size, image_size) uint8: bilinear with antialias; luma, or repeated."""
+    """(B, c, h, w) uint8 -> (B, channels, image_size, image_size) uint8: bilinear with antialiasing. Colour becomes
+    luma, grey is repeated."""
     if pixels.shape[1] == 3 and channels == 1:
         luma = torch.tensor([0.299, 0.587, 0.114], device=pixels.device).view(1, 3, 1, 1)
         pixels = (pixels * luma).sum(1, keepdim=True).round().to(torch.uint8)
@@ -30,30 +31,33 @@ def fit(pixels: Tensor, image_size: int, channels: int) -> Tensor:
 
 
 def read_image(path: Path, image_size: int, channels: int) -> Tensor:
-    """The file as (channels, image_size, image_size) uint8: shorter side resized, centre cropped. Raises DataError."""
+    """Read a file as (channels, image_size, image_size) uint8: resize the shorter side, crop the centre.
+
+    Raises DataError for an unreadable image.
+    """
     try:
         with Image.open(path) as opened:
             if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf):  # PIL itself would only warn
                 raise ValueError(f"{opened.width}x{opened.height} pixels could be a decompression bomb")
-            opened.draft(None, (2 * image_size, 2 * image_size))  # decodes a large JPEG at a fraction of its size
+            opened.draft(None, (2 * image_size, 2 * image_size))  # decode a large JPEG at reduced size
             image: Image.Image = opened
-            if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip instead of scale
+            if image.mode.startswith("I"):  # 16 bits per pixel; convert() would clip instead of scaling
                 image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
             image = image.convert("L" if channels == 1 else "RGB")
             image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
             pixels = torch.from_numpy(np.array(image)).view(image_size, image_size, channels)
             return pixels.permute(2, 0, 1).contiguous()
-    except Exception as error:  # PIL raises nearly anything, from SyntaxError to struct.error, for a damaged file
+    except Exception as error:  # a damaged file makes PIL raise anything from SyntaxError to struct.error
         raise DataError(f"{path} is not a readable image ({error})") from error
 
 
 @dataclass(frozen=True, eq=False)
 class Resident:
-    """A split in memory. Pixels that would grow too large are held as they came, and fitted batch by batch."""
+    """A split in memory. Pixels that would grow too large stay at their stored size and are resized per batch."""
 
     pixels: Tensor  # (N, c, h, w) uint8
     labels: Tensor  # (N,) int64
-    image_size: int  # what `fit` makes of them
+    image_size: int  # after `fit`
     channels: int
     moved: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)  # the pixels on a device
 
@@ -61,18 +65,18 @@ class Resident:
         return len(self.labels)
 
     def image(self, i: int) -> Tensor:
-        """Example i, uint8 (C, H, W)."""
+        """Example i as uint8 (C, H, W)."""
         return fit(self.pixels[i].unsqueeze(0), self.image_size, self.channels)[0]
 
     def take(self, which: Tensor | list[int] | slice) -> "Resident":
         return replace(self, pixels=self.pixels[which], labels=self.labels[which])
 
     def subset(self, n: int) -> "Resident":
-        """The first n examples, which are stratified; 0, or more than there are, is all of them."""
+        """The first n examples, which are stratified. All of them if n is 0 or larger than the split."""
         return self.take(slice(n)) if 0 < n < len(self) else self
 
     def blocks(self, n: int) -> Pairs:
-        """The first n examples, fitted."""
+        """The first n examples in blocks, resized."""
         blocks = torch.split(self.pixels[:n], BLOCK), torch.split(self.labels[:n], BLOCK)
         for pixels, labels in zip(*blocks, strict=True):
             yield fit(pixels, self.image_size, self.channels), labels
@@ -80,27 +84,27 @@ class Resident:
 
 @dataclass(frozen=True, eq=False)
 class Folder:
-    """A split of image files, decoded each time that they are needed. Unreadable ones are noted in `skipped`."""
+    """A split of image files, decoded on every use. Unreadable files are recorded in `skipped`."""
 
     root: Path
     files: tuple[Path, ...]
     labels: Tensor  # (N,) int64
     image_size: int = 64
     channels: int = 3
-    skipped: set[str] = field(default_factory=set)  # paths from root; shared with the splits taken from this one
+    skipped: set[str] = field(default_factory=set)  # paths relative to root; shared with splits taken from this one
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, i: int) -> tuple[int, Tensor | None]:
-        """What a loader's worker hands over: i, and its image or None where the file is unreadable."""
+        """For DataLoader workers: i and its image, or None if the file is unreadable."""
         try:
             return i, self.image(i)
         except DataError:
             return i, None
 
     def image(self, i: int) -> Tensor:
-        """Example i, uint8 (C, H, W). Raises DataError for a file that is not a readable image."""
+        """Example i as uint8 (C, H, W). Raises DataError if the file is not a readable image."""
         return read_image(self.files[i], self.image_size, self.channels)
 
     def take(self, which: Tensor | list[int]) -> "Folder":
@@ -108,29 +112,29 @@ class Folder:
         return replace(self, files=tuple(self.files[i] for i in places), labels=self.labels[which])
 
     def subset(self, n: int) -> "Folder":
-        """The first n examples, which are stratified; 0, or more than there are, is all of them."""
+        """The first n examples, which are stratified. All of them if n is 0 or larger than the split."""
         return self.take(torch.arange(n)) if 0 < n < len(self) else self
 
     def readable(self, batch: tuple[Tensor, list[int], list[int]]) -> Pairs:
-        """Note what `sort_out` found unreadable; yield the rest, if any."""
+        """Record the unreadable files that `collate` found; yield the rest, if any."""
         pixels, good, bad = batch
         self.skipped.update(self.files[i].relative_to(self.root).as_posix() for i in bad)
         if good:
             yield pixels, self.labels[good]
 
     def blocks(self, n: int) -> Pairs:
-        """The readable ones of the first n examples, decoded."""
-        with ThreadPoolExecutor() as pool:  # threads are enough: PIL decodes without holding the interpreter's lock
+        """The readable examples among the first n, decoded in blocks."""
+        with ThreadPoolExecutor() as pool:  # threads suffice: PIL releases the GIL while decoding
             for start in range(0, min(n, len(self)), BLOCK):
                 block = range(start, min(start + BLOCK, n, len(self)))
-                yield from self.readable(sort_out(pool.map(self.__getitem__, block)))
+                yield from self.readable(collate(pool.map(self.__getitem__, block)))
 
 
 Split = Resident | Folder
 
 
-def sort_out(items: Iterable[tuple[int, Tensor | None]]) -> tuple[Tensor, list[int], list[int]]:
-    """Pixels (B, C, H, W) uint8 of the readable items, their indices, and the indices of the unreadable ones."""
+def collate(items: Iterable[tuple[int, Tensor | None]]) -> tuple[Tensor, list[int], list[int]]:
+    """Pixels (B, C, H, W) uint8 of the readable items, their indices, and the indices of unreadable items."""
     images = dict(items)
     good = {i: image for i, image in images.items() if image is not None}
     pixels = torch.stack(list(good.values())) if good else torch.empty(0, dtype=torch.uint8)
@@ -138,29 +142,29 @@ def sort_out(items: Iterable[tuple[int, Tensor | None]]) -> tuple[Tensor, list[i
 
 
 def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
-    """A random order (N,) of which every stretch from the start holds the classes in proportion.
+    """A random order (N,) in which every prefix has the classes in proportion.
 
-    It comes from numpy's RandomState, whose stream is frozen: the splits are the same on every machine and version.
+    It uses numpy's RandomState, whose stream is frozen, so the splits are the same on every machine and version.
     """
     numbers = labels.numpy()
     order = np.random.RandomState(seed % 2**32).permutation(len(labels))
-    order = order[numbers[order].argsort(kind="stable")]  # by class, random within each
+    order = order[numbers[order].argsort(kind="stable")]  # by class, random within each class
     counts = np.bincount(numbers)
     rank = np.arange(len(labels)) - (counts.cumsum() - counts)[numbers[order]]
     place = (rank + 0.5) / counts[numbers[order]]  # each class evenly spaced between 0 and 1
     return torch.from_numpy(order[place.argsort(kind="stable")])
 
 
-def in_parts(split: Split, *sizes: int) -> list[Split]:
-    """Disjoint stratified parts of the given sizes, then the rest."""
+def partition(split: Split, *sizes: int) -> list[Split]:
+    """Disjoint stratified parts of the given sizes, then the remainder."""
     order = stratified_order(split.labels)
     return [split.take(which) for which in torch.split(order, [*sizes, len(split) - sum(sizes)])]
 
 
 def in_memory(split: Split, name: str) -> Resident:
-    """The readable images of a split, decoded and fitted. Raises DataError, with the data's name, if there are none."""
+    """The readable images of a split, decoded and resized. Raises DataError, naming the data, if there are none."""
     blocks = list(split.blocks(len(split)))
     if not blocks:
-        raise DataError(f"data {name!r}: none of the {len(split)} images of a split can be read")
+        raise DataError(f"data {name!r}: none of a split's {len(split)} images can be read")
     pixels, labels = map(torch.cat, zip(*blocks, strict=True))
     return Resident(pixels, labels, split.image_size, split.channels)

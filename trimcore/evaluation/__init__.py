@@ -1,4 +1,4 @@
-"""What a network is worth: accuracy, time, verification, and what a single neuron does.
+"""Evaluate a network: accuracy, latency, verification, and the role of a single neuron.
 
-It may import `surgery`, `scoring`, `data`, `graph`, `compute` and `errors`.
+May import `surgery`, `scoring`, `data`, `graph`, `compute` and `errors`.
 """

@@ -1,4 +1,4 @@
-"""Accuracy and loss of a network over a split."""
+"""Accuracy and loss of a network on a split."""
 
 from dataclasses import dataclass
 
@@ -20,8 +20,8 @@ EVALUATION_BATCH = 500  # examples
 class Measure:
     """Accuracy (0..1) and mean cross-entropy over a split, measured in float32.
 
-    `by_class` has the correct ones of each class, `class_examples` how many there are; both are empty where classes
-    were not told apart.
+    `by_class` is the number of correct predictions per class, `class_examples` the number of examples. Both are empty
+    if classes were not counted.
     """
 
     accuracy: float
@@ -32,22 +32,22 @@ class Measure:
 
     @property
     def class_accuracy(self) -> list[float | None]:
-        """Of each class 0..1, to 6 places; None for one without examples."""
+        """The accuracy of each class, 0..1, rounded to 6 places; None for a class without examples."""
         pairs = zip(self.by_class, self.class_examples, strict=True)
         return [round(right / count, 6) if count else None for right, count in pairs]
 
 
 def evaluate(model: nn.Module, split: Split, data: Data, device: torch.device) -> Measure:
-    """Top-1 accuracy, of each class too, and loss over all of `split`, in evaluation mode and float32. The mode is
+    """Top-1 accuracy, overall and per class, and loss over all of `split`, in evaluation mode and float32. The mode is
     restored."""
-    loss, verdicts = torch.zeros((), device=device), []
+    loss, outcomes = torch.zeros((), device=device), []
     with in_mode(model, training=False), torch.inference_mode():
         size, layout = EVALUATION_BATCH * distributed.world(), has_fast_bf16(device)
         for x, y in Batches(split, data, size, device, channels_last=layout, shared=True):
             output = model(x)
             loss += F.cross_entropy(output, y, reduction="sum")
-            verdicts.append(2 * y + (output.argmax(1) == y))  # the class and whether it was found, in one number
-    counts = torch.bincount(torch.cat(verdicts), minlength=2 * data.num_classes)  # at the end: it waits for the device
+            outcomes.append(2 * y + (output.argmax(1) == y))  # class and correctness, in one number
+    counts = torch.bincount(torch.cat(outcomes), minlength=2 * data.num_classes)  # only now, since it synchronises
     distributed.sum_(loss, counts)
     wrong, right = counts.view(-1, 2).T.tolist()
     examples = tuple(map(sum, zip(wrong, right, strict=True)))

@@ -1,4 +1,4 @@
-"""Which classes a network takes for which, and what a trim broke."""
+"""Which classes a network confuses, and which confusions trimming made worse."""
 
 from collections.abc import Generator, Iterable
 from typing import Any
@@ -11,23 +11,23 @@ from trimcore.errors import DataError
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How often each class was taken for which: int64 (classes, classes), rows are true classes, columns predictions.
+    """The confusion matrix: int64 (classes, classes), rows are true classes, columns are predictions.
 
-    `predicted` has scores (N, classes), of which the first highest counts, or class numbers (N,); `labels` (N,). Raises
-    DataError for class numbers that are not 0 to classes - 1.
+    `predicted` is scores (N, classes), where ties go to the first class, or class numbers (N,); `labels` is (N,).
+    Raises DataError for class numbers outside 0 to classes - 1.
     """
     predicted = predicted.argmax(1) if predicted.dim() > 1 else predicted
     for name, numbers in (("labels", labels), ("predictions", predicted)):
         if len(numbers) and (int(numbers.min()) < 0 or int(numbers.max()) >= classes):
             found = f"{int(numbers.min())} to {int(numbers.max())}"
-            raise DataError(f"{name} reach from {found}, but there are classes 0 to {classes - 1}")
+            raise DataError(f"{name} range from {found}, but the classes are 0 to {classes - 1}")
     pairs = labels.cpu().long() * classes + predicted.cpu().long()
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
 
 
 def confusing(model: nn.Module, loader: Iterable[Any], classes: int) -> Generator[int, None, Tensor]:
-    """The `confusion` of a network over a loader of (examples, class numbers), in evaluation mode: yields the number of
-    examples so far, and returns the matrix. Raises DataError for a loader that is empty."""
+    """Compute the `confusion` of a network over a loader of (examples, class numbers), in evaluation mode. Yields the
+    number of examples so far and returns the matrix. Raises DataError for an empty loader."""
     device, found, done = _device(model), torch.zeros(classes, classes, dtype=torch.int64), 0
     for x, labels in loader:
         with in_mode(model, training=False), torch.inference_mode():
@@ -36,21 +36,21 @@ def confusing(model: nn.Module, loader: Iterable[Any], classes: int) -> Generato
         done += len(x)
         yield done
     if not done:
-        raise DataError("no examples to tell the classes of: the loader is empty")
+        raise DataError("cannot compute a confusion matrix: the loader is empty")
     return found
 
 
 def per_class_accuracy(matrix: Tensor) -> Tensor:
-    """The share of each class that is recognised, float64 (classes,); not a number for a class without examples."""
+    """The accuracy of each class, float64 (classes,); NaN for a class without examples."""
     return matrix.diagonal().double() / matrix.sum(1)
 
 
 def broken(before: Tensor, after: Tensor, most: int = 10) -> list[tuple[int, int, float, float]]:
-    """What got worse: (true class, predicted class, share before, share after) for the wrong predictions whose share of
-    the true class grew most, the largest growth first; those that did not grow, and classes without examples, are left
-    out. Of equal ones the first classes come first. Raises DataError when the matrices are not of the same classes."""
+    """The confusions that got worse: (true class, predicted class, share before, share after), as shares of the true
+    class, the largest growth first, at most `most`. Confusions that did not grow and classes without examples are left
+    out. Ties go to the first classes. Raises DataError if the matrices have different numbers of classes."""
     if before.shape != after.shape:
-        raise DataError(f"confusions of {len(before)} and of {len(after)} classes cannot be compared")
+        raise DataError(f"cannot compare confusion matrices of {len(before)} and {len(after)} classes")
     was, now = (matrix.double() / matrix.sum(1, keepdim=True) for matrix in (before, after))
     pairs = ((now - was > 0) & ~torch.eye(len(was), dtype=torch.bool)).nonzero().tolist()
     pairs.sort(key=lambda pair: float(was[*pair] - now[*pair]))

@@ -1,4 +1,4 @@
-"""The embeddings of images: what enters a network's last layer."""
+"""Image embeddings: the input of a network's last layer."""
 
 import copy
 from collections.abc import Generator
@@ -22,9 +22,9 @@ from trimcore.graph.nodes import target
 
 
 def embed(graph: ChannelGraph, pairs: PairSet, data: Data, device: torch.device | str) -> Tensor:
-    """The embeddings (U, D) float32 of the U images of `pairs`, in their order, on the CPU.
+    """The embeddings (U, D), float32 on the CPU, of the U images of `pairs`, in their order.
 
-    Raises DataError, naming the file, for an image that cannot be read.
+    Raises DataError for an unreadable image; the message names the file.
     """
     return finished(embedding(graph, pairs, data, device))
 
@@ -32,11 +32,11 @@ def embed(graph: ChannelGraph, pairs: PairSet, data: Data, device: torch.device 
 def embedding(
     graph: ChannelGraph, pairs: PairSet, data: Data, device: torch.device | str
 ) -> Generator[int, None, Tensor]:
-    """`embed`, batch by batch: yields the number of images so far. In evaluation mode and float32; between two batches
-    the network is in its own mode."""
+    """`embed` as a generator that yields the number of images so far, in evaluation mode and float32. Between batches,
+    the network's own mode is restored."""
     network, _ = embedder(graph)
     count, done = len(pairs.images), 0
-    numbered = replace(pairs.images, labels=torch.arange(count))  # so that a batch says which images it has
+    numbered = replace(pairs.images, labels=torch.arange(count))  # the labels say which images a batch has
     batches = Batches(numbered, data, EVALUATION_BATCH, device, channels_last=has_fast_bf16(torch.device(device)))
     found, seen = torch.empty(0), torch.zeros(count, dtype=torch.bool)
     for x, which in batches:
@@ -52,11 +52,11 @@ def embedding(
 
 
 def embedder(graph: ChannelGraph) -> tuple[fx.GraphModule, str]:
-    """The network up to its penultimate layer, (N, ...) -> (N, D), and the name of the layer that is left out.
+    """The network up to its penultimate layer, (N, ...) -> (N, D), and the name of the last layer, which is left out.
 
-    That is the last linear layer or convolution on the way to the (first) output; its input is the embedding, a map
-    averaged over its positions. All modules are shared with the original, which is left as it was. Raises TrimError
-    when there is not exactly one such layer.
+    The last layer is the last linear layer or convolution before the (first) output. Its input is the embedding;
+    feature maps are averaged over their positions. All modules are shared with the original, which is unchanged. Raises
+    TrimError unless there is exactly one such layer.
     """
     modules = dict(graph.model.named_modules())
     traced = copy.deepcopy(graph.graph)
@@ -64,8 +64,8 @@ def embedder(graph: ChannelGraph) -> tuple[fx.GraphModule, str]:
     found = sorted(_last_layers(output, modules), key=lambda node: node.name)
     if len(found) != 1:
         names = " and ".join(target(node) for node in found) or "no linear layer or convolution"
-        one = f"its output comes from {names}, not from one last layer"
-        raise TrimError(f"this {type(graph.model).__name__} has no penultimate layer to verify with: {one}")
+        reason = f"its output comes from {names}, not from a single last layer"
+        raise TrimError(f"this {type(graph.model).__name__} has no penultimate layer to verify with: {reason}")
     (last,) = found
     with traced.inserting_before(last):
         positions = (1, 2) if isinstance(modules[target(last)], nn.Linear) else (2, 3)
@@ -77,7 +77,7 @@ def embedder(graph: ChannelGraph) -> tuple[fx.GraphModule, str]:
 
 
 def _last_layers(output: fx.Node, modules: dict[str, nn.Module]) -> set[fx.Node]:
-    """The linear layers and convolutions between which and the output there is no other; shapes are not followed."""
+    """The linear layers and convolutions with no other such layer before the output. Uses of a shape do not count."""
     result = output.args[0]
     while isinstance(result, tuple | list) and result:
         result = result[0]
@@ -95,5 +95,5 @@ def _last_layers(output: fx.Node, modules: dict[str, nn.Module]) -> set[fx.Node]
 
 
 def _vectors(x: Tensor, positions: tuple[int, int]) -> Tensor:
-    """(N, ...) -> (N, D): a map is averaged over its positions, the axes of these numbers."""
+    """(N, ...) -> (N, D). Feature maps are averaged over their positions, the axes in `positions`."""
     return x.mean(positions) if x.dim() == 4 else x.flatten(1)

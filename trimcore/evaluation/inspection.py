@@ -1,7 +1,7 @@
-"""One neuron of one layer: what it looks for, what excites it, what goes with it, and what removing it alone costs.
+"""Inspect one neuron: its weights, what excites it, what is removed with it, and the cost of removing it alone.
 
-The cost is exact: the network is measured with the neuron's activations held at zero, which is what surgery makes of it
-(see `surgery`). A neuron of a maxout unit is held at zero by itself, its unit keeping the others.
+The cost is exact: the network is measured with the neuron's activations held at zero, which is equivalent to removing
+it (see `surgery`). A neuron of a maxout unit is held at zero alone; the unit keeps its other neurons.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -22,29 +22,31 @@ from trimcore.errors import DataError, SpecError, TrimError
 from trimcore.evaluation.accuracy import EVALUATION_BATCH, Measure
 from trimcore.evaluation.neuron_place import Place, removal, weights_of
 from trimcore.graph.channel_graph import ChannelGraph
-from trimcore.graph.probes import watched
+from trimcore.graph.probes import with_probes
 from trimcore.scoring.counting import Scales
 from trimcore.scoring.nonzero import count_nonzero
 from trimcore.spec import DEFAULT_TOLERANCE
 
 BINS = 40
-PASSES = 2  # over the examples: how large activations are, then all else
+PASSES = 2  # over the examples: the range of the activations first, then everything else
 
 
 @dataclass(frozen=True)
 class Neuron:
-    """What `inspect` found. Tensors are on the CPU.
+    """The result of `inspect`. Tensors are on the CPU.
 
-    `weights` lead to it: (in, kh, kw) of a convolution; (in,) of a linear layer, or (channels, h, w) behind a flattened
-    map; `norm` is their length. A removal takes away `parameters`, so many of each tensor in `takes`, `macs`, and the
-    neurons `together` of its layer, itself among them. `mates` are the other neurons of its maxout unit.
+    `weights` are the neuron's incoming weights: (in, kh, kw) for a convolution; (in,) for a linear layer, or
+    (channels, h, w) behind a flattened map. `norm` is their L2 norm. Removing the neuron saves `parameters` and `macs`;
+    `takes` has the parameters by tensor. It also removes the neurons `together` of its layer, which include the neuron
+    itself. `mates` are the other neurons of its maxout unit.
 
-    `zeros` and `totals` int64 (classes,) count over all activations that it passes, as `apoz.profile` does (of a unit
-    this neuron alone). The rest is of the activation right behind its layer, whose maps have the shape `size`:
-    `histogram` int64 (BINS,) between `edges` float64 (BINS + 1,), a value on an edge above it, and without the
-    `exact_zeros`; `silent`, on how many images all of its map counts as zero; `exciting`, (image, largest activation,
-    (row, column) of the first such) where it fires most; `maps`, float32 (h, w), of the images asked for. `before` and
-    `without` measure the network as it is, and with the neuron held at zero.
+    `zeros` and `totals`, int64 (classes,), count over all activations that the neuron passes, as `apoz.profile` does
+    (in a maxout unit: this neuron alone). The other fields describe the activation right after its layer, whose maps
+    have the shape `size`. `histogram`, int64 (BINS,), has the bins between `edges`, float64 (BINS + 1,); a value on an
+    edge belongs to the bin above, and `exact_zeros` are counted separately. `silent` is the number of images whose
+    whole map counts as zero. `exciting` lists the images with the largest activations: (image, largest activation,
+    (row, column) of its first occurrence). `maps`, float32 (h, w), are those of the requested images. `before` and
+    `without` measure the network unchanged, and with the neuron held at zero.
     """
 
     weights: Tensor
@@ -73,14 +75,14 @@ class Neuron:
 
     @property
     def apoz_by_class(self) -> Tensor:
-        """0..1, not a number for a class without examples. (classes,) float64"""
+        """0..1, NaN for a class without examples. (classes,) float64"""
         return self.zeros.double() / self.totals
 
 
 def inspect(
     graph: ChannelGraph, layer: str, neuron: int, split: Split, data: Data, device: torch.device | str, **how: Any
 ) -> Neuron:
-    """Look at one neuron of a network on `device`. See `inspecting`."""
+    """Inspect one neuron of a network on `device`. See `inspecting`."""
     return finished(inspecting(graph, layer, neuron, split, data, device, **how))
 
 
@@ -88,27 +90,27 @@ def inspecting(
     graph: ChannelGraph, layer: str, neuron: int, split: Split, data: Data, device: torch.device | str, *,
     examples: int = 0, images: Sequence[int] = (), most: int = 9, tolerance: float = DEFAULT_TOLERANCE,
 ) -> Generator[int, None, Neuron]:  # fmt: skip
-    """`inspect`, batch by batch: yields the number of images seen so far, over all PASSES.
+    """`inspect` as a generator that yields the number of images seen so far, over all PASSES.
 
-    The first `examples` of `split` are looked at (0: all), normalised like `data`. `most` images that excite the neuron
-    are named: of equal activations the first image comes first; those on which it never fires are left out. `images`
-    are indices in the split. Unreadable ones are left out, the others keep their indices. `tolerance` says what is near
-    zero, as in `apoz.profile`. Mode and weights of the network are left as they were.
+    The first `examples` of `split` are used (0: all), normalised like `data`. At most `most` exciting images are
+    listed; ties go to the first image, and images on which the neuron never fires are left out. `images` are the
+    indices in the split of the images whose maps are returned. Unreadable images are skipped; the others keep their
+    indices. `tolerance` defines near zero, as in `apoz.profile`. The network's mode and weights are unchanged.
 
-    Raises NotTrimmable for a layer or a neuron that is not there or cannot be removed, SpecError for a number out of
-    range, DataError when no image can be read or classes do not fit, TrimError when an activation is not finite.
+    Raises NotTrimmable for a layer or neuron that does not exist or cannot be removed, SpecError for a number out of
+    range, DataError if no image can be read or the classes do not match, and TrimError for a non-finite activation.
     """
     place = Place(graph, layer, neuron)
     if not 0 <= tolerance <= 1:
-        raise SpecError(f"tolerance = {tolerance}: it is a share of the root mean square, from 0 to 1")
+        raise SpecError(f"tolerance = {tolerance}: it must be a share of the root mean square, from 0 to 1")
     if examples < 0 or most < 0:
-        raise SpecError(f"examples = {examples}, most = {most}: neither can be below 0")
+        raise SpecError(f"examples = {examples}, most = {most}: both must be 0 or more")
     device, used = torch.device(device), split.subset(examples)
     maps = _maps(place, split, data, device, images)
     ranges = _Ranges(place, device)
     done = yield from _passed(place, used, data, device, lambda x, _: ranges.network(x))
     if not done:
-        raise DataError(f"none of the {len(used)} images to look at can be read")
+        raise DataError(f"none of the {len(used)} images can be read")
     seen = _Seen(place, ranges, tolerance, used.labels, data.num_classes)
     for more in _passed(place, used, data, device, seen.see):
         yield done + more
@@ -116,7 +118,7 @@ def inspecting(
 
 
 class _Ranges(Scales):
-    """The root mean squares that near zeros go by, and the lowest and highest activation of a neuron."""
+    """The root mean squares that define near zero, and the lowest and highest activation of the neuron."""
 
     def __init__(self, place: Place, device: torch.device):
         self.place, self.bounds = place, torch.zeros(2, dtype=torch.float64)
@@ -132,7 +134,7 @@ class _Ranges(Scales):
 
 
 class _Seen:
-    """What a neuron does while batches pass. All counts are of its own activations, and so are kept on the CPU."""
+    """Collects the neuron's statistics over the batches. They cover one neuron only, so they are kept on the CPU."""
 
     def __init__(self, place: Place, ranges: _Ranges, tolerance: float, labels: Tensor, classes: int):
         self.place, self.limits, self.labels = place, ranges.limits(tolerance), labels.cpu()
@@ -140,9 +142,9 @@ class _Seen:
         low, high = ranges.bounds.tolist()
         self.edges = torch.linspace(low, high if high > low else 1.0, BINS + 1, dtype=torch.float64)
         self.histogram, self.exact_zeros, self.silent = torch.zeros(BINS, dtype=torch.int64), 0, 0
-        self.strongest: list[tuple[float, int, int]] = []  # -largest activation, image, place in the flattened map
-        self.measures = [[0, 0.0, 0], [0, 0.0, 0]]  # right, loss, examples: as it is, and without the neuron
-        self.networks = [watched(place.graph, self._look), watched(place.graph, place.held, instead=True)]
+        self.strongest: list[tuple[float, int, int]] = []  # -largest activation, image, index in the flattened map
+        self.measures = [[0, 0.0, 0], [0, 0.0, 0]]  # correct, loss, examples: unchanged, and without the neuron
+        self.networks = [with_probes(place.graph, self._look), with_probes(place.graph, place.held, replace=True)]
 
     def see(self, x: Tensor, which: Tensor) -> None:
         self.which, labels = which, self.labels[which]
@@ -150,7 +152,7 @@ class _Seen:
             scores = network(x)
             scores = (scores[0] if isinstance(scores, tuple | list) else scores).cpu().double()
             if scores.dim() != 2 or scores.shape[1] < len(self.zeros):
-                raise DataError(f"{len(self.zeros)} classes need as many scores, not an output {tuple(scores.shape)}")
+                raise DataError(f"{len(self.zeros)} classes need as many scores, not shape {tuple(scores.shape)}")
             measure[0] += int((scores.argmax(1) == labels).sum())
             measure[1] += float(F.cross_entropy(scores, labels, reduction="sum"))
             measure[2] += len(labels)
@@ -158,7 +160,7 @@ class _Seen:
     def _look(self, x: Tensor, number: int) -> None:
         maps = self.place.maps(x, number)
         if len(maps) != len(self.which):
-            raise TrimError(f"a neuron can only be looked at where examples lie along axis 0, not in {tuple(x.shape)}")
+            raise TrimError(f"an activation has shape {tuple(x.shape)}, but axis 0 must be the examples")
         nonzero, positions = count_nonzero(maps.flatten(1), 0, self.limits[number])
         self.totals.index_add_(0, self.labels[self.which], torch.full_like(self.which, positions))
         self.zeros.index_add_(0, self.labels[self.which], positions - nonzero.long())
@@ -184,8 +186,8 @@ class _Seen:
 def _passed(
     place: Place, split: Split, data: Data, device: torch.device, see: Callable[[Tensor, Tensor], object]
 ) -> Generator[int, None, int]:
-    """Give a split's images to `see`, with their indices in it (some files may be unreadable): yields, and returns, how
-    many they are."""
+    """Pass a split's images to `see`, with their indices in the split (some files may be unreadable). Yields and
+    returns the number of images so far."""
     numbered, done = replace(split, labels=torch.arange(len(split))), 0
     for x, which in Batches(numbered, data, EVALUATION_BATCH, device, channels_last=has_fast_bf16(device)):
         with in_mode(place.graph.model, training=False), torch.inference_mode():
@@ -196,12 +198,12 @@ def _passed(
 
 
 def _maps(place: Place, split: Split, data: Data, device: torch.device, images: Sequence[int]) -> dict[int, Tensor]:
-    if strange := [i for i in images if not 0 <= i < len(split)]:
-        raise SpecError(f"there is no image {strange[0]}: the split has 0 to {len(split) - 1}")
+    if unknown := [i for i in images if not 0 <= i < len(split)]:
+        raise SpecError(f"there is no image {unknown[0]}: the split has 0 to {len(split) - 1}")
     chosen, site = torch.tensor(list(images), dtype=torch.int64), place.graph.sites[place.number]
     found: dict[int, Tensor] = {}
     kept: list[Tensor] = []  # the maps of a batch
-    network = watched(place.graph, lambda x, _: kept.append(place.maps(x, place.number)), places=[site.node])
+    network = with_probes(place.graph, lambda x, _: kept.append(place.maps(x, place.number)), after=[site.node])
 
     def see(x: Tensor, which: Tensor) -> None:
         network(x)

@@ -1,7 +1,7 @@
-"""How long a forward pass takes, measured so that two networks can be compared.
+"""Measure the latency of a forward pass so that networks can be compared.
 
-Networks that are compared take turns inside one loop: whatever else the machine does meanwhile slows all of them, and
-their ratio stays fair. Times are medians in float32 and evaluation mode.
+Compared networks take turns in one loop: other load on the machine then slows all of them equally, so their ratio stays
+fair. Times are medians in float32 and evaluation mode.
 """
 
 import statistics
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from trimcore.compute.modes import in_mode
 from trimcore.errors import TrimError
 
-WARM_UP = 2  # passes of each network that are not counted
+WARM_UP = 2  # passes of each network that are not timed
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Median milliseconds of one pass of a batch; `ratio` is before / after, above 1 where `after` is the faster."""
+    """Median milliseconds per batch. `ratio` is before / after, so it is above 1 if `after` is faster."""
 
     batch: int
     before_ms: float
@@ -40,10 +40,11 @@ def compare_latency(
     rounds: int = 20,
     limit_seconds: float = 2.0,
 ) -> list[Latency]:
-    """Time both networks, in turns, on the first example of `example` (N, ...) repeated to each size of batch.
+    """Time both networks in turns, on the first example of `example` (N, ...) repeated to each batch size.
 
-    The networks and the example are on one device. Each size takes `rounds` turns or about `limit_seconds`, whichever
-    ends first, but at least one turn. Modes are restored. Raises TrimError for a size or a number of rounds below 1.
+    The networks and the example must be on the same device. Each batch size takes `rounds` turns or about
+    `limit_seconds`, whichever ends first, but at least one turn. Modes are restored. Raises TrimError for a batch size
+    or a number of rounds below 1.
     """
     rows = []
     for batch in batches:
@@ -53,24 +54,24 @@ def compare_latency(
 
 
 def latency(model: nn.Module, example: Tensor, batch: int = 1, rounds: int = 20, limit_seconds: float = 2.0) -> float:
-    """Median milliseconds of one pass of one network; see `compare_latency`."""
+    """Median milliseconds per batch for one network; see `compare_latency`."""
     return _medians([model], _repeated(example, batch), rounds, limit_seconds)[0]
 
 
-class AgainstBase:
-    """Times a run's networks against its base architecture, which is built when it is first needed and then kept.
+class BaselineTimer:
+    """Times a run's networks against its base architecture, which is built on first use and kept.
 
-    Its weights do not matter for time. Where there is no memory for it, the ratios stay empty.
+    Its weights do not affect the latency. If there is not enough memory for it, the ratios are None.
     """
 
-    ONE, MANY = 25, 5  # rounds for one example and for a batch, in each iteration: 0.25 s for LeNet-5 on one core
+    ONE, MANY = 25, 5  # rounds for one example and for a batch, per iteration: 0.25 s for LeNet-5 on one core
 
     def __init__(self, build: Callable[[], nn.Module], example: Tensor):
         self._build, self._example = build, example
         self._base: nn.Module | None = None
 
     def columns(self, network: nn.Module, batch: int) -> dict[str, float | None]:
-        """The columns of iterations.csv that tell of time: for training batches, and for one example."""
+        """The latency columns of iterations.csv: for a training batch and for one example."""
         columns: dict[str, float | None] = {}
         for name, size, rounds in (("latency", batch, self.MANY), ("latency_1", 1, self.ONE)):
             row = self._compared(network, size, rounds)
@@ -81,7 +82,7 @@ class AgainstBase:
     def _compared(self, network: nn.Module, batch: int, rounds: int) -> Latency | None:
         try:
             if self._base is None:
-                with torch.random.fork_rng(devices=[]):  # a run computes the same whether it is timed or not
+                with torch.random.fork_rng(devices=[]):  # timing must not change what the run computes
                     self._base = self._build()
             return compare_latency(self._base, network, self._example, [batch], rounds)[0]
         except (MemoryError, RuntimeError) as error:
@@ -93,15 +94,15 @@ class AgainstBase:
 
 def _repeated(example: Tensor, batch: int) -> Tensor:
     if batch < 1:
-        raise TrimError(f"latency is measured on batches of 1 or more, not {batch}")
+        raise TrimError(f"latency needs a batch size of 1 or more, not {batch}")
     return example[:1].repeat(batch, *[1] * (example.dim() - 1))
 
 
 def _medians(networks: list[nn.Module], x: Tensor, rounds: int, limit_seconds: float) -> list[float]:
-    """Milliseconds of each network. Where one turn takes longer than the limit, the warm-up is what is counted."""
+    """Median milliseconds of each network. If one turn exceeds the time limit, the warm-up itself is used."""
     if rounds < 1:
         raise TrimError(f"latency needs 1 round or more, not {rounds}")
-    turns: list[list[float]] = []  # seconds, one list a turn
+    turns: list[list[float]] = []  # seconds, one list per turn
     with ExitStack() as modes, torch.inference_mode():
         for network in networks:
             modes.enter_context(in_mode(network, training=False))
@@ -128,6 +129,6 @@ def _synchronise(device: torch.device) -> None:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """PyTorch has a class for it on CUDA, and only words elsewhere."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
+    """PyTorch has an exception class for this on CUDA, but only messages elsewhere."""
+    phrases = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(phrase in str(error) for phrase in phrases)

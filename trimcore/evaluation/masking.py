@@ -1,4 +1,4 @@
-"""A network with neurons held at zero, without surgery; and what it, or the smaller network, still recognises."""
+"""Evaluate a plan, either by masking neurons without surgery or on the smaller network after real surgery."""
 
 from collections.abc import Generator, Iterable
 from typing import Any, cast
@@ -11,18 +11,19 @@ from trimcore.compute.modes import in_mode
 from trimcore.errors import DataError
 from trimcore.evaluation.accuracy import Measure
 from trimcore.graph.channel_graph import ChannelGraph
-from trimcore.graph.probes import watched
+from trimcore.graph.probes import with_probes
 from trimcore.graph.removal import Cut, removed_groups
 from trimcore.surgery.cut import prune
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # images (N, ...) and class numbers (N,)
 
 
-class Held:
-    """A network with a gate behind every activation, so that neurons can be held at zero without surgery.
+class MaskedNetwork:
+    """The traced network with a gate behind every activation, so that neurons can be held at zero without surgery.
 
-    Modules are shared with the original. Gates without a neuron to hold pass on the very tensor that they get. In front
-    of a maximum a neuron that leaves its unit is held at minus infinity: it then never is the maximum.
+    Nothing is masked at first. Modules are shared with the original. A gate with nothing to mask returns its input
+    tensor itself. In front of a maximum, a neuron that leaves its unit is held at minus infinity, so that it is never
+    the maximum.
     """
 
     def __init__(self, graph: ChannelGraph):
@@ -31,15 +32,15 @@ class Held:
         units = zip(graph.units.values(), self._units, strict=True)
         sources = [(unit.source, unit.dim, part.inputs) for unit, part in units]
         sites = [(site.node, site.axis, site.groups) for site in fine.sites]
-        # A place can be both. What is inserted last comes first: the unit then sees what its own gate gives.
+        # A node can be both. The gate that is inserted last runs first, so the unit sees the output of its own gate.
         self._places = sources + sites
         self._gates: list[tuple[Tensor, Tensor] | None] = [None] * len(self._places)
-        self.network = watched(fine, self._gate, instead=True, places=[node for node, *_ in self._places])
+        self.network = with_probes(fine, self._gate, replace=True, after=[node for node, *_ in self._places])
 
-    def without(self, plan: Cut, within: Iterable[str] = ()) -> None:
-        """Hold these neurons from now on, and no others; `within`, and what is raised, as in `surgery.prune`."""
+    def mask(self, plan: Cut, within: Iterable[str] = ()) -> None:
+        """Mask exactly these neurons from now on. `within` and errors as in `surgery.prune`."""
         gone = removed_groups(self.graph, plan, within)
-        leaves = torch.zeros_like(gone)  # its unit, which stays
+        leaves = torch.zeros_like(gone)  # neurons that leave a unit that stays
         for part in self._units:
             stays = ~gone[part.outputs].repeat_interleave(len(part.inputs) // len(part.outputs))
             leaves[part.inputs] = gone[part.inputs] & stays
@@ -48,8 +49,8 @@ class Held:
             fill = value[groups] if number < len(self._units) else torch.zeros(len(groups))
             self._gates[number] = (gone[groups], fill) if gone[groups].any() else None
 
-    def holds_at(self, node: fx.Node) -> bool:
-        """Whether an operation of `network` is a gate that holds something."""
+    def masks_at(self, node: fx.Node) -> bool:
+        """Whether a node of `network` is a gate that currently masks something."""
         return node.target == self._gate and self._gates[cast(int, node.args[1])] is not None
 
     def _gate(self, x: Tensor, number: int) -> Tensor:
@@ -60,19 +61,14 @@ class Held:
         return torch.where(gone.to(x.device).view(shape), fill.to(x).view(shape), x)
 
 
-def held(graph: ChannelGraph) -> Held:
-    """The traced network with a gate behind every activation; nothing is held yet."""
-    return Held(graph)
-
-
-def accuracy_held(held: Held, batches: Batches) -> Measure:
-    """Accuracy and loss with the neurons held that `held.without` named last."""
-    return _measured(held.graph.model, held.network, batches)
+def masked_accuracy(masked: MaskedNetwork, batches: Batches) -> Measure:
+    """Accuracy and loss with the currently masked neurons."""
+    return _measured(masked.graph.model, masked.network, batches)
 
 
 def one_shot(graph: ChannelGraph, plan: Cut, batches: Batches, within: Iterable[str] = ()) -> Measure:
-    """Accuracy and loss of a plan before retraining, from real surgery: the smaller network is the faster one. Raises
-    NotTrimmable as `surgery.prune` does, and DataError for a loader that is empty or lacks labels."""
+    """Accuracy and loss of a plan before retraining, measured after real surgery, since the smaller network is faster.
+    Raises NotTrimmable as `surgery.prune` does, and DataError for a loader that is empty or lacks labels."""
     small = prune(graph.model, plan, graph=graph, within=within)
     return _measured(small, small, batches)
 
@@ -80,18 +76,18 @@ def one_shot(graph: ChannelGraph, plan: Cut, batches: Batches, within: Iterable[
 def _measured(model: nn.Module, network: nn.Module, batches: Batches) -> Measure:
     loss, correct, seen = 0.0, 0, 0
     with in_mode(model, training=False), torch.inference_mode():
-        for x, y in placed(model, batches):
+        for x, y in on_device(model, batches):
             scores = class_scores(network(x))
             loss += float(F.cross_entropy(scores, y, reduction="sum"))
             correct += int((scores.argmax(1) == y).sum())
             seen += len(y)
     if not seen:
-        raise DataError("no examples to measure accuracy on: the loader is empty")
+        raise DataError("cannot measure accuracy: the loader is empty")
     return Measure(correct / seen, loss / seen, seen)
 
 
-def placed(model: nn.Module, batches: Batches) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """The batches on the model's device. Raises DataError for one without class numbers."""
+def on_device(model: nn.Module, batches: Batches) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """The batches on the model's device. Raises DataError for a batch without class numbers."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     for batch in batches:
         if not isinstance(batch, tuple | list) or len(batch) < 2 or not isinstance(batch[1], Tensor):
@@ -100,8 +96,8 @@ def placed(model: nn.Module, batches: Batches) -> Generator[tuple[Tensor, Tensor
 
 
 def class_scores(outputs: Any) -> Tensor:
-    """Class scores (N, classes); of several outputs the first. Raises DataError for another shape."""
+    """Class scores (N, classes), from the first output if there are several. Raises DataError for another shape."""
     scores: Tensor = outputs[0] if isinstance(outputs, tuple | list) else outputs
     if scores.dim() != 2:
-        raise DataError(f"accuracy needs class scores (N, classes) as output, not shape {tuple(scores.shape)}")
+        raise DataError(f"accuracy needs class scores (N, classes), not an output of shape {tuple(scores.shape)}")
     return scores

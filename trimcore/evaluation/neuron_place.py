@@ -1,4 +1,4 @@
-"""Where a neuron is in the channel graph, which weights are its own, and what a removal takes away with it."""
+"""Where a neuron is in the channel graph, its own weights, and what its removal saves."""
 
 import math
 from dataclasses import replace
@@ -12,20 +12,21 @@ from trimcore.compute.modes import in_mode
 from trimcore.errors import NotTrimmable
 from trimcore.graph.channel_graph import ChannelGraph, Site, elements
 from trimcore.graph.costs import cost_without
-from trimcore.graph.probes import watched
+from trimcore.graph.probes import with_probes
 
 
 class Place:
-    """Where a neuron is: `graph` has only the sites that show it, `number` is that of the first behind its layer."""
+    """Where a neuron is in the graph. `graph` is restricted to the sites that show the neuron; `number` is the index of
+    the first of them after its layer."""
 
     def __init__(self, graph: ChannelGraph, layer: str, neuron: int):
         fine, self.layer, self.neuron = graph.fine, layer, neuron
         width = fine.layer(layer).width
         if not 0 <= neuron < width:
-            raise NotTrimmable(f"layer {layer!r} has neurons 0 to {width - 1}, there is no {neuron}")
+            raise NotTrimmable(f"layer {layer!r} has neurons 0 to {width - 1}, not {neuron}")
         self.group, self.part = int(fine.layers[layer].neurons[neuron]), fine.parts[layer]
         sites = [site for site in fine.sites if self.group in site.groups]
-        if not sites and layer in graph.units:  # no activation: what the unit takes the maximum of
+        if not sites and layer in graph.units:  # without an activation, use the input of the maximum
             units = graph.units[layer]
             sites = [Site(units.source, units.dim, fine.parts[units.maxout].inputs)]
         if neuron not in fine.candidates(layer) or not sites:
@@ -41,7 +42,7 @@ class Place:
         self.number = next((i for i, site in enumerate(sites) if site.node in names), 0)
 
     def maps(self, x: Tensor, number: int) -> Tensor:
-        """What an activation x shows of the neuron: (N, h, w) on the CPU."""
+        """The neuron's maps in an activation x: (N, h, w) on the CPU."""
         axis = self.graph.sites[number].axis
         y = x.index_select(axis, self.indices[number].to(x.device)).movedim(axis, 1).cpu()
         return y.reshape(len(y), -1, y.shape[-1] if y.dim() > 2 else 1)
@@ -51,7 +52,7 @@ class Place:
 
 
 def weights_of(place: Place, device: torch.device) -> dict[str, Any]:
-    """The weights that lead to the neuron, its bias and their length."""
+    """The neuron's incoming weights, its bias, and the norm of the weights."""
     module, neuron = place.part.module, place.neuron
     weights, biases = place.part.weight.detach().float().cpu(), cast(Tensor | None, module.bias)
     bias = None if biases is None else float(biases.detach()[neuron])
@@ -65,24 +66,24 @@ def weights_of(place: Place, device: torch.device) -> dict[str, Any]:
 
 
 def _flattened(place: Place, device: torch.device) -> tuple[int, ...]:
-    """The shape (channels, h, w) of the map whose flattening enters a linear layer, or (in,) where there is none."""
+    """The shape (channels, h, w) of the map that is flattened into the layer's input, or (in,) if there is none."""
     behind, node, inputs = [], place.node.args[0], place.part.inputs
     while isinstance(node, torch.fx.Node) and not (node.op == "call_module" and node.target in place.graph.parts):
         behind.append(node.name)
         node = node.args[0] if node.args else None
     shapes: list[torch.Size] = []
-    network = watched(place.graph, lambda x, _: shapes.append(getattr(x, "shape", torch.Size())), places=behind)
+    network = with_probes(place.graph, lambda x, _: shapes.append(getattr(x, "shape", torch.Size())), after=behind)
     with in_mode(place.graph.model, training=False), torch.inference_mode():
         network(torch.zeros(1, *place.graph.inputs[0].shape[1:], device=device))
     for shape in shapes:
         if len(shape) == 4 and math.prod(shape[1:]) == len(inputs):
-            by_channel = inputs.view(shape[1], -1)  # other orders of channels and positions are no map
+            by_channel = inputs.view(shape[1], -1)  # only the order (channel, position) is a flattened map
             return tuple(shape[1:]) if (by_channel == by_channel[:, :1]).all() else inputs.shape
     return inputs.shape
 
 
 def removal(graph: ChannelGraph, place: Place) -> dict[str, Any]:
-    """What a removal of the neuron takes away, by the channel graph."""
+    """What removing the neuron saves and removes, according to the channel graph."""
     fine, modules, takes = graph.fine, dict(graph.model.named_modules()), {}
     gone = torch.arange(fine.group_count) == place.group
     for part, sizes in zip(fine.parts.values(), fine.sizes(gone).values(), strict=True):

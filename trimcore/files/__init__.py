@@ -1,4 +1,4 @@
-"""What is kept and handed on: checkpoints, weights in several formats, exports. A file from a stranger runs no code.
+"""Checkpoints, weights in several formats, and exports. Reading an untrusted file never runs code from it.
 
-It may import `surgery`, `models`, `graph`, `layers`, `compute`, `system` and `errors`.
+May import `surgery`, `models`, `graph`, `layers`, `compute`, `system` and `errors`.
 """

@@ -1,7 +1,7 @@
 """Checkpoints: weights and a table of widths, never a pickled class. Readable with `torch.load(weights_only=True)`.
 
-A network is rebuilt from its name: the architecture is made on the meta device, brought to the widths of the file, and
-given the weights.
+A network is rebuilt from its name: the architecture is built on the meta device, resized to the widths in the file, and
+loaded with the weights.
 """
 
 import math
@@ -26,7 +26,7 @@ from trimcore.layers import sharpened
 from trimcore.surgery.reconstruction import architecture, build_with, units_by_shape, widths_of
 
 FORMAT = 1
-LARGEST = 100_000  # classes, channels or pixels that a checkpoint may ask to be built for
+MAX_SIZE = 100_000  # classes, channels or pixels that a checkpoint may request
 ARGUMENTS = ["image_size", "in_channels", "num_classes"]
 KINDS = {
     "model": (str,), "activations": (str,), "iteration": (int,), "epochs": (int,), "sparse": (list,),
@@ -36,9 +36,9 @@ KINDS = {
 
 @dataclass
 class Checkpoint:
-    """`arguments` are those of `models.build`; `widths` maps every convolution and linear layer to its neurons;
-    `origins` gives, for layers that were cut, each neuron's index in the base model; `base` the base model's
-    parameters and MACs."""
+    """`arguments` are those of `models.build`. `widths` maps every convolution and linear layer to its number of
+    neurons. `origins` gives, for layers that were cut, each neuron's index in the base model. `base` gives the base
+    model's parameters and MACs."""
 
     model: str
     arguments: dict[str, int]
@@ -47,50 +47,54 @@ class Checkpoint:
     origins: dict[str, list[int]] = field(default_factory=dict)
     base: dict[str, int] = field(default_factory=dict)
     iteration: int = 0
-    epochs: int = 0  # of training that the weights have had
-    activations: str = ""  # "relu": GELU, SiLU and Hardswish modules of the architecture have been converted to ReLU
-    units: dict[str, int] = field(default_factory=dict)  # layers with maxout units -> neurons a unit, 1: no maximum
-    sparse: list[str] = field(default_factory=list)  # layers in which weights that are zero stay zero
+    epochs: int = 0  # training epochs so far
+    activations: str = ""  # "relu": the architecture's GELU, SiLU and Hardswish modules were converted to ReLU
+    units: dict[str, int] = field(default_factory=dict)  # layers with maxout units -> neurons per unit; 1: no maximum
+    sparse: list[str] = field(default_factory=list)  # layers whose zero weights stay zero
 
     def build(self) -> nn.Module:
-        """The network, in training mode, on the CPU. Raises CheckpointError when file and architecture disagree."""
+        """Build the network in training mode on the CPU. Raises CheckpointError if file and architecture disagree."""
         network = build_with(self.model, self.arguments, self.state, self.widths, self.units)
         return sharpened.to_relu(network) if self.activations else network
 
     @property
     def entries(self) -> dict[str, Any]:
-        """All but the weights."""
+        """Everything except the weights."""
         return {key: value for key, value in vars(self).items() if key != "state"}
 
 
-def in_words(arguments: dict[str, int]) -> str:
+def describe_arguments(arguments: dict[str, int]) -> str:
+    """A readable line: '10 classes, 1 channels, 28 pixels', then any options."""
     options = [f"{key} {value}" for key, value in arguments.items() if key not in ARGUMENTS]
     shape = "{num_classes} classes, {in_channels} channels, {image_size} pixels".format(**arguments)
     return ", ".join([shape, *options])
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write under a temporary name, then rename: a reader never sees half a file."""
+    """Write to a temporary file, then rename it, so readers never see a partial file."""
     save_atomic({"format": FORMAT, **vars(checkpoint)}, path)
 
 
 def save_atomic(content: dict[str, Any], path: Path) -> None:
-    """As a file with a checksum, which `read` compares. Raises OSError."""
-    with written(content, path) as temporary:
+    """Write a file atomically, with a checksum that `read` verifies. Raises OSError."""
+    with temporary_file(content, path) as temporary:
         os.replace(temporary, path)
 
 
 @contextmanager
-def written(content: dict[str, Any], path: Path) -> Iterator[Path]:
-    """The content with its checksum, safe on the disk under a temporary name beside `path`. After the block it is gone,
-    unless it was moved from there. Raises OSError, also where PyTorch's writer tells it in other words."""
+def temporary_file(content: dict[str, Any], path: Path) -> Iterator[Path]:
+    """Write the content and its checksum to a temporary file next to `path`, synced to disk.
+
+    The file is deleted after the block unless it was moved. Raises OSError, also if PyTorch's writer hides it behind
+    another error.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
             try:
                 torch.save({**content, "checksum": checksum.of(content)}, file)
             except RuntimeError as error:
-                if isinstance(error.__context__, OSError):  # a full disk: the writer missed its place in the file then
+                if isinstance(error.__context__, OSError):  # a full disk: the writer then fails on its file position
                     raise error.__context__ from None
                 raise
             file.flush()
@@ -101,42 +105,45 @@ def written(content: dict[str, Any], path: Path) -> Iterator[Path]:
 
 
 def save_safetensors(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the weights as safetensors, all else as its metadata, each entry as JSON. `load` reads it back."""
+    """Write the weights as safetensors and all other entries as JSON in its metadata. `load` reads it back."""
     write_safetensors({"format": FORMAT, **checkpoint.entries}, checkpoint.state, path)
 
 
 def load(path: str | Path) -> Checkpoint:
-    """A checkpoint written by `save` or `save_safetensors`. Raises CheckpointError."""
+    """Load a checkpoint written by `save` or `save_safetensors`. Raises CheckpointError."""
     return _checked(path, read(path))
 
 
 def _checked(path: str | Path, content: dict[str, Any]) -> Checkpoint:
-    """The checkpoint that a file's content makes: each entry is of its kind, and no size is out of range."""
+    """Build a Checkpoint from a file's content, after checking the type of each entry and the range of each size."""
     version = content.get("format")
     if type(version) is not int or version != FORMAT:
-        said = version if isinstance(version, int | str) else None
-        raise CheckpointError(f"{str(path)!r} is no checkpoint of this tool (format {said!r}, not {FORMAT})")
+        shown = version if isinstance(version, int | str) else None
+        raise CheckpointError(f"{str(path)!r} is not a trimcore checkpoint (format {shown!r}, not {FORMAT})")
     try:
         found = Checkpoint(**{key: value for key, value in content.items() if key != "format"})
     except TypeError as error:
-        raise CheckpointError(f"{str(path)!r} lacks or adds an entry: {first_line(error)}") from None
+        raise CheckpointError(f"{str(path)!r} has a missing or unknown entry: {first_line(error)}") from None
     for key, value in vars(found).items():
-        if type(value) not in KINDS.get(key, (dict,)):
-            raise CheckpointError(f"{str(path)!r} has a {type(value).__name__} as its {key!r}")
+        expected = KINDS.get(key, (dict,))
+        if type(value) not in expected:
+            raise CheckpointError(
+                f"{str(path)!r} has {key!r} of type {type(value).__name__}, not {expected[0].__name__}"
+            )
     if found.activations not in ("", "relu"):
-        raise CheckpointError(f"{str(path)!r} has activations {found.activations!r}; there are '' and 'relu'")
-    if not set(ARGUMENTS) <= set(found.arguments) or not _are_sizes(found.arguments.values(), LARGEST):
-        raise CheckpointError(f"{str(path)!r} has the arguments {found.arguments}, not numbers for {ARGUMENTS}")
-    if not _are_sizes(found.units.values(), LARGEST) or not all(type(name) is str for name in found.sparse):
-        raise CheckpointError(f"{str(path)!r} has maxout units {found.units} and sparse layers {found.sparse}")
+        raise CheckpointError(f"{str(path)!r} has activations {found.activations!r}, not '' or 'relu'")
+    if not set(ARGUMENTS) <= set(found.arguments) or not _are_sizes(found.arguments.values(), MAX_SIZE):
+        raise CheckpointError(f"{str(path)!r} has arguments {found.arguments}, not positive sizes for {ARGUMENTS}")
+    if not _are_sizes(found.units.values(), MAX_SIZE) or not all(type(name) is str for name in found.sparse):
+        raise CheckpointError(f"{str(path)!r} has invalid maxout units {found.units} or sparse layers {found.sparse}")
     if found.base and not ({"macs", "parameters"} <= set(found.base) and _are_sizes(found.base.values())):
-        raise CheckpointError(f"{str(path)!r} does not tell the parameters and MACs of its base model")
+        raise CheckpointError(f"{str(path)!r} lacks positive parameters and MACs of its base model")
     if found.iteration < 0 or found.epochs < 0:
-        raise CheckpointError(f"{str(path)!r} has iteration {found.iteration} and {found.epochs} epochs, below 0")
+        raise CheckpointError(f"{str(path)!r} has iteration {found.iteration} and {found.epochs} epochs, not 0 or more")
     for name, origins in found.origins.items():
         distinct = isinstance(origins, list) and all(type(i) is int and i >= 0 for i in origins)
         if not distinct or not len(origins) == len(set(origins)) == found.widths.get(name, len(origins)):
-            raise CheckpointError(f"{str(path)!r} has origins for {name!r} that are not those of its neurons")
+            raise CheckpointError(f"{str(path)!r} has origins for {name!r} that do not match its neurons")
     _tensors(path, found.state)
     return found
 
@@ -147,29 +154,30 @@ def _are_sizes(values: Iterable[object], largest: float = math.inf) -> bool:
 
 def _tensors(path: str | Path, state: object) -> dict[str, Tensor]:
     if not are_plain(state):
-        raise CheckpointError(f"{str(path)!r} does not hold tensors by name, as a state dict does")
+        raise CheckpointError(f"{str(path)!r} does not contain tensors by name, as a state dict does")
     return state
 
 
 def load_weights(path: str | Path, model: str, arguments: dict[str, int]) -> Checkpoint:
-    """Weights for `model` from a checkpoint of this tool, a state dict, or a safetensors file.
+    """Load weights for `model` from a trimcore checkpoint, a state dict, or a safetensors file.
 
-    Raises CheckpointError for what is no such file or does not fit `model` and its `arguments`; its `mismatches` then
-    tell which tensors do not. Names with a prefix and weights that are an entry among others are found too.
+    Strips name prefixes and finds weights nested inside a training checkpoint. Raises CheckpointError for any other
+    file, and for weights that do not fit `model` and its `arguments`; `mismatches` then lists the tensors that do not
+    fit.
     """
     return find_weights(path, model, arguments)[0]
 
 
 def find_weights(path: str | Path, model: str, arguments: dict[str, int]) -> tuple[Checkpoint, list[str]]:
-    """`load_weights`, and in words what had to be taken off the weights."""
+    """`load_weights`, plus readable notes on the wrappings that were removed."""
     content = read(path)
     if "format" in content and "state" in content:
         found = _checked(path, content)
         if found.model != model:
-            raise CheckpointError(f"{str(path)!r} holds a {found.model}, not a {model}")
-        if found.arguments != arguments:  # before anything is built: a file may ask for a network of any size
-            have, want = in_words(found.arguments), in_words(arguments)
-            raise CheckpointError(f"{str(path)!r} is for {have}; wanted are {want}")
+            raise CheckpointError(f"{str(path)!r} is a checkpoint of {found.model!r}, not {model!r}")
+        if found.arguments != arguments:  # before building: a file may ask for a network of any size
+            have, want = describe_arguments(found.arguments), describe_arguments(arguments)
+            raise CheckpointError(f"{str(path)!r} is for {have}, not {want}")
         _check_fit(path, found.state, architecture(model, arguments), model, arguments)
         _check_numbers(path, found.state)
         found.build()
@@ -187,23 +195,23 @@ def find_weights(path: str | Path, model: str, arguments: dict[str, int]) -> tup
 def _check_fit(
     path: str | Path, state: dict[str, Tensor], network: nn.Module, model: str, arguments: dict[str, int]
 ) -> None:
-    """Raises CheckpointError, with a table of the tensors that do not fit the architecture."""
+    """Raise CheckpointError, with the mismatches, if tensors do not fit the architecture."""
     wanted = network.state_dict()
     if not mismatches(wanted, state, {}):
-        return  # nothing was trimmed, so nothing needs to be traced
+        return  # untrimmed, so tracing is unnecessary
     if found := mismatches(wanted, state, _free_axes(network, arguments)):
         raise CheckpointError(f"{str(path)!r} does not fit {model}: {summary(found, arguments)}", found)
 
 
 def _check_numbers(path: str | Path, state: dict[str, Tensor]) -> None:
-    """Raises CheckpointError for weights of a training that came to nothing."""
+    """Raise CheckpointError for non-finite weights, which diverged in training."""
     for name, tensor in state.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise CheckpointError(f"{str(path)!r} has values in {name!r} that are no finite numbers")
+            raise CheckpointError(f"{str(path)!r} has non-finite values in {name!r}")
 
 
 def _free_axes(network: nn.Module, arguments: dict[str, int]) -> dict[str, list[int]]:
-    """By name, the axes along which the weights of a trimmed network may be shorter: those with neurons that may go."""
+    """By tensor name, the axes along which a trimmed network may be shorter: those with removable neurons."""
     with torch.device("meta"):
         example = models.example_input(arguments)
     try:

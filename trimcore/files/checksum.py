@@ -1,7 +1,6 @@
-"""A checksum of plain values and tensors, so that a file that was changed after it was written is noticed.
+"""A checksum of plain values and tensors, to detect files that changed after they were written.
 
-Neither PyTorch's reader nor safetensors compares what it reads with what was written: a flipped bit in a weight would
-go unseen.
+Neither PyTorch's reader nor safetensors verifies the data it reads: a flipped bit in a weight would go unnoticed.
 """
 
 import hashlib
@@ -11,9 +10,10 @@ from torch import Tensor
 
 
 def of(value: object) -> str:
-    """SHA-256 of dicts, lists, tuples, tensors and plain values, in hexadecimal digits: of all that they hold, and of
-    their order. An OrderedDict counts as a dict, and a tensor for its type, shape and elements, wherever it is. Raises
-    ValueError for a tensor that does not hold each of its elements: a sparse one, or a few bytes seen as many.
+    """SHA-256, in hexadecimal, of dicts, lists, tuples, tensors and plain values, including their order.
+
+    An OrderedDict counts as a dict. A tensor counts by dtype, shape and elements, on any device. Raises ValueError for
+    a tensor that does not store each of its elements, such as a sparse or expanded one.
 
     >>> of({"a": [1, 2.5]})[:8], of({"a": [1, 2.5]}) == of({"a": (1, 2.5)})
     ('a30e4844', False)
@@ -26,7 +26,7 @@ def of(value: object) -> str:
 def _feed(digest: "hashlib._Hash", value: object) -> None:
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_meta or value.nbytes > value.untyped_storage().nbytes():
-            raise ValueError(f"a {value.layout} tensor of shape {list(value.shape)} that holds less than its elements")
+            raise ValueError(f"a {value.layout} tensor of shape {list(value.shape)} does not store all its elements")
         digest.update(f"tensor {value.dtype} {list(value.shape)};".encode())
         if value.numel():
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -1,6 +1,6 @@
-"""A trimmed network taken out of its run: weights with widths, a `torch.export` program, or ONNX.
+"""Export a trimmed network: weights with widths, a `torch.export` program, or ONNX.
 
-Every file is read back and its outputs compared with the network's, for two sizes of batch, before it gets its name.
+Before a file gets its final name, it is read back and its outputs are compared with the network's at two batch sizes.
 """
 
 import os
@@ -17,23 +17,23 @@ from trimcore.files import checkpoint
 from trimcore.files.checkpoint import Checkpoint
 from trimcore.files.weights import write_sparse
 
-TOLERANCE = 1e-4  # largest difference allowed, relative to the largest output
-FORMATS = {  # and their endings
+TOLERANCE = 1e-4  # largest allowed difference, relative to the largest output
+FORMATS = {  # with their file extensions
     "state_dict": ".pt", "safetensors": ".safetensors", "sparse": ".sparse.safetensors", "pt2": ".pt2", "onnx": ".onnx",
 }  # fmt: skip
-BATCHES = (2, 5)  # the first is what a program is traced with
+BATCHES = (2, 5)  # batch sizes; programs are traced with the first
 
 
 def export(made: Checkpoint, format: str, out: Path) -> float:
     """Write `made` to `out` and return the largest difference between the file's outputs and the network's.
 
-    state_dict: `{"state", "widths", ...}`, for `torch.load(weights_only=True)`. safetensors: the same, with all but the
-    weights as JSON in the metadata. sparse: the same, with tensors of many zeros as values and gaps (see `sparsefile`).
-    pt2: a `torch.export` program. onnx: an ONNX model; both take any batch size.
-    Raises TrimError for an unknown format, a missing package, or a file that does not compute the same.
+    state_dict: `{"state", "widths", ...}`, for `torch.load(weights_only=True)`. safetensors: the same, with everything
+    except the weights as JSON in the metadata. sparse: safetensors with mostly-zero tensors stored as values and gaps
+    (see `files.sparse`). pt2: a `torch.export` program. onnx: an ONNX model. pt2 and onnx accept any batch size.
+    Raises TrimError for an unknown format, a missing package, a failed write, or a file that computes something else.
     """
     if format not in FORMATS:
-        raise TrimError(f"unknown format {format!r}; there are {', '.join(FORMATS)}")
+        raise TrimError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
     network = made.build().eval()
     examples = [_noise(made.arguments, batch) for batch in BATCHES]
     temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
@@ -48,13 +48,13 @@ def export(made: Checkpoint, format: str, out: Path) -> float:
     except OSError as error:
         raise TrimError(f"cannot write {str(out)!r}: {error.strerror or error}") from None
     finally:
-        with suppress(OSError):  # what could not be written is not there
+        with suppress(OSError):  # the write may have failed
             temporary.unlink()
     return difference
 
 
-def in_words(difference: float) -> str:
-    """What `export` returns, as people read it."""
+def describe_difference(difference: float) -> str:
+    """The result of `export` as a readable phrase."""
     if difference == 0:
         return "computes exactly what the network in memory does"
     return f"differs from the network in memory by at most {difference:.0e}"
@@ -66,11 +66,12 @@ def _noise(arguments: dict[str, int], batch: int) -> Tensor:
 
 
 def _difference(network: nn.Module, reloaded: Callable[[Tensor], Tensor], example: Tensor, format: str) -> float:
-    """The largest between the outputs of both. Raises TrimError when it is more than rounding, or not a number."""
+    """The largest difference between both outputs. Raises TrimError if it exceeds rounding error or is NaN."""
     with torch.no_grad():
         wanted, found = network(example), reloaded(example)
     if found.shape != wanted.shape:
-        raise TrimError(f"the {format} file gives {tuple(found.shape)}, not {tuple(wanted.shape)}; nothing was written")
+        shapes = f"{tuple(found.shape)}, not {tuple(wanted.shape)}"
+        raise TrimError(f"the {format} file returns {shapes}; nothing was written")
     difference = float((found - wanted).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
         raise TrimError(f"the {format} file computes something else (difference {difference:.2e}); nothing was written")
@@ -96,8 +97,8 @@ def _program(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) 
     try:
         program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     except RuntimeError as error:
-        raise TrimError(f"this network cannot be written as a torch.export program: {first_line(error)}") from None
-    with open(path, "wb") as file:  # given a name, it raises RuntimeError where this is OSError
+        raise TrimError(f"cannot export this network as a torch.export program: {first_line(error)}") from None
+    with open(path, "wb") as file:  # with a path, torch.export.save would raise RuntimeError instead of OSError
         torch.export.save(program, file)
     return torch.export.load(path).module()
 
@@ -114,6 +115,6 @@ def _onnx(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> 
             dynamic_shapes=({0: torch.export.Dim("batch")},), dynamo=True, verbose=False,
         )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:
-        raise TrimError(f"this network cannot be written as ONNX: {first_line(error)}") from None
+        raise TrimError(f"cannot export this network as ONNX: {first_line(error)}") from None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])

@@ -1,6 +1,6 @@
-"""What a state dict lacks for an architecture, tensor by tensor, before anything is copied.
+"""Compare a state dict with an architecture, tensor by tensor, before anything is copied.
 
-Pure functions of names, shapes and dtypes; the architecture stands on the meta device.
+Pure functions of names, shapes and dtypes. The architecture is on the meta device.
 """
 
 from collections import Counter
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 ENTRIES = ("state_dict", "model_state_dict", "model", "network", "net")  # where training scripts keep the weights
-LONGEST = 120  # characters of a tensor's name that are told
-DEEPEST = 3  # entries in entries; a file of a stranger may nest without end
-COMPILED = "_orig_mod."  # what torch.compile puts before the names of what it compiled
+MAX_NAME = 120  # characters of a tensor's name shown in messages
+MAX_DEPTH = 3  # of nested entries; an untrusted file may nest without end
+COMPILED = "_orig_mod."  # the prefix that torch.compile adds to names
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Mismatch:
     in_model: Form | None
 
     def __str__(self) -> str:
-        name = repr(self.name if len(self.name) <= LONGEST else f"{self.name[:LONGEST]}…")
+        name = repr(self.name if len(self.name) <= MAX_NAME else f"{self.name[:MAX_NAME]}…")
         if self.problem in ("missing", "extra"):
             return f"{name} is {self.problem}"
         return f"{name} is {self.in_file} in the file, {self.in_model} in the model"
@@ -47,93 +47,94 @@ class Mismatch:
 def mismatches(
     wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], free_axes: Mapping[str, Collection[int]]
 ) -> list[Mismatch]:
-    """Compare the weights of a file with those that an architecture wants: first shapes and dtypes, in the order of
-    `wanted`, then what is missing, then what is extra.
+    """Compare a file's weights with those of an architecture.
 
-    `free_axes` gives for a name the axes along which a trimmed network may be shorter; other axes are fixed. Any
-    floating point dtype serves for another.
+    Lists wrong shapes and dtypes in the order of `wanted`, then missing tensors, then extra ones. `free_axes` maps a
+    tensor name to the axes along which a trimmed network may be shorter; all other axes are fixed. Floating-point
+    dtypes are interchangeable.
     """
     unequal, missing = [], []
     for name, tensor in wanted.items():
-        asked, held = _form(tensor), _form(state[name]) if name in state else None
-        if held is None:
-            missing.append(Mismatch(name, "missing", None, asked))
-        elif not _fits(held.shape, asked.shape, free_axes.get(name, ())):
-            unequal.append(Mismatch(name, "shape", held, asked))
-        elif _kind(held.dtype) != _kind(asked.dtype):
-            unequal.append(Mismatch(name, "dtype", held, asked))
+        expected, actual = _form(tensor), _form(state[name]) if name in state else None
+        if actual is None:
+            missing.append(Mismatch(name, "missing", None, expected))
+        elif not _fits(actual.shape, expected.shape, free_axes.get(name, ())):
+            unequal.append(Mismatch(name, "shape", actual, expected))
+        elif _kind(actual.dtype) != _kind(expected.dtype):
+            unequal.append(Mismatch(name, "dtype", actual, expected))
     extra = [Mismatch(name, "extra", _form(tensor), None) for name, tensor in state.items() if name not in wanted]
     return unequal + missing + extra
 
 
 def _kind(dtype: torch.dtype) -> str:
-    return "real" if dtype.is_floating_point else "complex" if dtype.is_complex else "whole"
+    return "real" if dtype.is_floating_point else "complex" if dtype.is_complex else "integer"
 
 
 def _form(tensor: Tensor) -> Form:
     return Form(tuple(tensor.shape), tensor.dtype)
 
 
-def _fits(held: tuple[int, ...], asked: tuple[int, ...], free: Collection[int]) -> bool:
-    return len(held) == len(asked) and all(
-        a == b or (axis in free and 1 <= a < b) for axis, (a, b) in enumerate(zip(held, asked, strict=True))
+def _fits(actual: tuple[int, ...], expected: tuple[int, ...], free: Collection[int]) -> bool:
+    return len(actual) == len(expected) and all(
+        a == b or (axis in free and 1 <= a < b) for axis, (a, b) in enumerate(zip(actual, expected, strict=True))
     )
 
 
 def summary(found: list[Mismatch], arguments: Mapping[str, int]) -> str:
-    """One line: how many tensors do not fit, the first of them, and what would be right where that can be told."""
+    """One line: how many tensors do not fit, the first of them, and what would fit if that can be determined."""
     words = {"shape": "of another shape", "dtype": "of another dtype", "missing": "missing", "extra": "extra"}
     counts = Counter(m.problem for m in found)
     line = ", ".join(f"{counts[kind]} {text}" for kind, text in words.items() if counts[kind])
-    advised = advice(found, arguments)
-    return f"{line} (first: {found[0]})" + (f"; {advised}" if advised else "")
+    hint = advice(found, arguments)
+    return f"{line} (first: {found[0]})" + (f"; {hint}" if hint else "")
 
 
 def advice(found: list[Mismatch], arguments: Mapping[str, int]) -> str:
-    """What would fit, in words; empty where the mismatches do not show it. `arguments` are those of `models.build`."""
+    """A hint about the cause of the mismatches. `arguments` are those of `models.build`."""
     problems = {m.problem for m in found}
     if {"missing", "extra"} <= problems:
-        return "the names are those of another architecture, or of a variant of this one"
+        return "the names belong to another architecture or a variant of this one"
     if "missing" in problems:
-        return "the file holds only a part of this model, or one of its smaller relatives"
+        return "the file contains only part of this model, or a smaller variant"
     if "extra" in problems:
-        return "the file holds more than this model has, perhaps a larger relative or the optimizer's state"
+        return "the file contains more than this model, perhaps a larger variant or the optimizer's state"
     if "dtype" in problems:
-        return "weights are floating point numbers; quantised networks are not read"
+        return "weights must be floating point; quantised networks are not supported"
     for axis, argument, line in (
-        (0, "num_classes", "the last layer has {} outputs, the data {} classes"),
-        (1, "in_channels", "the first layer takes {} channels, the data have {}"),
+        (0, "num_classes", "the last layer has {} outputs, but the data have {} classes"),
+        (1, "in_channels", "the first layer takes {} channels, but the data have {}"),
     ):
         sizes = {_only_size(m, axis, arguments[argument]) for m in found}
         if len(sizes) == 1 and None not in sizes:
             return line.format(sizes.pop(), arguments[argument])
-    return "the shapes are of another variant of this model, or of another image size"
+    return "the shapes belong to another variant of this model or another image size"
 
 
-def _only_size(found: Mismatch, axis: int, asked: int) -> int | None:
-    """The file's size along `axis`, when the model has `asked` there and trimming explains what else differs."""
+def _only_size(found: Mismatch, axis: int, expected: int) -> int | None:
+    """The file's size along `axis`, if the model's size there is `expected` and trimming explains all other changes."""
     if found.in_file is None or found.in_model is None:
         return None
-    held, model = found.in_file.shape, found.in_model.shape
-    if len(held) != len(model) or len(held) <= axis or not held[axis] != model[axis] == asked:
+    actual, model = found.in_file.shape, found.in_model.shape
+    if len(actual) != len(model) or len(actual) <= axis or not actual[axis] != model[axis] == expected:
         return None
-    others = [(a, b) for i, (a, b) in enumerate(zip(held, model, strict=True)) if i != axis]
+    others = [(a, b) for i, (a, b) in enumerate(zip(actual, model, strict=True)) if i != axis]
     trimmed = all(a == b or (a < b and i == 0) for i, (a, b) in enumerate(others))
-    return held[axis] if trimmed else None
+    return actual[axis] if trimmed else None
 
 
-# --- wrappings ---
+# --- wrapped state dicts ---
 
 
 def unwrapped(content: Mapping[str, Any], wanted: Collection[str]) -> tuple[Mapping[str, Any], list[str]]:
-    """The state dict inside what a training script saved, with the names of the model, and in words what it took.
+    """Find the state dict inside a training checkpoint, under the model's own names. Also returns readable notes on
+    what was removed.
 
-    The weights may be an entry among others (`state_dict`, `model_state_dict`, ...), and all names may have a prefix
-    in common (`module.` of DataParallel, `model.` of a wrapper) or `_orig_mod.` of torch.compile. What does not bring
-    more of the names nearer to `wanted` is left as it is.
+    The weights may be one entry among others (`state_dict`, `model_state_dict`, ...). All names may share a prefix
+    (`module.` from DataParallel, `model.` from a wrapper) or contain `_orig_mod.` from torch.compile. A prefix is
+    removed only if more names then match `wanted`.
     """
     done = []
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         if entry := next((key for key in ENTRIES if isinstance(content.get(key), Mapping)), None):
             content = content[entry]
             done.append(f"taken from its entry {entry!r}")
@@ -151,7 +152,7 @@ def unwrapped(content: Mapping[str, Any], wanted: Collection[str]) -> tuple[Mapp
 
 
 def _prefixes(names: list[str]) -> list[str]:
-    """The dotted prefixes that all names have in common, the empty one first."""
+    """The dotted prefixes shared by all names, the empty one first."""
     parts = [name.split(".")[:-1] for name in names]
     shared = 0
     while parts and all(len(part) > shared and part[shared] == parts[0][shared] for part in parts):

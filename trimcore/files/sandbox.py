@@ -1,9 +1,9 @@
-"""Reading a stranger's file of weights in a process of its own, which may take so much memory and time and no more.
+"""Read an untrusted weights file in a separate process with limits on memory, time and file size.
 
     python -m trimcore.files.sandbox FILE MODEL ARGUMENTS MEMORY SECONDS
 
-A file of a few kilobytes can ask its reader for terabytes, or keep it busy for days. The process that serves pages must
-not be the one that finds out. The other one hardly writes files. Its answer is a line of JSON.
+A file of a few kilobytes can make its reader allocate terabytes or run for days. That must not happen in the process
+that serves the dashboard. The child process answers with one line of JSON.
 """
 
 import contextlib
@@ -20,43 +20,43 @@ from trimcore.files.mismatch import Form, Mismatch
 from trimcore.system.processes import ROOT
 
 SECONDS = 120.0  # the largest networks take seconds
-ALLOWANCE = 1 << 30  # bytes beside what the file itself needs
-TINY = 4096  # bytes of a file that it may write: libraries try out whether they can
-COPIES = 4  # of its content: as read, as unpacked, as the network's own, and one more
-TOO_MUCH = "{path!r} is refused: reading it takes more than {memory:,} MB of memory"
+ALLOWANCE = 1 << 30  # bytes in addition to what the file itself needs
+MAX_FILE = 4096  # bytes that it may write to a file: some libraries test whether they can write
+COPIES = 4  # of the content: as read, as unpacked, in the network, and one spare
+TOO_MUCH = "{path!r} is refused: reading it needs more than {memory:,} MB of memory"
 TOO_LONG = "{path!r} is refused: reading it takes more than {seconds:.0f} seconds"
 
 
 def check_weights(
     path: Path, model: str, arguments: dict[str, int], seconds: float = SECONDS, memory: int = 0
 ) -> list[str]:
-    """As `checkpoint.find_weights`, but only what had to be taken off the weights, in words.
+    """Like `checkpoint.find_weights`, but returns only the notes on the wrappings that were removed.
 
-    `memory` (bytes) is what the reader may take beside PyTorch itself: a few times the file's size unless it is given.
-    Raises CheckpointError, also where reading takes more than that, or longer than `seconds`.
+    `memory` is the reader's limit in bytes, not counting PyTorch itself. By default it is ALLOWANCE plus COPIES times
+    the file's size. Raises CheckpointError, also if reading exceeds `memory` or `seconds`.
     """
     memory = memory or ALLOWANCE + COPIES * path.stat().st_size
-    asked = [str(path.resolve()), model, json.dumps(arguments), str(memory), str(seconds)]
-    command = [sys.executable, "-m", "trimcore.files.sandbox", *asked]
+    values = [str(path.resolve()), model, json.dumps(arguments), str(memory), str(seconds)]
+    command = [sys.executable, "-m", "trimcore.files.sandbox", *values]
     try:
         done = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=seconds + 60,
                               stdin=subprocess.DEVNULL, check=False)  # fmt: skip
-        said = json.loads(done.stdout)
+        answer = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
         raise CheckpointError(TOO_LONG.format(path=str(path), seconds=seconds)) from None
-    except ValueError:  # it was ended without a word: by the limit on its time, or for want of memory
-        why = TOO_LONG if done.returncode == -24 else TOO_MUCH  # SIGXCPU
-        raise CheckpointError(why.format(path=str(path), memory=memory >> 20, seconds=seconds)) from None
-    if "error" in said:
-        raise CheckpointError(said["error"], [_mismatch(*values) for values in said["mismatches"]])
-    return list(said["taken_off"])
+    except ValueError:  # killed without an answer, by the CPU time limit or for lack of memory
+        reason = TOO_LONG if done.returncode == -24 else TOO_MUCH  # SIGXCPU
+        raise CheckpointError(reason.format(path=str(path), memory=memory >> 20, seconds=seconds)) from None
+    if "error" in answer:
+        raise CheckpointError(answer["error"], [_mismatch(*values) for values in answer["mismatches"]])
+    return list(answer["taken_off"])
 
 
 def _mismatch(name: str, problem: str, *forms: list[Any] | None) -> Mismatch:
     return Mismatch(name, problem, *(Form(tuple(form[0]), getattr(torch, form[1])) if form else None for form in forms))
 
 
-# --- in the other process ---
+# --- in the child process ---
 
 
 def main(path: str, model: str, arguments: str, memory: str, seconds: str) -> None:
@@ -67,18 +67,20 @@ def main(path: str, model: str, arguments: str, memory: str, seconds: str) -> No
     models.forbid_imports()
     limit(int(memory), float(seconds))
     try:
-        said: dict[str, Any] = {"taken_off": checkpoint.find_weights(path, model, json.loads(arguments))[1]}
+        answer: dict[str, Any] = {"taken_off": checkpoint.find_weights(path, model, json.loads(arguments))[1]}
     except (CheckpointError, MemoryError, RuntimeError, OSError) as error:
         text = str(error) if isinstance(error, CheckpointError) else f"{path!r}: {first_line(error)}"
         if ran_out(error) or ran_out(error.__context__):
             text = TOO_MUCH.format(path=path, memory=int(memory) >> 20)
-        said = {"error": text, "mismatches": [_as_json(mismatch) for mismatch in getattr(error, "mismatches", ())]}
-    print(json.dumps(said))
+        answer = {"error": text, "mismatches": [_as_json(mismatch) for mismatch in getattr(error, "mismatches", ())]}
+    print(json.dumps(answer))
 
 
 def limit(memory: int, seconds: float) -> None:
-    """So much more memory than is taken now, so many seconds of a core, and files of no size. Where the system
-    has no such limits there are none."""
+    """Limit this process to `memory` bytes beyond its current use, `seconds` of CPU time, and tiny files.
+
+    Does nothing on systems without resource limits.
+    """
     with contextlib.suppress(ImportError):
         import resource
 
@@ -89,7 +91,7 @@ def limit(memory: int, seconds: float) -> None:
         for kind, value in (
             ("RLIMIT_AS", now + memory),
             ("RLIMIT_CPU", int(used + seconds) + 1),
-            ("RLIMIT_FSIZE", TINY),
+            ("RLIMIT_FSIZE", MAX_FILE),
         ):
             with contextlib.suppress(ValueError, OSError, AttributeError):
                 resource.setrlimit(getattr(resource, kind), (value, value))

@@ -1,10 +1,11 @@
-"""Tensors with many zeros as fewer bytes (Han et al. 2016, Deep Compression, arXiv 1510.00149, section 2).
+"""Compact storage for tensors with many zeros (Han et al. 2016, Deep Compression, arXiv 1510.00149, section 2).
 
-In flattened order only the non-zero values are stored, each with its gap, the number of zeros before it, as one byte. A
-longer run of zeros is bridged by stored zeros: one with gap 255 stands for 256 zeros. The last position is always
-stored, so that the entries cover the whole tensor: the gaps plus one add up to its size.
+In flattened order, only non-zero values are stored, each with its gap: the number of zeros before it, as one byte.
+Longer runs of zeros are bridged by stored zeros: one with gap 255 stands for 256 zeros. The last position is always
+stored, so the entries cover the whole tensor: its size is the sum of gap + 1 over all entries.
 
-In a file, tensor NAME becomes the tensors NAME.values and NAME.gaps, and the metadata `sparse_shapes` have its shape.
+In a file, tensor NAME becomes the tensors NAME.values and NAME.gaps, and its shape goes into the metadata entry
+`sparse_shapes`.
 """
 
 import json
@@ -18,8 +19,8 @@ from torch import Tensor
 
 from trimcore.errors import CheckpointError
 
-REACH = 256  # positions that one entry covers at most
-LARGEST = 2**30  # weights that the sparse tensors of one file may have together; a small file must not fill the memory
+REACH = 256  # maximum positions that one entry covers
+MAX_SIZE = 2**30  # weights in all sparse tensors of a file; a small file must not fill the memory
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHAPES, VALUES, GAPS = "sparse_shapes", ".values", ".gaps"
 
@@ -37,7 +38,7 @@ def encode(tensor: Tensor) -> tuple[Tensor, Tensor]:
     if not len(at) or at[-1] != len(flat) - 1:
         at = torch.cat([at, torch.tensor([len(flat) - 1])])
     zeros = at.diff(prepend=torch.tensor([-1])) - 1
-    entry = (zeros // REACH + 1).cumsum(0) - 1  # where each value comes, behind the stored zeros that bridge its gap
+    entry = (zeros // REACH + 1).cumsum(0) - 1  # index of each value, after the stored zeros that bridge its gap
     gaps = torch.full((int(entry[-1]) + 1,), REACH - 1, dtype=torch.uint8)
     gaps[entry] = (zeros % REACH).to(torch.uint8)
     values = flat.new_zeros(len(gaps))
@@ -46,28 +47,27 @@ def encode(tensor: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def decode(values: Tensor, gaps: Tensor, shape: Iterable[int], name: str = "") -> Tensor:
-    """The tensor that `encode` was given. Raises CheckpointError where the three do not fit each other.
+    """Invert `encode`. Raises CheckpointError if values, gaps and shape do not match.
 
-    Files come from strangers: nothing is allocated before it is known that the entries cover the shape exactly, which
-    are at most 256 positions each.
+    Files may be untrusted: nothing is allocated until the entries, which cover at most 256 positions each, are known to
+    cover the shape exactly.
     """
     shape = list(shape)
     size = _size(shape, name)
     if values.dtype not in DTYPES or gaps.dtype != torch.uint8 or values.dim() != 1 or values.shape != gaps.shape:
         have = f"{values.dtype} {tuple(values.shape)} and {gaps.dtype} {tuple(gaps.shape)}"
-        raise CheckpointError(f"the sparse tensor {name!r} has values and gaps {have}, not as many floats as uint8")
+        raise CheckpointError(f"sparse tensor {name!r} has values and gaps {have}, not floats and uint8 of one length")
     covered = len(gaps) + int(gaps.sum(dtype=torch.int64))
     if covered != size:
-        raise CheckpointError(f"the gaps of the sparse tensor {name!r} cover {covered} weights, its shape has {size}")
+        raise CheckpointError(f"the gaps of sparse tensor {name!r} cover {covered} weights, but its shape has {size}")
     flat = values.new_zeros(size)
     flat[(gaps.to(torch.int64) + 1).cumsum(0) - 1] = values
     return flat.reshape(shape)
 
 
 def packed(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
-    """The tensors to write, and the shapes of those that are stored as values and gaps: where it makes the file
-    smaller."""
-    tensors, shapes, room = {}, {}, LARGEST
+    """The tensors to write, and the shapes of those stored as values and gaps because that makes the file smaller."""
+    tensors, shapes, room = {}, {}, MAX_SIZE
     for name, tensor in state.items():
         taken = name + VALUES in state or name + GAPS in state
         if taken or tensor.numel() > room or (pair := _smaller(name, tensor)) is None:
@@ -80,29 +80,29 @@ def packed(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, li
 
 
 def unpacked(tensors: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
-    """The state that `packed` was given; `shapes` as they were read. Raises CheckpointError for what is damaged."""
+    """Invert `packed`; `shapes` may be invalid, as read from a file. Raises CheckpointError for damaged data."""
     if not isinstance(shapes, dict):
         raise CheckpointError(f"its entry 'sparse_shapes' is a {type(shapes).__name__}, not shapes by name")
     sizes = [_size(shape, name) for name, shape in shapes.items()]
-    if sum(sizes) > LARGEST:
-        raise CheckpointError(f"its sparse tensors have {sum(sizes)} weights, more than {LARGEST}")
+    if sum(sizes) > MAX_SIZE:
+        raise CheckpointError(f"its sparse tensors have {sum(sizes)} weights, more than {MAX_SIZE}")
     parts = {name: (name + VALUES, name + GAPS) for name in shapes}
     for name, pair in parts.items():
         if lacking := [part for part in pair if part not in tensors]:
-            raise CheckpointError(f"it lacks {lacking[0]!r} of the sparse tensor {name!r}")
+            raise CheckpointError(f"it lacks {lacking[0]!r} of sparse tensor {name!r}")
     used = {part for pair in parts.values() for part in pair}
     state = {name: tensor for name, tensor in tensors.items() if name not in used}
     if twice := [name for name in shapes if name in state]:
-        raise CheckpointError(f"it has the tensor {twice[0]!r} twice, sparse and dense")
+        raise CheckpointError(f"it contains tensor {twice[0]!r} twice, sparse and dense")
     for name, (values, gaps) in parts.items():
         state[name] = decode(tensors[values], tensors[gaps], shapes[name], name)
     return state
 
 
 def sizes(state: Mapping[str, Tensor], entries: Mapping[str, Any]) -> tuple[int, int]:
-    """Bytes of the safetensors file of these tensors and plain values, and of the same file with sparse tensors.
+    """File sizes in bytes as plain safetensors and with sparse tensors, including `entries` as metadata.
 
-    Equal when nothing is gained. Both are made in memory, one after the other.
+    They are equal if sparse storage saves nothing. Both files are built in memory, one after the other.
     """
     tensors, shapes = packed(state)
     dense = _bytes(entries, state)
@@ -110,7 +110,7 @@ def sizes(state: Mapping[str, Tensor], entries: Mapping[str, Any]) -> tuple[int,
 
 
 def contents(entries: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What a safetensors file takes: tensors that are contiguous and share no memory, and metadata, each as JSON."""
+    """Content for a safetensors file: contiguous tensors that share no memory, and metadata entries as JSON."""
     metadata = {key: json.dumps(value, separators=(",", ":")) for key, value in entries.items()}
     return {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in state.items()}, metadata
 
@@ -120,8 +120,10 @@ def _bytes(entries: Mapping[str, Any], state: Mapping[str, Tensor]) -> int:
 
 
 def _smaller(name: str, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The tensor as values and gaps, or None when that is not smaller, with what it adds to the file's header: an
-    entry for the gaps and the shape, in which a letter of the name may be escaped."""
+    """The tensor as values and gaps, or None if that is not smaller.
+
+    This counts the larger file header: an entry for the gaps, and the shape, with escaped characters in the name.
+    """
     header = 256 + 20 * (len(name) + tensor.dim())
     each = tensor.element_size() + 1
     if tensor.dtype not in DTYPES or int(tensor.count_nonzero()) * each + header >= tensor.nbytes:
@@ -131,7 +133,7 @@ def _smaller(name: str, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def _size(shape: object, name: str) -> int:
-    """How many positions a shape has. Raises CheckpointError when it is none."""
-    if not isinstance(shape, list) or len(shape) > 32 or not all(type(n) is int and 0 <= n <= LARGEST for n in shape):
-        raise CheckpointError(f"the sparse tensor {name!r} has no list of sizes as its shape")
+    """The number of elements in a shape. Raises CheckpointError for an invalid shape."""
+    if not isinstance(shape, list) or len(shape) > 32 or not all(type(n) is int and 0 <= n <= MAX_SIZE for n in shape):
+        raise CheckpointError(f"the shape of sparse tensor {name!r} is not a list of valid sizes")
     return math.prod(shape)

@@ -1,9 +1,9 @@
-"""Files of weights, which may come from strangers: nothing in them is executed, and damage is one line.
+"""Read and write weights files. Untrusted files are safe: nothing in them is executed, and damage is a one-line error.
 
-Two kinds are read, told apart by their first bytes: what `torch.save` writes, with tensors and plain values only, and
-safetensors (https://huggingface.co/docs/safetensors). The second holds tensors and a table of strings; what this tool
-knows of a network goes into the table, each entry as JSON. Tensors with many zeros may be stored as `sparsefile` does
-it; they are read like others.
+Two formats are read and recognised by their first bytes: `torch.save` files with only tensors and plain values, and
+safetensors (https://huggingface.co/docs/safetensors). safetensors files have a metadata table of strings, in which
+trimcore stores everything but the weights, each entry as JSON. Tensors with many zeros may be stored in the format of
+`files.sparse`, which is read transparently.
 """
 
 import json
@@ -22,15 +22,15 @@ from trimcore.files import checksum
 from trimcore.files.sparse import SHAPES, contents, packed, unpacked
 from trimcore.system.files import open_regular
 
-# What torch's reader says when it meets a class or a function, or the opcodes that newer pickles name them with.
+# What torch's reader reports for a class or function, or for the opcodes that newer pickles use for them.
 PYTHON_OBJECTS = re.compile(r"GLOBAL (?P<name>[\w.]{1,80})|GLOBAL|Can only (create|build)|operand (147|149)\b")
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The content of a file of weights. Raises CheckpointError.
+    """Read a weights file. Raises CheckpointError.
 
-    A safetensors file of this tool gives `{"format": 1, "model": ..., "state": {...}}` like its `.pt` files do, any
-    other one gives tensors by name.
+    A safetensors file written by trimcore returns `{"format": 1, "model": ..., "state": {...}}`, like trimcore's `.pt`
+    files. Any other safetensors file returns tensors by name.
     """
     try:
         with open_regular(path) as file:
@@ -38,8 +38,8 @@ def read(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {str(path)!r}") from None
     except OSError as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
-    if start[4:] == b"\0\0\0\0{":  # the length of the header, below 4 GiB, then its JSON
+        raise CheckpointError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
+    if start[4:] == b"\0\0\0\0{":  # header length below 4 GiB, then the JSON header
         return _read_safetensors(path)
     return _read_torch(path)
 
@@ -47,25 +47,25 @@ def read(path: str | Path) -> dict[str, Any]:
 def _read_torch(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 (there is no end to what damaged bytes make the unpickler raise)
+    except Exception as error:  # noqa: BLE001 (damaged bytes can make the unpickler raise anything)
         if found := PYTHON_OBJECTS.search(str(error)):
             name = f" ({found['name']})" if found["name"] else ""
             raise CheckpointError(
-                f"{str(path)!r} holds Python objects{name}, which are not loaded; save model.state_dict() instead"
+                f"{str(path)!r} contains Python objects{name}, which are not loaded; save model.state_dict() instead"
             ) from None
         raise CheckpointError(
-            f"{str(path)!r} is not a checkpoint of plain weights, a state dict or safetensors: {first_line(error)}"
+            f"{str(path)!r} is not a checkpoint with plain weights, a state dict or safetensors: {first_line(error)}"
         ) from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{str(path)!r} holds a {type(content).__name__}, not weights by name")
-    if isinstance(said := content.get("checksum"), str):  # files of before have none
+        raise CheckpointError(f"{str(path)!r} contains a {type(content).__name__}, not weights by name")
+    if isinstance(expected := content.get("checksum"), str):  # older files have none
         content = {key: value for key, value in content.items() if key != "checksum"}
         try:
-            holds = checksum.of(content)
+            actual = checksum.of(content)
         except (ValueError, RuntimeError, RecursionError) as error:
             raise CheckpointError(f"{str(path)!r} is damaged: {first_line(error)}") from None
-        if said != holds:
-            raise CheckpointError(f"{str(path)!r} is damaged: it does not hold what was written to it")
+        if actual != expected:
+            raise CheckpointError(f"{str(path)!r} is damaged: its checksum does not match")
     return content
 
 
@@ -73,7 +73,7 @@ def _read_safetensors(path: str | Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{str(path)!r} is not a safetensors file: {first_line(error)}") from None
     ours = {"format", "model", "widths"} <= set(metadata)
@@ -81,7 +81,7 @@ def _read_safetensors(path: str | Path) -> dict[str, Any]:
     try:
         entries = {key: json.loads(metadata[key]) for key in known}
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"the metadata of {str(path)!r} are not JSON: {first_line(error)}") from None
+        raise CheckpointError(f"the metadata of {str(path)!r} is not JSON: {first_line(error)}") from None
     if SHAPES in entries:
         try:
             state = unpacked(state, entries.pop(SHAPES))
@@ -91,7 +91,7 @@ def _read_safetensors(path: str | Path) -> dict[str, Any]:
 
 
 def write_safetensors(entries: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors with `entries`, plain values, as metadata. Raises OSError."""
+    """Write tensors, with the plain values in `entries` as metadata. Raises OSError."""
     tensors, metadata = contents(entries, state)
     try:
         save_file(tensors, path, metadata)
@@ -100,13 +100,13 @@ def write_safetensors(entries: Mapping[str, Any], state: Mapping[str, Tensor], p
 
 
 def write_sparse(entries: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> None:
-    """`write_safetensors`, with tensors of many zeros as values and gaps where that is smaller. Raises OSError."""
+    """Like `write_safetensors`, but with mostly-zero tensors as values and gaps if that is smaller. Raises OSError."""
     tensors, shapes = packed(state)
     write_safetensors({**entries, SHAPES: shapes} if shapes else entries, tensors, path)
 
 
 def are_plain(state: object) -> TypeGuard[dict[str, Tensor]]:
-    """Whether this is a state dict of ordinary tensors in memory: strings to dense tensors that hold values."""
+    """Whether `state` is a state dict of ordinary tensors: names mapped to dense tensors with values in memory."""
     return isinstance(state, dict) and all(
         isinstance(name, str)
         and isinstance(tensor, Tensor)

@@ -1,4 +1,4 @@
-"""Which channels of a network belong together: the ground that counting, surgery and cost stand on.
+"""Trace a network and group its channels. Surgery, counting and costs are based on this graph.
 
-It may import `layers`, `compute` and `errors`.
+May import `layers`, `compute` and `errors`.
 """

@@ -1,4 +1,4 @@
-"""The operations of a network, as `torch.fx` records them; with what it leaves out: which ones work in place."""
+"""Record the operations of a network with `torch.fx`, and mark the in-place ones, which torch.fx does not record."""
 
 import operator
 from collections.abc import Callable, Iterator
@@ -16,8 +16,11 @@ from trimcore.layers.maxout import Maxout
 
 @dataclass(frozen=True)
 class Captured:
-    """The graph in evaluation mode, and the one in training mode if some modules take part in training only (auxiliary
-    heads). `held` has the modules and tensors that they name. Nodes made by `+=` and the like have `meta["in_place"]`.
+    """The recorded graphs.
+
+    The first graph is of evaluation mode. A second one, of training mode, is present if some modules are used only in
+    training (auxiliary heads). `held` maps the target names in the graphs to modules and tensors. Nodes recorded from
+    augmented assignments such as `+=` have `meta["in_place"]`.
     """
 
     graphs: list[fx.Graph]
@@ -25,11 +28,11 @@ class Captured:
 
 
 def capture(model: nn.Module) -> Captured:
-    """What torch.fx records of the model, which is left as it was, whatever its forward function does to it.
+    """Record the model with torch.fx. The model is unchanged afterwards, even if its forward function modifies it.
 
-    Raises NotTrimmable when torch.fx cannot trace it.
+    Raises NotTrimmable if torch.fx cannot trace the model.
     """
-    with _as_it_was(model):
+    with _restored(model):
         graphs = _graphs(model)
         names = {node.target for graph in graphs for node in graph.nodes if node.op in ("call_module", "get_attr")}
         recorded = {name: operator.attrgetter(name)(model) for name in names}
@@ -38,40 +41,40 @@ def capture(model: nn.Module) -> Captured:
         try:
             held[name] = operator.attrgetter(name)(model)
         except AttributeError:
-            held[name] = value  # a constant that torch.fx has put there
+            held[name] = value  # a constant that torch.fx added
     return Captured(graphs, held)
 
 
 @contextmanager
-def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Undo what forward functions leave on their modules: values that they keep, and constants that torch.fx adds."""
-    before = [(module, _contents(module)) for module in model.modules()]
+def _restored(model: nn.Module) -> Iterator[None]:
+    """Restore all module attributes afterwards: forward functions may store values, and torch.fx adds constants."""
+    before = [(module, _snapshot(module)) for module in model.modules()]
     try:
         yield
     finally:
-        for module, contents in before:
-            for place, content in zip(_places(module), contents, strict=True):
-                if place.keys() != content.keys() or any(place[key] is not content[key] for key in content):
-                    place.clear()
-                    place.update(content)
+        for module, snapshot in before:
+            for attributes, saved in zip(_attribute_dicts(module), snapshot, strict=True):
+                if attributes.keys() != saved.keys() or any(attributes[key] is not saved[key] for key in saved):
+                    attributes.clear()
+                    attributes.update(saved)
 
 
-def _places(module: nn.Module) -> list[dict[str, Any]]:
-    places = [module.__dict__, module._parameters, module._buffers, module._modules]
-    return [place for place in places if isinstance(place, dict)]  # a scripted module has others
+def _attribute_dicts(module: nn.Module) -> list[dict[str, Any]]:
+    candidates = [module.__dict__, module._parameters, module._buffers, module._modules]
+    return [attributes for attributes in candidates if isinstance(attributes, dict)]  # not dicts in a scripted module
 
 
-def _contents(module: nn.Module) -> list[dict[str, Any]]:
-    return [dict(place) for place in _places(module)]
+def _snapshot(module: nn.Module) -> list[dict[str, Any]]:
+    return [dict(attributes) for attributes in _attribute_dicts(module)]
 
 
 def _graphs(model: nn.Module) -> list[fx.Graph]:
     graph = _fx_graph(model, training=False)
-    reached = _called_modules(graph)
-    weighted = {name for name, m in model.named_modules() if next(m.parameters(recurse=False), None) is not None}
-    if weighted - reached:  # parameters without a part in evaluation: do they have one in training?
+    called = _called_modules(graph)
+    with_parameters = {n for n, m in model.named_modules() if next(m.parameters(recurse=False), None) is not None}
+    if with_parameters - called:  # not used in evaluation: check whether training uses them
         training = _fx_graph(model, training=True)
-        if _called_modules(training) & (weighted - reached):
+        if _called_modules(training) & (with_parameters - called):
             return [graph, training]
     return [graph]
 
@@ -84,12 +87,12 @@ def _fx_graph(model: nn.Module, training: bool) -> fx.Graph:
     try:
         with in_mode(model, training):
             return _FxTracer().trace(model)
-    except Exception as error:  # the forward function is the user's, and may raise anything
+    except Exception as error:  # user-defined forward functions may raise anything
         raise NotTrimmable(f"{type(model).__name__} cannot be traced by torch.fx: {first_line(error)}") from error
 
 
 class _Proxy(fx.Proxy):
-    """Notes which operations are in place."""
+    """Marks in-place operations."""
 
     def _in_place(self, operation: Callable[[Any, Any], fx.Proxy], other: Any) -> fx.Proxy:
         result = operation(self, other)
@@ -103,7 +106,7 @@ class _Proxy(fx.Proxy):
 
 
 class _FxTracer(fx.Tracer):
-    proxy_buffer_attributes = True  # else what is computed of a buffer would be taken for a constant
+    proxy_buffer_attributes = True  # otherwise values computed from a buffer would be recorded as constants
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return isinstance(module, Maxout) or super().is_leaf_module(module, name)
@@ -111,7 +114,7 @@ class _FxTracer(fx.Tracer):
     def call_module(
         self, module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """As it is; a container made on the way (`self.features[:2]`) is looked into."""
+        """Record the call. Trace into a container created in the forward function, such as `self.features[:2]`."""
         try:
             self.path_of_module(module)
         except NameError:

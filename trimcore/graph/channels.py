@@ -1,6 +1,6 @@
-"""The channel of each element of a tensor, as a tensor of integers: what tracing carries through a network.
+"""The channel of each element of a tensor, stored as a tensor of integers. Tracing passes these through the network.
 
-An axis along which the channels do not differ has stride 0, so a value of any size takes the memory of a vector.
+An axis along which the channels are the same has stride 0, so a value of any size needs only the memory of a vector.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,20 @@ import torch
 from torch import Tensor, fx
 
 T = TypeVar("T")
-Value = Any  # what a node gives: `Channels` for a tensor, else as it is; or tuples, lists and dicts of these
+Value = Any  # a node's value: `Channels` for a tensor, other values unchanged, or tuples, lists and dicts of them
 
 
 @dataclass(frozen=True)
 class Constant:
-    """What a value is once its channels are held at zero: `zero` (channels,) says where it was zero before the parts
-    named in `chain` shifted it, channel by channel."""
+    """A value that is constant per channel while its channels' activations are held at zero.
+
+    `zero` (channels,) is 1 where the value was zero before the parts named in `chain` shifted it channel by channel.
+    """
 
     zero: Tensor
     chain: tuple[str, ...] = ()
 
-    def then(self, part: str) -> "Constant":
+    def shifted_by(self, part: str) -> "Constant":
         return Constant(self.zero, (*self.chain, part))
 
 
@@ -30,28 +32,28 @@ class Constant:
 class Channels:
     """The channel of each element of a tensor: `ids = 2 * channel + zero`.
 
-    `zero` is 1 where the value is certainly zero once all activations of the channel are held at zero: after an
-    activation, and still after pooling or dropout, but no longer after BatchNorm, which has a bias.
+    `zero` is 1 where the value must be zero if all activations of the channel are held at zero: after an activation,
+    and still after pooling or dropout, but not after BatchNorm, which adds a bias.
     """
 
     ids: Tensor
-    dtype: torch.dtype = torch.float32  # of a value without a rule, which may be a mask or an index
-    constant: Constant | None = None  # what is known of it where it is no longer zero
+    dtype: torch.dtype = torch.float32  # differs for results of operations without a rule: masks, indices
+    constant: Constant | None = None  # set if the value may no longer be zero but is known to be constant
 
     @property
     def shape(self) -> torch.Size:
         return self.ids.shape
 
 
-def found_in(value: Value, kind: type[T]) -> list[T]:
-    """All that is of a kind in what a node gives, channels or tensors, in order."""
+def leaves_of(value: Value, kind: type[T]) -> list[T]:
+    """All leaves of one type in a node's value, in order."""
     found: list[T] = []
     fx.node.map_aggregate(value, lambda v: found.append(v) if isinstance(v, kind) else None)
     return found
 
 
 def along(ids: Tensor, axis: int) -> Tensor | None:
-    """The ids as a vector along `axis`, or None when they also differ along another axis."""
+    """The ids along `axis` as a vector, or None if they also differ along another axis."""
     axis %= ids.dim()
     for other in range(ids.dim()):
         if other == axis or ids.shape[other] == 1:
@@ -63,8 +65,8 @@ def along(ids: Tensor, axis: int) -> Tensor | None:
     return ids.reshape(-1)
 
 
-def laid_along(ids: Tensor, axis: int) -> Tensor:
-    """As `along`, for the axis that `channel_axis` gives: along others the ids do not differ."""
+def channel_vector(ids: Tensor, axis: int) -> Tensor:
+    """Like `along`, for the axis returned by `channel_axis`: the ids do not differ along any other axis."""
     return cast(Tensor, along(ids, axis))
 
 
@@ -73,7 +75,7 @@ def varying_axes(ids: Tensor) -> list[int]:
 
 
 def canonical(ids: Tensor) -> Tensor:
-    """The same ids with stride 0 along every axis on which they do not differ, as `varying_axes` relies on."""
+    """The same ids, with stride 0 along every axis on which they do not differ. `varying_axes` relies on this."""
     shape = ids.shape
     for axis in varying_axes(ids):
         first = ids.narrow(axis, 0, 1)
@@ -83,7 +85,7 @@ def canonical(ids: Tensor) -> Tensor:
 
 
 def channel_axis(ids: Tensor) -> int | None:
-    """The axis along which the channels lie, or None when they are spread over several axes or over the batch."""
+    """The axis of the channels, or None if they are spread over several axes or over the batch."""
     varying = varying_axes(ids)
     if len(varying) > 1 or varying == [0] or ids.dim() < 2:
         return None
@@ -93,26 +95,26 @@ def channel_axis(ids: Tensor) -> int | None:
 
 
 def changing_axes(ids: Tensor) -> set[int]:
-    """The axes whose length may change when channels go."""
+    """The axes whose length may change when channels are removed."""
     axis = channel_axis(ids)
     return set(varying_axes(ids)) | ({axis} if axis is not None else set())
 
 
 def spread(vector: Tensor, shape: Sequence[int], axis: int) -> Tensor:
-    """A vector of ids as a tensor of `shape` that differs along `axis` alone; takes no memory for the other axes."""
+    """Expand a vector of ids along `axis` to a tensor of `shape`. The other axes take no memory."""
     view = [1] * len(shape)
     view[axis] = -1
     return vector.view(view).expand(*shape)
 
 
 def narrowed(tensors: list[Tensor], keep: int | None = None) -> list[Tensor]:
-    """The tensors with every axis cut to length one along which none of them differs (axis `keep` excepted)."""
+    """Reduce every axis along which no tensor differs to length one, except the axis `keep`."""
     same = [all(strides) for strides in zip(*([step == 0 for step in t.stride()] for t in tensors), strict=True)]
     cut = tuple(slice(1) if flat and axis != keep else slice(None) for axis, flat in enumerate(same))
     return [t[cut] for t in tensors]
 
 
-def with_zero(ids: Tensor, zero: bool) -> Channels:
-    """The same channels, all of them zero by now, or none."""
+def with_zero_flag(ids: Tensor, zero: bool) -> Channels:
+    """The same channels with the zero flag set or cleared for all of them."""
     (slim,) = narrowed([ids])
     return Channels((slim | 1 if zero else slim & ~1).expand(ids.shape))

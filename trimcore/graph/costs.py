@@ -1,8 +1,8 @@
-"""What a network costs: parameters, and multiply-accumulates of one example.
+"""The cost of a network: parameters, and multiply-accumulates (MACs) per example.
 
-Convention: one multiply-accumulate counts as one; convolution and linear layers are counted, and the matrix products of
-operations without a rule (attention); biases, normalisation and pooling are not. LeNet-5 has 2,293,000. (PyTorch's own
-counter reports twice that, in FLOPs.)
+One multiply-accumulate counts as 1. Convolution and linear layers are counted, and so are the matrix products of
+operations without a rule (attention). Biases, normalisation and pooling are not. LeNet-5 has 2,293,000 MACs. (PyTorch's
+own counter reports FLOPs, which are twice that.)
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """`layers` are the convolution and linear layers in depth order, and what else has weights or work (of width 0);
-    `parameters` is of the whole network."""
+    """`layers` has the convolution and linear layers in depth order, and other parts with weights or MACs (width 0).
+    `parameters` counts the whole network."""
 
     parameters: int
     macs: int
@@ -39,7 +39,7 @@ class Cost:
 
 
 def cost(model: nn.Module, example_input: Tensor | tuple[Any, ...]) -> Cost:
-    """Parameters and MACs of `model` for inputs of that shape. Raises NotTrimmable when it cannot be traced.
+    """Parameters and MACs of `model` for inputs of that shape. Raises NotTrimmable if the model cannot be traced.
 
     >>> from trimcore import build
     >>> c = cost(build("lenet5"), torch.zeros(1, 1, 28, 28))
@@ -50,16 +50,16 @@ def cost(model: nn.Module, example_input: Tensor | tuple[Any, ...]) -> Cost:
 
 
 def cost_of(graph: ChannelGraph, plan: Cut | None = None) -> Cost:
-    """The cost of a traced network, after `plan` if there is one: computed from the graph, nothing is cut."""
-    gone = removed_groups(graph, plan or {})
-    return cost_without(graph, gone)
+    """The cost of a traced network, or of the network after `plan`. Computed from the graph; nothing is cut."""
+    removed = removed_groups(graph, plan or {})
+    return cost_without(graph, removed)
 
 
-def cost_without(graph: ChannelGraph, gone: Tensor) -> Cost:
-    """The cost when the channel groups of the mask `gone`, of `graph.fine`, are away. (group_count,)"""
+def cost_without(graph: ChannelGraph, removed: Tensor) -> Cost:
+    """The cost without the channel groups of the mask `removed`, (group_count,), over the groups of `graph.fine`."""
     parameters, shapes, fixed = graph.parameters, graph.fine.shapes, _parameters_of_fixed(graph)
     layers: dict[str, LayerCost] = {}
-    for part, sizes in zip(graph.fine.parts.values(), graph.fine.sizes(gone).values(), strict=True):
+    for part, sizes in zip(graph.fine.parts.values(), graph.fine.sizes(removed).values(), strict=True):
         own = shapes[part.name]
         kept = sum(elements(shape, roles, sizes) for shape, roles in own)
         parameters += kept - sum(shape.numel() for shape, _ in own)
@@ -71,7 +71,7 @@ def cost_without(graph: ChannelGraph, gone: Tensor) -> Cost:
 
 
 def _parameters_of_fixed(graph: ChannelGraph) -> dict[str, int]:
-    """By fixed part, its parameters that no other part has."""
+    """The parameters of each fixed part that belong to no other part."""
     parts = graph.fine.parts.values()
     fixed = [part for part in parts if part.kind == "fixed"]
     counted = {id(tensor) for part in parts for _, tensor, _ in part.tensors()} if fixed else set()
@@ -84,5 +84,5 @@ def _parameters_of_fixed(graph: ChannelGraph) -> dict[str, int]:
 
 
 def nonzero_parameters(model: nn.Module) -> int:
-    """Parameters that are not exactly zero."""
+    """The number of parameters that are not exactly zero."""
     return int(sum(torch.count_nonzero(p) for p in model.parameters()))

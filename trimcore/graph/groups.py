@@ -1,4 +1,4 @@
-"""From single channels to channel groups: what is tied together, directly or through others, goes together."""
+"""Merge single channels (atoms) into channel groups: channels that are tied, directly or indirectly, form a group."""
 
 from dataclasses import replace
 
@@ -9,10 +9,10 @@ from trimcore.graph.channel_graph import WITHOUT_NEURONS, ChannelGraph, Layer, P
 
 
 def connected(count: int, ties: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """For each of `count` atoms the smallest atom that it is tied to, directly or through others. (count,)
+    """For each of `count` atoms, the smallest atom of its connected component. (count,)
 
-    Every atom points to a smaller one of its component; both ends of each tie adopt the smaller of their two roots
-    until nothing changes, which takes a number of rounds that grows with the logarithm of the component's size.
+    Every atom points to a smaller atom of its component. Both ends of each tie take the smaller of their two roots,
+    until nothing changes. The number of rounds grows with the logarithm of the component's size.
     """
     root = torch.arange(count)
     if not ties:
@@ -29,7 +29,7 @@ def connected(count: int, ties: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def first_reasons(root: Tensor, freezes: list[tuple[Tensor, str]]) -> dict[int, str]:
-    """By group the first of the reasons that freeze one of its atoms. `root` (atoms,) has the group of each atom."""
+    """The first reason that freezes an atom of each frozen group. `root` (atoms,) has the group of each atom."""
     if not freezes:
         return {}
     numbers = torch.arange(len(freezes)).repeat_interleave(torch.tensor([len(atoms) for atoms, _ in freezes]))
@@ -39,8 +39,8 @@ def first_reasons(root: Tensor, freezes: list[tuple[Tensor, str]]) -> dict[int, 
     return {group: freezes[number][1] for group, number in zip(groups.tolist(), first[groups].tolist(), strict=True)}
 
 
-def by_group(root: Tensor, parts: dict[str, Part], sites: list[Site]) -> tuple[dict[str, Part], list[Site]]:
-    """Parts and sites with the groups `root` (atoms,) in place of their atoms."""
+def with_groups(root: Tensor, parts: dict[str, Part], sites: list[Site]) -> tuple[dict[str, Part], list[Site]]:
+    """Copies of parts and sites whose atoms are replaced by their groups, given by `root` (atoms,)."""
     grouped = {
         name: replace(part, groups={role: root[atoms] for role, atoms in part.groups.items()})
         for name, part in parts.items()
@@ -49,9 +49,9 @@ def by_group(root: Tensor, parts: dict[str, Part], sites: list[Site]) -> tuple[d
 
 
 def layers_of(graph: ChannelGraph) -> dict[str, Layer]:
-    """The layers of a graph whose parts, sites and frozen groups are known."""
+    """The layers of a graph that already has its parts, sites and frozen groups."""
     layers: dict[str, Layer] = {}
-    owner = torch.full((graph.group_count,), -1)  # group -> the number of the first layer that has it
+    owner = torch.full((graph.group_count,), -1)  # group -> the index of the first layer that contains it
     for part in graph.parts.values():
         if part.kind == "fixed":
             layers[part.name] = Layer(part.name, part.kind, part.outputs, part.reason, part.name)
@@ -66,12 +66,12 @@ def layers_of(graph: ChannelGraph) -> dict[str, Layer]:
         else:
             layer.leader = list(layers)[int(owners[0])]
             layers[layer.leader].tied.append(part.name)
-        free = groups[~graph.stays[groups]]
+        free = groups[~graph.is_frozen[groups]]
         if not len(free):
             layer.reason = graph.frozen[int(groups[0])]
-        elif not graph.reaches[free].any():
-            only = "it takes part in training only"
+        elif not graph.reaches_activation[free].any():
+            only = "it is only used in training"
             layer.reason = only if part.training_only else "its output reaches no activation"
         elif layer.width > 1 and (free == free[0]).all():
-            layer.reason = "its channels can only be removed all together"
+            layer.reason = "its channels can only be removed all at once"
     return layers

@@ -1,4 +1,4 @@
-"""Carrying out an operation without memory: the shape of its result, and the multiply-accumulates it would take."""
+"""Run an operation on the meta device to find the shape of its result and its multiply-accumulates."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ Kwargs = dict[str, Any]
 
 
 def execute(node: fx.Node, args: Args, kwargs: Kwargs, modules: dict[str, nn.Module]) -> Any:
-    """What the node returns for real operands."""
+    """Execute the node with the given operands."""
     if node.op == "call_module":
         return modules[target(node)](*args, **kwargs)
     if node.op == "call_method":
@@ -24,28 +24,38 @@ def execute(node: fx.Node, args: Args, kwargs: Kwargs, modules: dict[str, nn.Mod
     return function(node)(*args, **kwargs)
 
 
-def work_on_meta(node: fx.Node, args: Args, kwargs: Kwargs, modules: dict[str, nn.Module]) -> tuple[Any, int]:
-    """What the node returns for tensors without memory, all of one dtype, and its multiply-accumulates for the whole
-    batch, as far as PyTorch has a formula (matrix products and convolutions). No hook of a module is called."""
-    # In inference mode composite operations would not be taken apart, and so not be counted.
-    with torch.inference_mode(False), torch.no_grad(), _Work() as work:
-        args, kwargs = fx.node.map_aggregate(args, _stand_in), fx.node.map_aggregate(kwargs, _stand_in)
+def run_on_meta(node: fx.Node, args: Args, kwargs: Kwargs, modules: dict[str, nn.Module]) -> tuple[Any, int]:
+    """The node's result on the meta device, and its multiply-accumulates for the whole batch.
+
+    All floating-point tensors have the default dtype. MACs are counted where PyTorch has a formula: for matrix products
+    and convolutions. Module hooks are not called.
+    """
+    # In inference mode, composite operations would not be decomposed and therefore not be counted.
+    with torch.inference_mode(False), torch.no_grad(), _FlopCounter() as counter:
+        args, kwargs = fx.node.map_aggregate(args, _meta_operand), fx.node.map_aggregate(kwargs, _meta_operand)
         if node.op != "call_module":
-            return execute(node, args, kwargs, modules), work.flops // 2
-        module = _Forward(modules[target(node)])
-        state = {n: _without_memory(t) for n, t in (*module.named_parameters(), *module.named_buffers())}
-        return torch.func.functional_call(module, state, args, kwargs), work.flops // 2
+            return execute(node, args, kwargs, modules), counter.flops // 2
+        module = _WithoutHooks(modules[target(node)])
+        state = {n: _to_meta(t) for n, t in (*module.named_parameters(), *module.named_buffers())}
+        return torch.func.functional_call(module, state, args, kwargs), counter.flops // 2
 
 
-def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    """`value` with `change` applied to everything in it; results with names (of `torch.max`, say) keep them."""
+def shapes_on_meta(value: Any) -> Any:
+    """Replace every tensor in `value` by a meta tensor of its shape and dtype."""
+    return fx.node.map_aggregate(
+        value, lambda v: torch.empty(v.shape, dtype=v.dtype, device="meta") if isinstance(v, Tensor) else v
+    )
+
+
+def map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Apply `change` to every leaf of `value`. Named results, such as those of `torch.max`, keep their type."""
     result = fx.node.map_aggregate(value, change)
     named = isinstance(value, tuple) and not hasattr(value, "_fields") and type(value) is not tuple
     return type(value)(result) if named and not isinstance(value, torch.Size) else result
 
 
-class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sums up the floating point operations of what is carried out."""
+class _FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sums the floating-point operations of everything executed inside it."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -58,8 +68,8 @@ class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-class _Forward(nn.Module):
-    """A module without its hooks."""
+class _WithoutHooks(nn.Module):
+    """Calls a module's forward function without its hooks."""
 
     def __init__(self, module: nn.Module):
         super().__init__()
@@ -69,11 +79,11 @@ class _Forward(nn.Module):
         return self.module.forward(*args, **kwargs)
 
 
-def _stand_in(value: Any) -> Any:
+def _meta_operand(value: Any) -> Any:
     if isinstance(value, Channels):
-        return _without_memory(torch.empty(value.shape, device="meta", dtype=value.dtype))
-    return _without_memory(value) if isinstance(value, Tensor) else value
+        return _to_meta(torch.empty(value.shape, device="meta", dtype=value.dtype))
+    return _to_meta(value) if isinstance(value, Tensor) else value
 
 
-def _without_memory(tensor: Tensor) -> Tensor:
+def _to_meta(tensor: Tensor) -> Tensor:
     return tensor.to("meta", torch.get_default_dtype() if tensor.is_floating_point() else None)

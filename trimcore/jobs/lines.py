@@ -1,10 +1,10 @@
-"""Events as lines of a run's log."""
+"""Events as log lines."""
 
 from trimcore.runs.events import Event
 
 
-def in_words(event: Event) -> str:
-    """One line of log for an event."""
+def log_line(event: Event) -> str:
+    """The log line of an event."""
     d = event.data
     if event.kind == "epoch":
         return (f"{d['phase']} iteration {d['iteration']} epoch {d['epoch']}/{d['epochs']}: loss {d['loss']:.4f}, "
@@ -15,13 +15,13 @@ def in_words(event: Event) -> str:
     if event.kind == "pruned":
         gone = ", ".join(f"{name} −{len(layer['cut'])}" for name, layer in d["layers"].items())
         rounding = d.get("rounding")
-        kept = f", {rounding['parameters']:,} of them by rounding to {rounding['multiple']}" if rounding else ""
+        kept = f", {rounding['parameters']:,} of them due to rounding to {rounding['multiple']}" if rounding else ""
         return f"iteration {d['iteration']} cuts {gone}: {d['parameters']:,} parameters left{kept}"
     if event.kind == "weights":
         zeros = sum(layer["zeros"] for layer in d["layers"].values())
-        return f"iteration {d['iteration']} holds {zeros:,} weights at zero, in {', '.join(d['layers'])}"
+        return f"iteration {d['iteration']} holds {zeros:,} weights at zero in {', '.join(d['layers'])}"
     if event.kind == "initial":
-        return f"iteration {d['iteration']} accuracy before retraining {d['accuracy']:.2%}"
+        return f"iteration {d['iteration']}: accuracy before retraining {d['accuracy']:.2%}"
     if event.kind == "iteration":
         return (
             f"iteration {d['iteration']} done: {d['compression']:.2f}x smaller, test accuracy {d['accuracy_final']:.2%}"

@@ -1,10 +1,11 @@
-"""What the processes of a run agree on: the locks of devices, and the environment that training wants."""
+"""What the processes of a run share: the device locks and the environment for training."""
 
 from pathlib import Path
 
 ENVIRONMENT = {
-    # Threads that wait by spinning starve as soon as anything else (a browser, say) wants a core. LeNet-5 on two cores
-    # beside two busy processes: 300 images/s spinning, 8,300 sleeping. On a quieter machine sleeping costs 15 to 20 %.
+    # Threads that spin while waiting starve as soon as another program (such as a browser) needs a core. LeNet-5 on two
+    # cores beside two busy processes: 300 images/s spinning, 8,300 sleeping. On an idle machine, sleeping costs 15 to
+    # 20 %.
     "OMP_WAIT_POLICY": "PASSIVE",
     "PYTHONUNBUFFERED": "1",
 }

@@ -1,4 +1,4 @@
-"""Events into the run folder: the one place that writes what a run did."""
+"""Record events in the run folder. No other code writes a run's results."""
 
 import json
 import os
@@ -15,24 +15,24 @@ from trimcore.runs.events import Event
 from trimcore.system.files import read_json, write_atomic
 from trimcore.system.logs import LOG
 
-STATUS_EVERY = 0.25  # seconds between two status.json while training
+STATUS_EVERY = 0.25  # seconds between updates of status.json while training
 
 
 class Recorder:
-    """Keeps the folder of one run up to date with its events. Raises OSError when it cannot write."""
+    """Keeps the folder of one run up to date with its events. Raises OSError if it cannot write."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for unfinished in (folder / "checkpoints").glob(".*.pt.*"):  # of a process that was killed while it wrote
+        for unfinished in (folder / "checkpoints").glob(".*.pt.*"):  # left by a process that was killed while writing
             unfinished.unlink(missing_ok=True)
         self.events = list(runs.read_events(folder))
         self.file = open(folder / "events.jsonl", "a+b", buffering=0)  # noqa: SIM115 (closed by close)
-        self._mend_last_line()
+        self._end_last_line()
         self.device = read_json(folder / "status.json").get("device_key", "cpu")
         self.pace, self.progress_time = Pace(), float("-inf")
 
-    def _mend_last_line(self) -> None:
-        """After a crash the last line may be torn: end it, so that the next event has a line of its own."""
+    def _end_last_line(self) -> None:
+        """After a crash the last line may be incomplete: end it, so that the next event starts on a new line."""
         if self.file.seek(0, 2) and (self.file.seek(-1, 2), self.file.read(1))[1] != b"\n":
             self.file.write(b"\n")
 
@@ -51,8 +51,9 @@ class Recorder:
             path, began = runs.checkpoint_path(self.folder, event.data["iteration"]), time.perf_counter()
             checkpoint.save(made, path)
             LOG.debug(f"{path.name}: {path.stat().st_size:,} bytes in {time.perf_counter() - began:.2f} s")
-        # The event comes after its checkpoint, so that whoever reads it finds the file; before the resume point: after
-        # a crash between the two it is made again, and the tables take the last; the other way round it would be lost.
+        # The event follows its checkpoint, so a reader of the event finds the file. It precedes the resume point: after
+        # a crash between the two it is recorded again, and the tables use the last one. In the other order, a crash
+        # would lose the event.
         self.file.write((json.dumps(entry) + "\n").encode())
         os.fsync(self.file.fileno())
         self.events.append(entry)
@@ -66,8 +67,8 @@ class Recorder:
     def _place(self, event: Event) -> dict[str, Any]:
         started = event.kind == "started"
         keys = ("iterations", "device") if started else ("phase", "iteration", "epoch", "epochs")
-        forgotten = self.pace.left() if started else {}  # what a process before this one said
-        return {**{key: event.data[key] for key in keys if key in event.data}, **forgotten}
+        reset = self.pace.left() if started else {}  # clears the estimates of an earlier process
+        return {**{key: event.data[key] for key in keys if key in event.data}, **reset}
 
     def _progress(self, values: dict[str, Any]) -> None:
         self.pace.see(values)

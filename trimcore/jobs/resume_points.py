@@ -1,4 +1,4 @@
-"""Where a run goes on after an interruption: the last two resume points are kept, should the newest be damaged."""
+"""Where a run continues after an interruption. The last two resume points are kept in case the newest is damaged."""
 
 import os
 from pathlib import Path
@@ -9,49 +9,49 @@ from trimcore.errors import CheckpointError
 from trimcore.files import checkpoint
 from trimcore.files.weights import read
 
-NEWEST, BEFORE = "resume.pt", "resume-before.pt"
+NEWEST, PREVIOUS = "resume.pt", "resume-before.pt"
 
 
 def save(snapshot: dict[str, Any], folder: Path, events: int) -> None:
-    """Write a snapshot as the newest resume point of a run, of which so many events are recorded; what was the newest
-    becomes the one before. Raises OSError."""
-    newest, before = (folder / "checkpoints" / name for name in (NEWEST, BEFORE))
-    with checkpoint.written({"format": checkpoint.FORMAT, "events": events, **snapshot}, newest) as temporary:
+    """Write a snapshot as the newest resume point, and keep the former newest as the previous one. `events` is the
+    number of events recorded so far. Raises OSError."""
+    newest, previous = (folder / "checkpoints" / name for name in (NEWEST, PREVIOUS))
+    with checkpoint.temporary_file({"format": checkpoint.FORMAT, "events": events, **snapshot}, newest) as temporary:
         if newest.exists():
-            os.replace(newest, before)  # a crash between these two leaves one, and it is whole
+            os.replace(newest, previous)  # a crash between the two replacements leaves one intact resume point
         os.replace(temporary, newest)
 
 
 def find(folder: Path) -> tuple[dict[str, Any] | None, str]:
-    """The newest resume point that is whole and whose events are all there, or None where a run has none yet; and in
-    words what had to be passed over. Raises CheckpointError, with the way out, where none can be read.
+    """The newest intact resume point whose events are all recorded, or None if the run has none yet; and a message
+    about what was skipped, or "". Raises CheckpointError, saying what to do instead, if none can be read.
 
-    A machine that goes down may take the last lines of a file with it: what is resumed from a point after them would
-    lack their rows for good.
+    If the machine crashes, the last lines of events.jsonl may be lost. A run resumed from a point after them would
+    never get their rows back.
     """
     recorded = max((event.get("seq", 0) for event in runs.read_events(folder)), default=0)
-    found, said = [], ""
-    for name in (NEWEST, BEFORE):
+    found, message = [], ""
+    for name in (NEWEST, PREVIOUS):
         path = folder / "checkpoints" / name
         if path.exists():
             try:
                 snapshot = read(path)
             except CheckpointError as error:
-                said = said or f"the newest resume point is damaged, so it goes on from the one before ({error})"
+                message = message or f"the newest resume point is damaged; resuming from the previous one ({error})"
                 continue
             if snapshot.pop("events", 0) <= recorded:
-                return snapshot, said
+                return snapshot, message
             found.append(snapshot)
-            said = said or "the last recorded events are lost, so it goes on from the resume point before"
+            message = message or "the last recorded events are lost; resuming from the previous resume point"
     if found:
-        return found[0], "some recorded events are lost: what they told is missing in the tables"
-    if said:
-        raise CheckpointError(f"no resume point of this run can be read; {_way_out(folder)}")
+        return found[0], "some recorded events are lost: the tables will lack their rows"
+    if message:
+        raise CheckpointError(f"no resume point of this run can be read; {_alternative(folder)}")
     return None, ""
 
 
-def _way_out(folder: Path) -> str:
+def _alternative(folder: Path) -> str:
     last = max((event["iteration"] for event in runs.read_events(folder, ("iteration",))), default=None)
     if last is None:
-        return "it had not finished an iteration yet: launch its spec.toml anew"
-    return f"its finished iterations are kept: branch from one of them, {last} is the last"
+        return "no iteration has finished yet: launch its spec.toml again"
+    return f"branch from one of its finished iterations instead, the last is {last}"

@@ -1,4 +1,4 @@
-"""The two modules that PyTorch lacks: maxout units, and activations that sharpen into ReLU.
+"""Two modules that PyTorch lacks: maxout units, and activations that sharpen into ReLU.
 
-It may import `errors`.
+May import `errors`.
 """

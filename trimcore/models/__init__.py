@@ -1,6 +1,6 @@
-"""Architectures by name: ours, torchvision's, those of installed packages, and the user's own.
+"""Architectures by name: built-in, torchvision's, from installed packages, and user-defined.
 
-It may import `layers` and `errors`.
+May import `layers` and `errors`.
 """
 
 from trimcore.models.architecture import Architecture, Option

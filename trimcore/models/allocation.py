@@ -1,8 +1,8 @@
-"""Building a network without memory, or at other widths, by deciding what its weights are allocated as.
+"""Build a network without memory, or at other widths, by intercepting the allocation of its weights.
 
-PyTorch's layers get their weights from `torch.empty` and then fill them. Only that call is answered differently here;
-everything else that a builder computes (rates, masks, tables of indices) is computed as always. A mode of torch holds
-for one thread, so that several may build at the same time.
+PyTorch layers allocate their weights with `torch.empty`, then fill them. Only that call is intercepted; everything else
+that a builder computes (rates, masks, index tables) is computed as usual. A torch function mode applies to one thread,
+so several threads can build at the same time.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,18 +15,18 @@ from torch.overrides import TorchFunctionMode
 from trimcore.errors import SpecError
 
 Make = Callable[[], nn.Module]
-TROUBLE = (
+BUILD_ERRORS = (  # of a builder that computes with meta or resized weights
     ArithmeticError,
     AttributeError,
     LookupError,
     RuntimeError,
     TypeError,
     ValueError,
-)  # of a builder that computes
+)
 
 
 class Allocating(TorchFunctionMode):
-    """Inside the block `allocate` answers every `torch.empty` that does not name a device."""
+    """Inside the block, `allocate` replaces every `torch.empty` call without a device."""
 
     def __init__(self, allocate: Callable[..., Tensor]):
         super().__init__()
@@ -46,22 +46,22 @@ def _on_meta(*args: Any, **kwargs: Any) -> Tensor:
 
 
 def without_memory(make: Make) -> nn.Module:
-    """The network that `make` builds, with all that a state dict holds on the meta device; other tensors are real.
+    """Build with `make`, with everything in the state dict on the meta device and all other tensors real.
 
-    A builder that looks at its own weights is let have them, and they are given up afterwards.
+    If the builder needs its own weights, they are allocated and then discarded.
     """
     try:
         with Allocating(_on_meta):
             network = make()
         if any(tensor.is_meta for tensor in _not_saved(network)):
             network = make()
-    except TROUBLE:  # it computes with its weights; if the fault is another, it comes again
+    except BUILD_ERRORS:  # the builder computes with its weights; any other error is raised again
         network = make()
     return _to_meta(network)
 
 
 def _not_saved(network: nn.Module) -> list[Tensor]:
-    """Buffers and plain attributes that no state dict holds, and so nobody could bring back."""
+    """Buffers and tensor attributes outside the state dict, which loading could not restore."""
     saved = {id(tensor) for tensor in network.state_dict(keep_vars=True).values()}
     attributes = [v for module in network.modules() for v in vars(module).values() if isinstance(v, Tensor)]
     return [tensor for tensor in [*network.buffers(), *attributes] if id(tensor) not in saved]
@@ -69,7 +69,7 @@ def _not_saved(network: nn.Module) -> list[Tensor]:
 
 def _to_meta(network: nn.Module) -> nn.Module:
     saved = {id(tensor) for tensor in network.state_dict(keep_vars=True).values()}
-    moved: dict[int, Tensor] = {}  # a tensor that two modules share stays shared
+    moved: dict[int, Tensor] = {}  # shared tensors stay shared
     for module in network.modules():
         tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for held in tables:
@@ -85,14 +85,14 @@ def _to_meta(network: nn.Module) -> nn.Module:
 
 
 def renew(model: nn.Module, make: Make) -> nn.Module:
-    """Give `model`, a trimmed network that `make` builds untrimmed, the new weights that its builder would give it.
+    """Reinitialise `model`, a trimmed version of the network that `make` builds. Changes `model`.
 
-    The builder runs once more, with its layers' weights allocated at the widths that `model` has, so that whatever it
-    fills them with goes by these. What it makes otherwise (constants, tables) is taken as far as `model` reaches. So
-    are all weights of a builder that runs its layers, which it cannot do at other widths. A scale that a builder takes
-    from the widths it was written with, as RegNet's does, stays theirs. Buffers become new too. Changes `model`.
+    The builder runs again with its layers' weights allocated at the widths of `model`, so its initialisation uses those
+    widths. Everything else it makes (constants, tables) is cropped to the size in `model`. So are all weights if the
+    builder runs its layers, which fails at other widths. A scale derived from the original widths, as in RegNet, stays
+    as it was. Buffers are reset too.
 
-    Raises SpecError when the builder does not build the same network again.
+    Raises SpecError if the builder does not build the same network again.
     """
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     state = _at_widths(make, shapes).state_dict()
@@ -100,7 +100,7 @@ def renew(model: nn.Module, make: Make) -> nn.Module:
         for name, tensor in model.state_dict().items():
             new = state.get(name)
             if new is None or new[tuple(map(slice, tensor.shape))].shape != tensor.shape:
-                raise SpecError(f"{name!r} cannot get new weights: its builder does not build the same network again")
+                raise SpecError(f"cannot reinitialise {name!r}: the builder does not build the same network again")
             tensor.copy_(new[tuple(map(slice, tensor.shape))])
     return model
 
@@ -115,12 +115,12 @@ def _at_widths(make: Make, shapes: dict[str, torch.Size]) -> nn.Module:
 
         with Allocating(allocate):
             return make()
-    except TROUBLE:  # layers that it runs do not fit each other at these widths
+    except BUILD_ERRORS:  # the builder runs its layers, which do not fit each other at these widths
         return make()
 
 
 def _names_of_allocations(make: Make) -> list[str | None]:
-    """For each `torch.empty` of a build, in order, the parameter that it became."""
+    """For each `torch.empty` call of a build, in order, the name of the parameter it became."""
     made: list[Tensor] = []
 
     def allocate(*args: Any, **kwargs: Any) -> Tensor:

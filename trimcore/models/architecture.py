@@ -1,4 +1,4 @@
-"""An entry of the registry: how a network is built, what it wants of its input, and what can be chosen."""
+"""A registry entry: how to build a network, its input requirements, and its options."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from trimcore.models import allocation
 
 @dataclass(frozen=True)
 class Option:
-    """A number that can be chosen for an architecture, from `least` to `most`; `description` is a line for people."""
+    """An integer option of an architecture, from `least` to `most`. `description` is one readable line."""
 
     default: int
     least: int
@@ -21,13 +21,13 @@ class Option:
 
 @dataclass(frozen=True)
 class Architecture:
-    """`builder` takes num_classes, in_channels and image_size by keyword, and each of `options` too; it returns a
-    network with new weights.
+    """`builder` takes num_classes, in_channels, image_size and each of `options` by keyword, and returns a network with
+    new weights.
 
-    `channels` and `image_size` are what the network wants of its input, or None where it takes what the data has.
-    `min_size` is the smallest image in pixels that its forward pass works for; sizes are multiples of `multiple`.
-    `normalize` is (mean, std) per channel, or None for the statistics of the training split. `pretrained` gives a state
-    dict, downloaded when there is a network.
+    `channels` and `image_size` are the required input channels and the preferred size in pixels, or None to use the
+    data's own. `min_size` is the smallest image in pixels that the forward pass accepts; sizes are multiples of
+    `multiple`. `normalize` is (mean, std) per channel, or None for the statistics of the training split. `pretrained`
+    returns a state dict, downloaded if necessary.
     """
 
     name: str
@@ -41,32 +41,32 @@ class Architecture:
     multiple: int = 1
     options: Mapping[str, Option] = field(default_factory=dict)
 
-    def channels_for(self, own: int, asked: int = 0) -> int:
-        """The channels that data with `own` channels are given to this network with: asked, wanted, or their own.
+    def channels_for(self, own: int, requested: int = 0) -> int:
+        """The input channels for data with `own` channels: requested, required, or the data's own.
 
-        Raises SpecError when others are asked for than it takes.
+        Raises SpecError if the network does not take the channels asked for.
         """
-        if self.channels and asked not in (0, self.channels):
-            raise SpecError(f"{self.name} takes {self.channels} channels, not {asked}")
-        return asked or self.channels or own
+        if self.channels and requested not in (0, self.channels):
+            raise SpecError(f"{self.name} takes {self.channels} channels, not {requested}")
+        return requested or self.channels or own
 
-    def size_for(self, own: int, asked: int = 0) -> int:
-        """The pixels that images of `own` pixels are resized to for this network: asked, natural, or large enough."""
-        return asked or self.image_size or -(-max(own, self.min_size) // self.multiple) * self.multiple
+    def size_for(self, own: int, requested: int = 0) -> int:
+        """The pixels to resize images of `own` pixels to: requested, preferred, or large enough."""
+        return requested or self.image_size or -(-max(own, self.min_size) // self.multiple) * self.multiple
 
-    def options_for(self, asked: Mapping[str, int]) -> dict[str, int]:
-        """All options: as asked, or their defaults. Raises SpecError for one that there is not, or out of range."""
-        for key, value in asked.items():
+    def options_for(self, requested: Mapping[str, int]) -> dict[str, int]:
+        """All options: requested values or defaults. Raises SpecError for an unknown option or a value out of range."""
+        for key, value in requested.items():
             if key not in self.options:
-                there_is = f"there is {', '.join(self.options)}" if self.options else "it has none"
-                raise SpecError(f"{self.name} has no option {key!r}; {there_is}")
+                known = f"expected one of {', '.join(self.options)}" if self.options else "it has no options"
+                raise SpecError(f"{self.name} has no option {key!r}; {known}")
             least, most = self.options[key].least, self.options[key].most
             if type(value) is not int or not least <= value <= most:
-                raise SpecError(f"{self.name} takes a whole number from {least} to {most} for {key}, not {value!r}")
-        return {key: asked.get(key, option.default) for key, option in self.options.items()}
+                raise SpecError(f"{self.name} takes an integer from {least} to {most} for {key}, not {value!r}")
+        return {key: requested.get(key, option.default) for key, option in self.options.items()}
 
     def build(self, num_classes: int, in_channels: int, image_size: int, **options: int) -> nn.Module:
-        """A network in training mode. Raises SpecError for an input or options that it does not take."""
+        """Build a network in training mode. Raises SpecError for an input or options that it does not take."""
         if image_size < self.min_size:
             raise SpecError(f"{self.name} needs images of at least {self.min_size} pixels, not {image_size}")
         if image_size % self.multiple:
@@ -79,21 +79,23 @@ class Architecture:
         return self.builder(num_classes=num_classes, in_channels=in_channels, image_size=image_size, **chosen)
 
     def empty(self, **arguments: int) -> nn.Module:
-        """Like `build`, but what a state dict holds is on the meta device: shapes without memory. Tensors that no state
-        dict holds are real."""
+        """Like `build`, but everything in the state dict is on the meta device: shapes without memory. Tensors outside
+        the state dict are real."""
         return allocation.without_memory(lambda: self.build(**arguments))
 
     def renew(self, network: nn.Module, **arguments: int) -> nn.Module:
-        """Give `network`, whatever its widths, the new weights that `build` would give it. Changes `network`.
+        """Reinitialise `network`, at its own widths, as `build` would. Changes `network`.
 
-        See `allocation.renew` for what that means for a builder of any kind.
+        See `allocation.renew` for what this means for different kinds of builders.
         """
         return allocation.renew(network, lambda: self.build(**arguments))
 
     def arguments_for(
-        self, num_classes: int, channels: int, image_size: int, asked: Mapping[str, int] | None = None
+        self, num_classes: int, channels: int, image_size: int, requested: Mapping[str, int] | None = None
     ) -> dict[str, int]:
-        """What `build` is called with for data of these classes, channels and pixels; `asked` are options. Raises
-        SpecError."""
+        """The arguments to `build` for data with these classes, channels and pixels; `requested` are options.
+
+        Raises SpecError as `options_for` does.
+        """
         shape = {"num_classes": num_classes, "in_channels": channels, "image_size": image_size}
-        return {**shape, **self.options_for(asked or {})}
+        return {**shape, **self.options_for(requested or {})}

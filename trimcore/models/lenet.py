@@ -1,4 +1,4 @@
-"""Caffe's LeNet, the paper's first network, and with maxout units (Rueda et al. 2017, arXiv 1707.06838)."""
+"""Caffe's LeNet, the paper's first network, plain and with maxout units (Rueda et al. 2017, arXiv 1707.06838)."""
 
 from torch import Tensor, nn
 
@@ -7,10 +7,10 @@ from trimcore.models.architecture import Architecture
 
 
 class LeNet5(nn.Module):
-    """Caffe's LeNet: 20@5x5, pool, 50@5x5, pool, 500, classes; each hidden layer is followed by a ReLU.
+    """Caffe's LeNet: 20@5x5, pool, 50@5x5, pool, 500, classes, with a ReLU after each hidden layer.
 
-    Input (N, in_channels, image_size, image_size), output (N, num_classes). `width` neurons feed `units` inputs of fc2:
-    as many, unless a maximum is between them.
+    Input (N, in_channels, image_size, image_size), output (N, num_classes). fc1 has `width` neurons and fc2 has `units`
+    inputs. They differ only if maxout units lie between them.
     """
 
     def __init__(self, num_classes: int, in_channels: int, image_size: int, width: int = 500, units: int = 500):
@@ -28,7 +28,7 @@ class LeNet5(nn.Module):
         self.fc2 = nn.Linear(units, num_classes)
 
     def hidden(self, x: Tensor) -> Tensor:
-        """(N, C, S, S) -> (N, width), what the neurons of fc1 give."""
+        """(N, C, S, S) -> (N, width), the activations of fc1."""
         x = self.pool1(self.relu1(self.conv1(x)))  # (N, 20, (S-4)/2, (S-4)/2)
         x = self.pool2(self.relu2(self.conv2(x)))  # (N, 50, side, side)
         x = self.relu3(self.fc1(self.flatten(x)))
@@ -40,7 +40,7 @@ class LeNet5(nn.Module):
 
 
 class LeNet5Maxout(LeNet5):
-    """The same with fc1 -> ReLU -> dropout -> maxout -> fc2: `width` neurons of fc1 in units of `k`."""
+    """LeNet with fc1 -> ReLU -> dropout -> maxout -> fc2, where fc1 has `width` neurons in units of `k`."""
 
     def __init__(self, num_classes: int, in_channels: int, image_size: int, k: int, width: int):
         super().__init__(num_classes, in_channels, image_size, width, units.count(width, k))
@@ -60,7 +60,7 @@ LENET5 = Architecture(
 )
 LENET5_MAXOUT = Architecture(
     "lenet5-maxout",
-    "Caffe's LeNet whose 500 hidden neurons feed maxout units of 4, with dropout; trains in seconds",
+    "Caffe's LeNet with 500 hidden neurons in maxout units of 4, and dropout; trains in seconds",
     LeNet5Maxout,
     min_size=16,
     options=units.options(500, "fc1"),

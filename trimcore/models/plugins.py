@@ -1,4 +1,4 @@
-"""Networks that installed packages offer, as entry points of the group `trimcore.models`. Loaded when first used."""
+"""Networks from installed packages, as entry points in the group `trimcore.models`. Loaded on first use."""
 
 import functools
 import sys
@@ -13,15 +13,15 @@ GROUP = "trimcore.models"
 
 @functools.cache
 def _found(path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
-    """Name -> who offers it, for the packages on this path."""
+    """Name -> entry points, for the packages on this path."""
     found: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
         found.setdefault(entry.name, []).append(entry)
     return found
 
 
-def offered() -> dict[str, list[EntryPoint]]:
-    """Name -> the entry points of that name, in every package that is installed."""
+def installed() -> dict[str, list[EntryPoint]]:
+    """Name -> entry points with that name, from all installed packages."""
     return _found(tuple(sys.path))
 
 
@@ -30,14 +30,14 @@ def package_of(entry: EntryPoint) -> str:
 
 
 def architecture(name: str) -> Architecture:
-    """Load the entry point of that name. Raises SpecError, one line that names the package, where it is broken."""
-    entries = offered()[name]
+    """Load the entry point with that name. If it is broken, raises SpecError with one line that names the package."""
+    entries = installed()[name]
     if len(entries) > 1:
-        raise SpecError(f"model {name!r} is offered by {' and by '.join(map(package_of, entries))}: one must go")
+        raise SpecError(f"model {name!r} is offered by {' and by '.join(map(package_of, entries))}: uninstall one")
     try:
         function = entries[0].load()
-    except (Exception, SystemExit) as error:  # somebody else's module may raise anything
+    except (Exception, SystemExit) as error:  # a third-party module may raise anything
         package, value = package_of(entries[0]), entries[0].value
-        said = f"{type(error).__name__}: {first_line(error)}"
-        raise SpecError(f"model {name!r} of the package {package} cannot be loaded from {value}: {said}") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise SpecError(f"cannot load model {name!r} of package {package} from {value}: {reason}") from error
     return own.entry_for(name, function)

@@ -1,4 +1,4 @@
-"""torchvision's eighty classifiers, by torchvision's names. torchvision is imported when one of them is built."""
+"""torchvision's eighty classifiers under torchvision's names. torchvision is imported only to build one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from trimcore.models.architecture import Architecture
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # what torchvision's ImageNet weights expect
-HALF = ([0.5] * 3, [0.5] * 3)  # ... and those that come from TensorFlow
-NO_SIDE_OUTPUTS = {"aux_logits": False, "init_weights": False}  # PyTorch's own initial weights: theirs take minutes
+HALF = ([0.5] * 3, [0.5] * 3)  # what weights ported from TensorFlow expect
+NO_AUX_OUTPUTS = {"aux_logits": False, "init_weights": False}  # PyTorch's default init: torchvision's takes minutes
 
 
 @dataclass(frozen=True)
 class Family:
-    """`members` are names with their million parameters for 1000 classes. The builder gets `settings`, and what
-    `size_as` makes of the image size. The rest are fields of `Architecture`."""
+    """`members` lists names, each followed by its parameters in millions for 1000 classes. The builder gets `settings`
+    and the keywords that `size_as` returns for the image size. The other fields are those of `Architecture`."""
 
     line: str
     members: str
@@ -30,7 +30,7 @@ class Family:
 
 
 def _vit(patch: int, members: str) -> Family:
-    line = f"vision transformer, patches of {patch}: image sizes are multiples of it"
+    line = f"vision transformer with patches of {patch} pixels: image sizes are multiples of {patch}"
     return Family(line, members, patch, 224, patch, size_as=lambda size: {"image_size": size})
 
 
@@ -44,19 +44,19 @@ FAMILIES = [
     Family("ResNet with wide bottlenecks", "wide_resnet50_2 68.9 wide_resnet101_2 126.9"),
     Family("ResNeXt, residual blocks with grouped convolutions",
            "resnext50_32x4d 25.0 resnext101_32x8d 88.8 resnext101_64x4d 83.5"),
-    Family("DenseNet, every layer sees all before it",
+    Family("DenseNet, each layer sees the outputs of all earlier layers",
            "densenet121 8.0 densenet161 28.7 densenet169 14.1 densenet201 20.0", 29),
     Family("SqueezeNet, squeeze and expand convolutions, no linear layer", "squeezenet1_0 1.2", 21),
     Family("SqueezeNet, squeeze and expand convolutions, no linear layer", "squeezenet1_1 1.2", 17),
-    Family("GoogLeNet, Inception v1, without its side outputs", "googlenet 6.6", 15, normalize=HALF,
-           settings=(*NO_SIDE_OUTPUTS.items(),)),
-    Family("Inception v3, without its side output", "inception_v3 27.2", 75, normalize=HALF,
-           settings=(*NO_SIDE_OUTPUTS.items(),)),
+    Family("GoogLeNet, Inception v1, without its auxiliary outputs", "googlenet 6.6", 15, normalize=HALF,
+           settings=(*NO_AUX_OUTPUTS.items(),)),
+    Family("Inception v3, without its auxiliary output", "inception_v3 27.2", 75, normalize=HALF,
+           settings=(*NO_AUX_OUTPUTS.items(),)),
     Family("MobileNet, inverted residual blocks of depthwise convolutions",
            "mobilenet_v2 3.5 mobilenet_v3_small 2.5 mobilenet_v3_large 5.5"),
-    Family("MNASNet, inverted residual blocks found by search",
+    Family("MNASNet, inverted residual blocks found by architecture search",
            "mnasnet0_5 2.2 mnasnet0_75 3.2 mnasnet1_0 4.4 mnasnet1_3 6.3"),
-    Family("ShuffleNet v2, halves of channels shuffled",
+    Family("ShuffleNet v2, channel split and shuffle",
            "shufflenet_v2_x0_5 1.4 shufflenet_v2_x1_0 2.3 shufflenet_v2_x1_5 3.5 shufflenet_v2_x2_0 7.4"),
     Family("EfficientNet, inverted residual blocks with squeeze-excitation",
            "efficientnet_b0 5.3 efficientnet_b1 7.8 efficientnet_b2 9.1 efficientnet_b3 12.2 "
@@ -76,7 +76,7 @@ FAMILIES = [
     _vit(14, "vit_h_14 633.5"),
     Family("Swin transformer, attention in windows", "swin_t 28.3 swin_s 49.6 swin_b 87.8", 4),
     Family("Swin transformer v2, attention in windows", "swin_v2_t 28.4 swin_v2_s 49.7 swin_v2_b 87.9", 4),
-    Family("MaxViT, convolutions and attention in grids of 7: 224 pixels, or a multiple of it", "maxvit_t 30.9",
+    Family("MaxViT, convolutions and attention in grids of 7: 224 pixels or a multiple", "maxvit_t 30.9",
            224, 224, 224, size_as=lambda size: {"input_size": (size, size)}),
 ]
 # fmt: on
@@ -91,11 +91,11 @@ def _build(name: str, family: Family, num_classes: int, in_channels: int, image_
 
 
 def _pretrained(name: str) -> dict[str, Tensor]:
-    """ImageNet weights under the names that today's network has; torchvision itself renames those of old files."""
+    """ImageNet weights under the network's current names; torchvision itself renames entries of older files."""
     from torchvision.models import get_model, get_model_weights
 
     weights = get_model_weights(name)
-    chosen = weights["IMAGENET1K_SWAG_LINEAR_V1"] if name == "vit_h_14" else weights.DEFAULT  # that for 224 pixels
+    chosen = weights["IMAGENET1K_SWAG_LINEAR_V1"] if name == "vit_h_14" else weights.DEFAULT  # for 224 pixels
     state = get_model(name, weights=chosen, progress=False).state_dict()
     return {key: tensor for key, tensor in state.items() if not key.startswith("AuxLogits.")}
 
@@ -103,7 +103,7 @@ def _pretrained(name: str) -> dict[str, Tensor]:
 def _entry(family: Family, name: str, millions: str) -> Architecture:
     return Architecture(
         name,
-        f"{family.line}; {millions} million parameters, ImageNet weights to be had",
+        f"{family.line}; {millions} million parameters, ImageNet weights available",
         partial(_build, name, family),
         channels=3,
         image_size=family.image_size,
@@ -115,7 +115,7 @@ def _entry(family: Family, name: str, millions: str) -> Architecture:
 
 
 def entries() -> dict[str, Architecture]:
-    """All of them, family by family."""
+    """All classifiers, by family."""
     found: dict[str, Architecture] = {}
     for family in FAMILIES:
         words = family.members.split()

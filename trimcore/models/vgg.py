@@ -1,4 +1,4 @@
-"""VGG-16 for small images, and VGG-16 with maxout units (Rueda et al. 2017, arXiv 1707.06838) for small and large."""
+"""VGG-16 for small images, and maxout variants for small and large images (Rueda et al. 2017, arXiv 1707.06838)."""
 
 from collections import OrderedDict
 from typing import cast
@@ -15,8 +15,8 @@ VGG16_WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 51
 class VGG16Small(nn.Module):
     """VGG-16's thirteen convolutions, each with BatchNorm, and a 512-512 classifier, for images of 28 to 64 pixels.
 
-    Layers are called conv1_1 .. conv5_3, fc6, fc7, fc8, as in the VGG paper. Input (N, in_channels, S, S). With `k` the
-    `width` neurons of fc6 and of fc7 each feed maxout units of so many, behind ReLU and dropout.
+    Layers are named conv1_1 .. conv5_3, fc6, fc7, fc8, as in the VGG paper. Input (N, in_channels, S, S). If `k` is
+    set, the `width` neurons of fc6 and of fc7 feed maxout units of `k`, after ReLU and dropout.
     """
 
     def __init__(self, num_classes: int, in_channels: int, image_size: int, k: int = 0, width: int = 512):
@@ -53,23 +53,24 @@ class VGG16Small(nn.Module):
 
 
 def vgg16_maxout(num_classes: int, in_channels: int, image_size: int, k: int, width: int) -> nn.Module:
-    """torchvision's VGG-16 whose two hidden linear layers have `width` neurons each, in maxout units of `k`.
+    """torchvision's VGG-16 with two hidden linear layers of `width` neurons each, in maxout units of `k`.
 
-    The maximum is taken behind the dropout, in its place, so that weights keep the names that torchvision gave them.
+    Dropout and maxout share the dropout's index in the Sequential, so weights keep torchvision's names.
     """
     from torchvision.models import get_model
 
-    left = units.count(width, k)
+    outputs = units.count(width, k)
     network: nn.Module = get_model("vgg16", num_classes=num_classes)
     linear = cast(nn.Sequential, network.classifier)
-    linear[0], linear[3], linear[6] = _linear(512 * 7 * 7, width), _linear(left, width), _linear(left, num_classes)
+    linear[0], linear[3] = _linear(512 * 7 * 7, width), _linear(outputs, width)
+    linear[6] = _linear(outputs, num_classes)
     for place in (2, 5):
         linear[place] = nn.Sequential(OrderedDict(drop=linear[place], maxout=units.maximum(k)))
     return network
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
-    """With torchvision's initial weights for VGG."""
+    """A linear layer with torchvision's initialisation for VGG."""
     layer = nn.Linear(inputs, outputs)
     nn.init.normal_(layer.weight, 0, 0.01)
     nn.init.zeros_(layer.bias)
@@ -84,18 +85,18 @@ VGG16_SMALL = Architecture(
 )
 VGG16_SMALL_MAXOUT = Architecture(
     "vgg16-small-maxout",
-    "VGG-16's thirteen convolutions with BatchNorm and a 512-512 classifier of maxout units; images of 28 to 64 pixels",
+    "VGG-16's thirteen convolutions with BatchNorm and a 512-512 maxout classifier, for images of 28 to 64 pixels",
     VGG16Small,
     min_size=28,
-    options=units.options(512, "fc6 and of fc7"),
+    options=units.options(512, "fc6 and in fc7"),
 )
 VGG16_MAXOUT = Architecture(
     "vgg16-maxout",
-    "torchvision's VGG-16 with maxout units behind its two hidden linear layers, for 224-pixel colour images",
+    "torchvision's VGG-16 with maxout units after its two hidden linear layers, for 224-pixel colour images",
     vgg16_maxout,
     channels=3,
     image_size=224,
     min_size=32,
     normalize=IMAGENET,
-    options=units.options(4096, "classifier.0 and of classifier.3"),
+    options=units.options(4096, "classifier.0 and in classifier.3"),
 )

@@ -1,4 +1,4 @@
-"""Which neurons go: rules applied to scores, targets, previews, and how much each layer can lose.
+"""Plan a cut: rules applied to scores, targets, previews, and the sensitivity of each layer.
 
-It may import `evaluation`, `surgery`, `scoring`, `spec`, `models`, `graph`, `compute`, `system` and `errors`.
+May import `evaluation`, `surgery`, `scoring`, `spec`, `models`, `graph`, `compute`, `system` and `errors`.
 """

@@ -1,4 +1,4 @@
-"""Which neurons of one layer a rule removes, from their scores. A higher score means more redundant."""
+"""Apply a rule to the scores of one layer's neurons. A higher score means more redundant."""
 
 import math
 from collections.abc import Iterable
@@ -15,50 +15,50 @@ def choose(
 ) -> tuple[list[int], float | None]:
     """The neurons that a rule removes from one layer, ascending, and the threshold (None for rules that count).
 
-    scores (width,). Of equal scores the lower index goes first. Neurons outside `candidates` stay. Neurons with the
-    same number in `groups` (width,) only go together: they have the mean of their scores, and a rule that counts never
-    takes more than it says, but rather fewer. At least one neuron (or group) stays: should all have to go, the one with
-    the lowest score (of these the highest index) is spared. Raises SpecError for the rule `maxout`, which looks at one
-    unit at a time (see `choose_in_units`), and for `smaller`, which looks at all layers.
+    scores (width,). Ties go to the lower index. Neurons outside `candidates` stay. Neurons with the same number in
+    `groups` (width,) are only removed together: each group gets the mean of its scores, and a rule that counts removes
+    fewer neurons rather than exceed its count. At least one neuron (or group) stays: the one with the lowest score (on
+    a tie, the one with the highest index). Raises SpecError for the rule `maxout`, which works on one unit at a time
+    (see `choose_in_units`), and for `smaller`, which works on all layers.
     """
     if isinstance(rule, LeastRelevant):
         raise SpecError("rule 'maxout' chooses within maxout units, not among all neurons of a layer")
     if isinstance(rule, TimesSmaller):
         raise SpecError("rule 'smaller' chooses among the neurons of all layers, not of one")
     width = len(scores)
-    group = torch.arange(width) if groups is None else _numbered_by_their_first(groups)
+    group = torch.arange(width) if groups is None else _renumbered(groups)
     sizes = group.bincount()
     pooled = torch.zeros(len(sizes), dtype=torch.float64).index_add_(0, group, scores.double().cpu()) / sizes
-    held = torch.zeros(len(sizes), dtype=torch.bool)
+    fixed = torch.zeros(len(sizes), dtype=torch.bool)
     if candidates is not None:
-        stays = torch.ones(width, dtype=torch.bool)
-        stays[list(candidates)] = False
-        held[group[stays]] = True
+        excluded = torch.ones(width, dtype=torch.bool)
+        excluded[list(candidates)] = False
+        fixed[group[excluded]] = True
     ranked = pooled.argsort(descending=True, stable=True)
-    ranked = ranked[~held[ranked]]
+    ranked = ranked[~fixed[ranked]]
     if isinstance(rule, MeanPlusStd | Absolute):
         threshold = _threshold(rule, pooled[group])
-        going = ranked[pooled[ranked] > threshold]
+        removed = ranked[pooled[ranked] > threshold]
     else:
-        threshold, going = None, ranked[sizes[ranked].cumsum(0) <= _count(rule, width)]
-    if len(going) == len(sizes):
-        going = going[:-1]
-    goes = torch.zeros(len(sizes), dtype=torch.bool)
-    goes[going] = True
-    return goes[group].nonzero().flatten().tolist(), threshold
+        threshold, removed = None, ranked[sizes[ranked].cumsum(0) <= _count(rule, width)]
+    if len(removed) == len(sizes):
+        removed = removed[:-1]
+    mask = torch.zeros(len(sizes), dtype=torch.bool)
+    mask[removed] = True
+    return mask[group].nonzero().flatten().tolist(), threshold
 
 
-def _numbered_by_their_first(groups: Tensor) -> Tensor:
-    """The same groups, counted from 0 in the order in which they appear. (width,)"""
+def _renumbered(groups: Tensor) -> Tensor:
+    """The same groups, numbered from 0 in order of first appearance. (width,)"""
     values, group = torch.unique(groups.cpu(), return_inverse=True)
     first = torch.full((len(values),), len(groups)).scatter_reduce(0, group, torch.arange(len(groups)), "amin")
     return first.argsort().argsort()[group]
 
 
 def choose_in_units(scores: Tensor, k: int, count: int = 1) -> list[int]:
-    """Of every maxout unit the `count` neurons with the highest scores, ascending; one stays.
+    """The `count` neurons with the highest scores in every maxout unit, ascending; at least one per unit stays.
 
-    scores (units * k,), neurons u * k to u * k + k - 1 being those of unit u. Of equal scores the lower index goes.
+    scores (units * k,): neurons u * k to u * k + k - 1 belong to unit u. Ties go to the lower index.
     """
     ranked = scores.view(-1, k).argsort(dim=1, descending=True, stable=True)[:, : min(count, k - 1)]
     return (ranked + torch.arange(0, len(scores), k)[:, None]).flatten().sort().values.tolist()
@@ -67,7 +67,7 @@ def choose_in_units(scores: Tensor, k: int, count: int = 1) -> list[int]:
 def _threshold(rule: MeanPlusStd | Absolute, scores: Tensor) -> float:
     if isinstance(rule, Absolute):
         return rule.value
-    rounding = 1e-12 * scores.abs().max()  # equal scores are not above their own mean
+    rounding = 1e-12 * scores.abs().max()  # keeps equal scores from exceeding their own mean
     return float(scores.mean() + rule.value * scores.std(correction=0) + rounding)
 
 

@@ -1,4 +1,4 @@
-"""At least one neuron of every layer stays, also of layers that no rule looked at but whose neurons go with others."""
+"""Keep at least one neuron in every layer, including layers that lose neurons only because others are removed."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -8,18 +8,18 @@ from torch import Tensor
 from trimcore.graph.channel_graph import ChannelGraph
 
 
-def sparing_the_last(
+def keep_one_per_layer(
     graph: ChannelGraph,
-    going: Mapping[str, Iterable[int]],
+    plan: Mapping[str, Iterable[int]],
     score: Callable[[str, int], float],
     gone: Tensor | None = None,
 ) -> dict[str, list[int]]:
-    """`going` (layer -> neurons) less what some layer would be empty without: of its neurons the one with the lowest
-    score (of equal ones the highest index) is spared, in every layer that has it.
+    """The plan (layer -> neurons to remove) without the neurons that would leave a layer empty. From such a layer, the
+    neuron with the lowest score (on a tie, the highest index) is kept, in every layer that contains it.
 
-    `gone` masks channel groups that are away already. (group_count,)
+    `gone` masks channel groups that are already removed. (group_count,)
     """
-    result = {name: sorted(neurons) for name, neurons in going.items()}
+    result = {name: sorted(neurons) for name, neurons in plan.items()}
     mask = _mask(graph, result, gone)
     for layer in graph.layers.values():
         if not layer.width or not bool(mask[layer.neurons].all()):
@@ -29,15 +29,15 @@ def sparing_the_last(
         options = [
             (score(name, i), -i, groups[name][i]) for name, cut in result.items() for i in cut if groups[name][i] in own
         ]
-        if options:  # else the layer was empty before
-            spared = min(options)[2]
-            result = {name: [i for i in cut if groups[name][i] != spared] for name, cut in result.items()}
+        if options:  # otherwise the layer was already empty
+            kept = min(options)[2]
+            result = {name: [i for i in cut if groups[name][i] != kept] for name, cut in result.items()}
             mask = _mask(graph, result, gone)
     return result
 
 
-def _mask(graph: ChannelGraph, going: Mapping[str, list[int]], gone: Tensor | None) -> Tensor:
+def _mask(graph: ChannelGraph, plan: Mapping[str, list[int]], gone: Tensor | None) -> Tensor:
     mask = torch.zeros(graph.group_count, dtype=torch.bool) if gone is None else gone.clone()
-    for name, neurons in going.items():
+    for name, neurons in plan.items():
         mask[graph.layers[name].neurons[torch.tensor(neurons, dtype=torch.long)]] = True
     return mask

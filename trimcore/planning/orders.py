@@ -1,4 +1,4 @@
-"""In which order to trim layers: ready-made orders, from what a profile shows. Pure functions of names and numbers."""
+"""Ready-made orders in which to trim the layers, based on a profile. Pure functions of names and numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,7 +6,7 @@ Order = list[list[str]]  # the layers of each step
 
 
 def paper(layers: Sequence[str], mean_apoz: Mapping[str, float], saved: Mapping[str, int]) -> Order:
-    """As the paper did: the two layers of highest mean APoZ together, then the nearest neighbours of what was done.
+    """The paper's order: the two layers with the highest mean APoZ together, then the neighbours of the trimmed layers.
 
     >>> paper(["a", "b", "c", "d"], {"a": 0.1, "b": 0.2, "c": 0.9, "d": 0.8}, {})
     [['c', 'd'], ['b'], ['a']]
@@ -23,17 +23,17 @@ def paper(layers: Sequence[str], mean_apoz: Mapping[str, float], saved: Mapping[
 
 
 def by_apoz(layers: Sequence[str], mean_apoz: Mapping[str, float], saved: Mapping[str, int]) -> Order:
-    """One layer a step, the highest mean APoZ first."""
+    """One layer per step, the highest mean APoZ first."""
     return [[name] for name in sorted(layers, key=lambda name: -mean_apoz[name])]
 
 
 def by_saving(layers: Sequence[str], mean_apoz: Mapping[str, float], saved: Mapping[str, int]) -> Order:
-    """One layer a step, the one that saves most parameters first."""
+    """One layer per step, the one that saves the most parameters first."""
     return [[name] for name in sorted(layers, key=lambda name: -saved[name])]
 
 
 def output_to_input(layers: Sequence[str], mean_apoz: Mapping[str, float], saved: Mapping[str, int]) -> Order:
-    """One layer a step, from the last to the first."""
+    """One layer per step, from the last to the first."""
     return [[name] for name in reversed(layers)]
 
 

@@ -1,4 +1,4 @@
-"""A plan: which neurons of each layer go, and by which rule. Pure functions; nothing is cut here."""
+"""A plan: which neurons to remove from each layer, and by which rule. Pure functions; nothing is cut here."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ PAPER = MeanPlusStd(1.0)
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What goes in one layer, and by which rule and threshold (None where the rule counts or the choice was manual)."""
+    """The neurons to remove from one layer, the rule, and the threshold (None for a rule that counts or "manual")."""
 
     cut: tuple[int, ...]
     rule: str = "manual"
@@ -26,7 +26,7 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Plan(Mapping[str, tuple[int, ...]]):
-    """layer -> neurons that go, with the reasons in `layers`. Layers of which nothing goes may be there, empty."""
+    """A mapping: layer -> neurons to remove. `layers` also has the rules. A layer may have nothing to remove."""
 
     layers: dict[str, LayerPlan] = field(default_factory=dict)
 
@@ -41,28 +41,28 @@ class Plan(Mapping[str, tuple[int, ...]]):
 
     @property
     def within(self) -> frozenset[str]:
-        """The layers whose neurons go from within their maxout units."""
+        """The layers whose neurons are removed within their maxout units."""
         return frozenset(name for name, layer in self.layers.items() if layer.rule == "maxout")
 
     def __or__(self, other: "Plan") -> "Plan":
-        """Both plans in one; of a layer that both have, the second's."""
+        """Both plans combined; for a layer in both, the second plan counts."""
         return Plan({**self.layers, **other.layers})
 
     @property
     def total(self) -> int:
-        """How many neurons go."""
+        """The number of neurons to remove."""
         return sum(len(layer.cut) for layer in self.layers.values())
 
     def adding(self, layer: str, neurons: Iterable[int]) -> "Plan":
-        """The plan with these neurons of a layer removed too."""
+        """The plan with these neurons of a layer removed as well."""
         return self._with(layer, set(self.layers.get(layer, LayerPlan(())).cut) | set(neurons))
 
     def sparing(self, layer: str, neurons: Iterable[int]) -> "Plan":
-        """The plan with these neurons of a layer kept, whatever the rule says."""
+        """The plan with these neurons of a layer kept, overriding the rule."""
         return self._with(layer, set(self.layers.get(layer, LayerPlan(())).cut) - set(neurons))
 
     def only(self, neurons: Mapping[str, Iterable[int]]) -> "Plan":
-        """The plan with just these neurons of each layer, and the reasons as they were."""
+        """The plan with exactly these neurons of each layer. Rules and thresholds are unchanged."""
         layers = {name: replace(layer, cut=tuple(sorted(neurons[name]))) for name, layer in self.layers.items()}
         return Plan(layers)
 
@@ -77,20 +77,19 @@ def plan(
     layers: Iterable[str] | str = "all",
     scores: Mapping[str, Tensor] | None = None,
 ) -> Plan:
-    """Apply a rule (or one for each layer) to the profiled layers.
+    """Apply a rule (or one per layer) to the profiled layers.
 
-    `scores` ranks by something else than APoZ, see `criteria.scores`. Raises SpecError for a layer that was not
-    profiled.
+    `scores` replaces APoZ as the ranking, see `criteria.scores`. Raises SpecError for a layer that was not profiled.
     """
     names = list(profile.layers) if layers == "all" else [layers] if isinstance(layers, str) else list(layers)
     chosen = {}
     for name in names:
         if name not in profile.layers:
-            raise SpecError(f"unknown or untrimmable layer {name!r}; there are {', '.join(profile.layers)}")
-        own = rule[name] if isinstance(rule, Mapping) else rule
+            raise SpecError(f"unknown or untrimmable layer {name!r}; trimmable are {', '.join(profile.layers)}")
+        layer_rule = rule[name] if isinstance(rule, Mapping) else rule
         ranking = profile[name].apoz if scores is None else scores[name]
-        cut, threshold = choose(torch.as_tensor(ranking), own, profile[name].candidates, profile[name].groups)
-        chosen[name] = LayerPlan(tuple(cut), rule_name(own), threshold)
+        cut, threshold = choose(torch.as_tensor(ranking), layer_rule, profile[name].candidates, profile[name].groups)
+        chosen[name] = LayerPlan(tuple(cut), rule_name(layer_rule), threshold)
     return Plan(chosen)
 
 
@@ -100,16 +99,17 @@ def plan_within_units(
     layers: Iterable[str] | str = "all",
     scores: Mapping[str, Tensor] | None = None,
 ) -> Plan:
-    """The least relevant `count` neurons of every maxout unit of the layers (Rueda et al. 2017, section 3).
+    """Remove the `count` least relevant neurons of every maxout unit in the layers (Rueda et al. 2017, section 3).
 
-    `scores` (width,) by layer ranks by something else, higher scores going first. Raises SpecError for a layer without
-    units.
+    `scores`, (width,) by layer, replaces relevance as the ranking; the highest scores are removed first. Raises
+    SpecError for a layer without units.
     """
     names = list(units) if layers == "all" else [layers] if isinstance(layers, str) else list(layers)
     chosen = {}
     for name in names:
         if name not in units:
-            raise SpecError(f"layer {name!r} has no maxout units with a maximum; {', '.join(units) or 'no layer'} has")
+            known = ", ".join(units) or "none"
+            raise SpecError(f"layer {name!r} has no maxout units; layers with units: {known}")
         ranking = -units[name].relevance.flatten() if scores is None else scores[name]
         chosen[name] = LayerPlan(tuple(choose_in_units(ranking, units[name].k, count)), "maxout")
     return Plan(chosen)

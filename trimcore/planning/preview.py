@@ -1,6 +1,7 @@
-"""What a plan would leave, before anything runs: the steps carried out on the graph, with the scores as they are now.
+"""Preview a plan before anything runs: apply its steps to the graph, using the current scores.
 
-An estimate where the rule depends on APoZ, which retraining changes; exact for `fraction`, `count` and `keep`.
+The result is an estimate if the rule depends on APoZ, which retraining changes. It is exact for `fraction`, `count` and
+`keep`.
 """
 
 import math
@@ -13,9 +14,9 @@ from torch import Tensor
 from trimcore.errors import SpecError
 from trimcore.graph.channel_graph import WITHOUT_NEURONS, ChannelGraph, elements
 from trimcore.graph.costs import Cost, cost_without
-from trimcore.graph.removal import units_left
+from trimcore.graph.removal import unit_sizes
 from trimcore.planning.choice import choose, choose_in_units
-from trimcore.planning.minimum import sparing_the_last
+from trimcore.planning.minimum import keep_one_per_layer
 from trimcore.planning.ranking import ranked, times_smaller
 from trimcore.planning.rounding import rounded_up
 from trimcore.planning.selection import layers_of
@@ -26,7 +27,7 @@ from trimcore.surgery.magnitude import scheduled
 
 @dataclass(frozen=True)
 class Seen:
-    """A layer's APoZ as a run recorded it: `original` are its neurons' indices in the base model."""
+    """A layer's APoZ as recorded by a run. `original` are the indices of its neurons in the base model."""
 
     apoz: Sequence[float]
     original: Sequence[int]
@@ -34,10 +35,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Stage:
-    """The network after one iteration of the plan; `cut` counts the neurons that this iteration removes.
+    """The network after one iteration of the plan. `cut` is the number of neurons that it removes, by layer.
 
-    `k` has the neurons of each maxout unit, by layer, 1 where there is no maximum any more. `zeros` counts the weights
-    held at zero; None where they depend on the weights (rule `quality`).
+    `k` is the number of neurons per maxout unit, by layer, 1 once the maximum is gone. `zeros` is the number of weights
+    held at zero; None if that depends on the weights (rule `quality`).
     """
 
     step: int
@@ -48,23 +49,23 @@ class Stage:
 
 
 def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]) -> list[Stage]:
-    """Stage 0 is the network as profiled; then one stage for each iteration that removes something.
+    """Stage 0 is the network as profiled, followed by one stage per iteration that removes something.
 
-    `graph` is of the base model, `seen` the profile of the network to begin from (which may have been cut already).
-    Raises SpecError for a layer that was not profiled.
+    `graph` is the graph of the base model. `seen` is the profile of the network to start from, which may already have
+    been cut. Raises SpecError for a layer that was not profiled.
     """
     gone = torch.zeros(graph.group_count, dtype=torch.bool)  # of graph.fine
     scores = {}
     for name, layer in seen.items():
-        there, scores[name] = (
+        present, scores[name] = (
             torch.tensor(list(layer.original)),
             torch.zeros(graph.layer(name).width, dtype=torch.float64),
         )
-        scores[name][there] = torch.tensor(layer.apoz, dtype=torch.float64)
-        away = torch.ones(len(scores[name]), dtype=torch.bool)
-        away[there] = False
-        _remove(graph, gone, name, away)
-    stages = [Stage(-1, {}, cost_without(graph, gone), units_left(graph, gone))]
+        scores[name][present] = torch.tensor(layer.apoz, dtype=torch.float64)
+        removed = torch.ones(len(scores[name]), dtype=torch.bool)
+        removed[present] = False
+        _remove(graph, gone, name, removed)
+    stages = [Stage(-1, {}, cost_without(graph, gone), unit_sizes(graph, gone))]
     zeros: int | None = 0
     for number, step in enumerate(steps):
         for round in range(1, step.iterations + 1):
@@ -74,13 +75,13 @@ def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]
                 cut = _iteration(graph, gone, scores, step)
                 if not any(cut.values()):
                     break
-            stages.append(Stage(number, cut, cost_without(graph, gone), units_left(graph, gone), zeros))
+            stages.append(Stage(number, cut, cost_without(graph, gone), unit_sizes(graph, gone), zeros))
     return stages
 
 
 def _remove(graph: ChannelGraph, gone: Tensor, name: str, neurons: Tensor | list[int]) -> None:
-    """Marks neurons (a mask, or numbers) in `gone`: each with all that can only go with it, except that a maxout unit
-    stays with the others of its neurons."""
+    """Mark neurons (a mask, or indices) in `gone`, together with everything that can only be removed with them. A
+    maxout unit stays as long as it has other neurons."""
     if name in graph.units:
         part = graph.fine.parts[graph.units[name].maxout]
         gone[graph.fine.layers[name].neurons[neurons]] = True
@@ -88,72 +89,71 @@ def _remove(graph: ChannelGraph, gone: Tensor, name: str, neurons: Tensor | list
     else:
         mask = torch.zeros_like(gone)
         mask[graph.layers[name].neurons[neurons]] = True
-        gone |= graph.in_fine(mask)
+        gone |= graph.to_fine(mask)
 
 
 def _iteration(graph: ChannelGraph, gone: Tensor, scores: Mapping[str, Tensor], step: Step) -> dict[str, int]:
-    """Marks in `gone` what one iteration removes; returns how many of each layer."""
-    going: dict[str, list[int]] = {}
-    inside: dict[str, list[int]] = {}
+    """Mark in `gone` what one iteration removes. Returns the number of neurons by layer."""
+    removed: dict[str, list[int]] = {}
+    removed_in_units: dict[str, list[int]] = {}
     names = layers_of(step, graph)
     if unknown := [name for name in names if name not in scores]:
-        raise SpecError(f"layer {unknown[0]!r} was not profiled; there are {', '.join(scores)}")
-    together = _smaller(graph, gone, scores, step, names) if step.rule == "smaller" else {}
+        raise SpecError(f"layer {unknown[0]!r} was not profiled; profiled are {', '.join(scores)}")
+    by_smaller = _smaller(graph, gone, scores, step, names) if step.rule == "smaller" else {}
     for name in names:
         left = (~gone[graph.fine.layers[name].neurons]).nonzero().flatten()
         own = step.rule_for(name)
-        if own.rule == "maxout":  # which of a unit's neurons go makes no difference here
-            k = units_left(graph, gone)[name]
-            inside[name] = left[choose_in_units(torch.zeros(len(left)), k, int(own.value))].tolist()
+        if own.rule == "maxout":  # here it makes no difference which neurons of a unit are removed
+            k = unit_sizes(graph, gone)[name]
+            removed_in_units[name] = left[choose_in_units(torch.zeros(len(left)), k, int(own.value))].tolist()
             continue
         if own.rule == "smaller":
-            wanted = together[name]
+            chosen = by_smaller[name]
         else:
             rule, groups = make_rule(own.rule, own.value), graph.layers[name].neurons[left]
-            wanted = set(left[choose(scores[name][left], rule, _may_go(graph, name, left), groups)[0]].tolist())
+            chosen = set(left[choose(scores[name][left], rule, _candidates(graph, name, left), groups)[0]].tolist())
         also = set(graph.together(name, step.also_cut.get(name, ()))).intersection(left.tolist())
-        going[name] = sorted((wanted | also) - set(graph.together(name, step.never_cut.get(name, ()))))
+        removed[name] = sorted((chosen | also) - set(graph.together(name, step.never_cut.get(name, ()))))
         if step.multiple > 1:
             numbers = dict(zip(left.tolist(), graph.layers[name].neurons[left].tolist(), strict=True))
-            going[name] = rounded_up(going[name], numbers, step.multiple, scores[name].tolist().__getitem__, also)
-    whole = _whole(graph, gone)
-    going = sparing_the_last(graph, going, lambda name, i: float(scores[name][i]), whole)
-    for name, neurons in (going | inside).items():
+            removed[name] = rounded_up(removed[name], numbers, step.multiple, scores[name].tolist().__getitem__, also)
+    removed = keep_one_per_layer(graph, removed, lambda name, i: float(scores[name][i]), _coarse_mask(graph, gone))
+    for name, neurons in (removed | removed_in_units).items():
         _remove(graph, gone, name, neurons)
-    return {name: len(neurons) for name, neurons in (going | inside).items()}
+    return {name: len(neurons) for name, neurons in (removed | removed_in_units).items()}
 
 
-def _may_go(graph: ChannelGraph, name: str, left: Tensor) -> list[int]:
-    """The places of those that may go among the neurons that are left of a layer."""
-    return graph.may_go[graph.layers[name].neurons[left]].nonzero().flatten().tolist()
+def _candidates(graph: ChannelGraph, name: str, left: Tensor) -> list[int]:
+    """The positions, among a layer's remaining neurons, of those that may be removed."""
+    return graph.removable[graph.layers[name].neurons[left]].nonzero().flatten().tolist()
 
 
 def _smaller(
     graph: ChannelGraph, gone: Tensor, scores: Mapping[str, Tensor], step: Step, names: list[str]
 ) -> dict[str, set[int]]:
-    """What the rule `smaller` takes of each layer."""
-    whole, layers = _whole(graph, gone), {}
+    """The neurons that the rule `smaller` removes from each layer."""
+    mask, layers = _coarse_mask(graph, gone), {}
     for name in names:
-        left = (~whole[graph.layers[name].neurons]).nonzero().flatten()
+        left = (~mask[graph.layers[name].neurons]).nonzero().flatten()
         never = set(graph.together(name, step.never_cut.get(name, ())))
-        candidates = [place for place in _may_go(graph, name, left) if int(left[place]) not in never]
+        candidates = [place for place in _candidates(graph, name, left) if int(left[place]) not in never]
         layers[name] = ranked(graph.layers[name].neurons[left], scores[name][left], candidates)
-    going = times_smaller(graph, layers, step.value, whole)
-    return {name: {i for removal in going for i in removal.neurons.get(name, ())} for name in names}
+    removals = times_smaller(graph, layers, step.value, mask)
+    return {name: {i for removal in removals for i in removal.neurons.get(name, ())} for name in names}
 
 
-def _whole(graph: ChannelGraph, gone: Tensor) -> Tensor:
-    """The mask over the groups of `graph` that are away as a whole."""
-    if graph.opened is None:
+def _coarse_mask(graph: ChannelGraph, gone: Tensor) -> Tensor:
+    """Mask of the groups of `graph` that are completely gone."""
+    if graph.per_neuron is None:
         return gone
     left = torch.zeros_like(gone)
     fine = torch.unique(torch.cat([groups for part in graph.fine.parts.values() for groups in part.groups.values()]))
-    left[graph.coarse[fine[~gone[fine]]]] = True
+    left[graph.coarse_group[fine[~gone[fine]]]] = True
     return ~left
 
 
 def _zeros(graph: ChannelGraph, gone: Tensor, step: Step, round: int, before: int | None) -> int | None:
-    """How many weights are held at zero after a round of a step, at least `before`."""
+    """The number of weights held at zero after a round of a step, at least `before`."""
     if before is None:
         return None
     weights, sizes = {}, graph.fine.sizes(gone)
@@ -165,14 +165,14 @@ def _zeros(graph: ChannelGraph, gone: Tensor, step: Step, round: int, before: in
         return None
     if step.rule == "sparsity-overall":
         return max(before, math.floor(scheduled(step.rule, step.value, round, step.iterations) * sum(weights.values())))
-    asked = {name: scheduled(own.rule, own.value, round, step.iterations) for name, own in rules.items()}
-    return max(before, sum(math.floor(asked[name] * count) for name, count in weights.items()))
+    shares = {name: scheduled(own.rule, own.value, round, step.iterations) for name, own in rules.items()}
+    return max(before, sum(math.floor(shares[name] * count) for name, count in weights.items()))
 
 
 def beyond(
     apoz: Sequence[float], rule: str, value: float, groups: Sequence[int] | None = None
 ) -> tuple[list[int], float | None]:
     """The neurons of one layer that a rule would remove now, and its threshold (None for rules that count). Neurons
-    with the same number in `groups` only go together."""
+    with the same number in `groups` are only removed together."""
     numbers = None if groups is None else torch.tensor(list(groups))
     return choose(torch.tensor(list(apoz), dtype=torch.float64), make_rule(rule, value), groups=numbers)

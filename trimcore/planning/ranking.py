@@ -1,7 +1,7 @@
-"""The one order in which neurons of several layers would leave, the least harm first, and how far a cost goes along it.
+"""Order the removals of all layers by harm, least first, and find how many of them a target cost needs.
 
-A step takes a whole channel group: neurons that only go together, also those of a maxout unit. `gone` masks the groups
-that are away already, as a plan on paper has them; None where none is.
+A removal takes a whole channel group: neurons that can only be removed together, including those of a maxout unit.
+`gone` masks the groups that are already removed, on paper only (None: no groups).
 """
 
 import math
@@ -19,7 +19,7 @@ from trimcore.planning.plan import LayerPlan, Plan
 
 
 class Ranked(NamedTuple):
-    """The steps of one layer, the highest score first. A group has the mean score of its neurons."""
+    """The channel groups of one layer, the highest score first. A group has the mean score of its neurons."""
 
     groups: list[int]
     scores: list[float]
@@ -28,12 +28,12 @@ class Ranked(NamedTuple):
 
     @property
     def tails(self) -> list[float]:
-        """The harm of each step without further knowledge: the share of a normal distribution above its z-score."""
+        """The default harm of removing each group: the share of a normal distribution above its z-score."""
         return [0.5 * math.erfc(z / math.sqrt(2)) for z in self.z_scores]
 
 
 class Removal(NamedTuple):
-    """A step: the channel group that goes, and the neurons that it takes along, by planned layer."""
+    """The removal of one channel group, and the neurons that this removes, by planned layer."""
 
     harm: float
     group: int
@@ -41,88 +41,89 @@ class Removal(NamedTuple):
 
 
 def ranked(groups: Tensor, scores: Tensor, candidates: Sequence[int]) -> Ranked:
-    """The neurons of a layer, ranked as `planning.choose` does it: `groups` and `scores` (width,), of which
-    `candidates` may go."""
+    """Rank the neurons of a layer as `choice.choose` does. `groups` and `scores` are (width,); only `candidates` may be
+    removed."""
     own = scores.double()
     numbers, which, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
     mean = torch.zeros(len(numbers), dtype=torch.float64).index_add_(0, which, own) / sizes
     z = (mean - own.mean()) / (mean[which].std(correction=0) or 1.0)
-    may_go = dict.fromkeys(which[list(candidates)].tolist())  # in the order of their first neurons
-    order = sorted(may_go, key=lambda k: -float(mean[k]))
+    removable = dict.fromkeys(which[list(candidates)].tolist())  # in order of their first neurons
+    order = sorted(removable, key=lambda k: -float(mean[k]))
     return Ranked(*(values[order].tolist() for values in (numbers, mean, z, sizes)))
 
 
 def times_smaller(
     graph: ChannelGraph, layers: Mapping[str, Ranked], times: float, gone: Tensor | None = None
 ) -> list[Removal]:  # fmt: skip
-    """The steps that make the whole network `times` times smaller in parameters, or all where that is not enough.
+    """The removals that reduce the network's parameters by a factor of `times`, or all removals if they do not suffice.
 
     A neuron's harm is the share of a normal distribution above its z-score in its layer, divided by the square of the
-    layer's width, for each parameter that it saves. The square is what follows if a layer of n neurons errs in
-    proportion to 1 / n: one of few is missed more than one of many, so that wide layers give first and a narrow one is
-    not emptied for the large matrix behind it.
+    layer's width and by the number of parameters that it saves. The square follows from the assumption that the error
+    of a layer of n neurons is proportional to 1 / n. It makes wide layers lose neurons first, so a narrow layer is not
+    emptied because of the large matrix behind it.
     """
     harms = {name: [tail / sum(layer.sizes) ** 2 for tail in layer.tails] for name, layer in layers.items()}
-    harms = {name: per_saved(graph, layers[name], own, "parameters", gone) for name, own in harms.items()}
-    order = in_order(graph, layers, harms, gone=gone)
-    going = order[: needed(graph, order, "parameters", times, gone)]
-    return _without_surplus(graph, going, cost_left(graph, [], "parameters", gone) / times, gone)
+    harms = {name: harm_per_saving(graph, layers[name], own, "parameters", gone) for name, own in harms.items()}
+    order = removal_order(graph, layers, harms, gone=gone)
+    removals = order[: removals_needed(graph, order, "parameters", times, gone)]
+    return _without_surplus(graph, removals, cost_left(graph, [], "parameters", gone) / times, gone)
 
 
 def _without_surplus(
-    graph: ChannelGraph, going: list[Removal], most: float, gone: Tensor | None
+    graph: ChannelGraph, removals: list[Removal], limit: float, gone: Tensor | None
 ) -> list[Removal]:  # fmt: skip
-    """The steps less those that the last ones, where a neuron is dear, have made needless: the most harmful go back
-    first, and of each layer the last to leave."""
-    groups, open_layers = [step.group for step in going], {name for step in going for name in step.neurons}
-    for step in reversed(going):
+    """The removals without those that became unnecessary because the last ones save many parameters. The most harmful
+    removals are undone first, and in each layer the last one first."""
+    groups, open_layers = [step.group for step in removals], {name for step in removals for name in step.neurons}
+    for step in reversed(removals):
         if not open_layers:
             break
         if open_layers.issuperset(step.neurons):
             rest = [group for group in groups if group != step.group]
-            if cost_left(graph, rest, "parameters", gone) <= most:
+            if cost_left(graph, rest, "parameters", gone) <= limit:
                 groups = rest
                 continue
         open_layers -= step.neurons.keys()
-    needful = set(groups)
-    return [step for step in going if step.group in needful]
+    necessary = set(groups)
+    return [step for step in removals if step.group in necessary]
 
 
-def per_saved(
+def harm_per_saving(
     graph: ChannelGraph, layer: Ranked, harms: Sequence[float], counted: str, gone: Tensor | None = None
 ) -> list[float]:
-    """Harms divided by the parameters (or "macs") that one neuron of the layer saves in the network as it is."""
+    """Harms divided by the parameters (or "macs") that one neuron of the layer saves in the current network."""
     if not layer.groups:
         return list(harms)
     saved = (cost_left(graph, [], counted, gone) - cost_left(graph, layer.groups[:1], counted, gone)) / layer.sizes[0]
     return [harm / max(saved, 1.0) for harm in harms]
 
 
-def in_order(
+def removal_order(
     graph: ChannelGraph, layers: Mapping[str, Ranked], harms: Mapping[str, Sequence[float]], least: int = 1,
     gone: Tensor | None = None,
 ) -> list[Removal]:  # fmt: skip
-    """All steps by harm, which must not fall within a layer; of equal harm by the share of the layer that is gone. No
-    layer of the network falls below `least` neurons: the one whose turn it is ends there."""
+    """All removals, ordered by harm, then by the share of the layer that is removed. Within a layer, harm must not
+    decrease. A layer is done once its next removal would leave any layer of the network with fewer than `least`
+    neurons."""
     where: dict[int, dict[str, list[int]]] = defaultdict(dict)  # group -> its neurons in each layer
     left = {}
     for name, layer in graph.layers.items():
-        there = range(layer.width) if gone is None else (~gone[layer.neurons]).nonzero().flatten().tolist()
-        left[name], groups = len(there), layer.neurons.tolist()
-        for neuron in there:
+        present = range(layer.width) if gone is None else (~gone[layer.neurons]).nonzero().flatten().tolist()
+        left[name], groups = len(present), layer.neurons.tolist()
+        for neuron in present:
             where[groups[neuron]].setdefault(name, []).append(neuron)
     steps = [
         (harms[name][i], (i + 1) / len(layer.groups), place, name, group)
         for place, (name, layer) in enumerate(layers.items())
         for i, group in enumerate(layer.groups)
     ]
-    ended, order = set(), {}
+    done, order = set(), {}
     for harm, _, _, name, group in sorted(steps):
-        if name in ended or group in order:
+        if name in done or group in order:
             continue
         after = {other: left[other] - len(neurons) for other, neurons in where[group].items()}
         if min(after.values()) < least:
-            ended.add(name)
+            done.add(name)
         else:
             left |= after
             order[group] = Removal(harm, group, {n: own for n, own in where[group].items() if n in layers})
@@ -130,24 +131,24 @@ def in_order(
 
 
 def cost_left(graph: ChannelGraph, groups: Collection[int], counted: str, gone: Tensor | None = None) -> int:
-    """The parameters, or "macs", without these groups too."""
+    """The parameters (or "macs") of the network after also removing these groups."""
     mask = torch.zeros(graph.group_count, dtype=torch.bool) if gone is None else gone.clone()
     mask[list(groups)] = True
-    left: int = getattr(cost_without(graph, graph.in_fine(mask)), counted)
+    left: int = getattr(cost_without(graph, graph.to_fine(mask)), counted)
     return left
 
 
-def needed(
+def removals_needed(
     graph: ChannelGraph, order: Sequence[Removal], counted: str, times: float, gone: Tensor | None = None
 ) -> int:  # fmt: skip
-    """The fewest steps after which the cost is `times` times smaller; more than there are where all do not do it."""
+    """The fewest removals that reduce the cost by a factor of `times`; `len(order) + 1` if all of them do not."""
     groups, now = [step.group for step in order], cost_left(graph, [], counted, gone)
     steps = range(len(order) + 1)
     return bisect_left(steps, True, key=lambda n: cost_left(graph, groups[:n], counted, gone) * times <= now)
 
 
-def planned(layers: Mapping[str, Ranked], steps: Sequence[Removal], rule: str = "keep") -> Plan:
-    """The neurons of these steps, with the highest score that stays in each layer as its threshold."""
+def as_plan(layers: Mapping[str, Ranked], steps: Sequence[Removal], rule: str = "keep") -> Plan:
+    """The removals as a plan. The threshold of a layer is the highest score that stays."""
     gone, plans = {step.group for step in steps}, {}
     for name, own in layers.items():
         cut = sorted(i for step in steps for i in step.neurons.get(name, ()))

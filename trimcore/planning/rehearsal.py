@@ -1,4 +1,4 @@
-"""A plan carried out by real surgery, one iteration after the other, without any retraining. Pure functions."""
+"""Execute a plan with real surgery, iteration by iteration, without retraining. Pure functions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from trimcore.surgery.cut import cut
 
 @dataclass(frozen=True)
 class Measured:
-    """What rules go by: the zeros and maxima that were counted, and each neuron's index in the base model, by layer."""
+    """The input of the rules: counted zeros, counted maxima, and each neuron's index in the base model, by layer."""
 
     seen: Profile
     units: Mapping[str, UnitRelevance]
@@ -27,10 +27,10 @@ class Measured:
 
 
 def carried_out(graph: ChannelGraph, steps: Sequence[Step], measured: Measured, seed: int) -> Iterator[ChannelGraph]:
-    """The network after each iteration of the plan that removes something; `graph` and its model stay as they are.
+    """Yield the network after each iteration of the plan that removes something. `graph` and its model are unchanged.
 
-    The first iteration is the one that a run would do. Later ones go by the same counts, of what is left, as `preview`
-    does, where a run would retrain and count again. Raises TrimError as a run would.
+    The first iteration is exactly what a run would do. Later ones reuse the counts of the remaining neurons, as
+    `preview` does, whereas a run would retrain and count again. Raises TrimError as a run would.
     """
     iteration = 0
     for step in steps:
@@ -51,7 +51,7 @@ def carried_out(graph: ChannelGraph, steps: Sequence[Step], measured: Measured, 
 
 
 def _sparser(graph: ChannelGraph, step: Step, round: int) -> ChannelGraph | None:
-    """A copy with the step's weights at zero; None where they are as sparse already."""
+    """A copy with the step's weights at zero; None if the layers are already that sparse."""
     masks, found = choose_weights(step, graph.model, round)
     if not any(layer.newly for layer in found.values()):
         return None
@@ -75,13 +75,13 @@ def _smaller(graph: ChannelGraph, chosen: Plan, measured: Measured) -> tuple[Cha
 
 
 def _profile_of(layer: LayerProfile, graph: ChannelGraph, kept: list[int]) -> LayerProfile:
-    """The counts of the neurons that are left of a layer, on the graph of the smaller network."""
+    """The profile of a layer reduced to its kept neurons, for the graph of the smaller network."""
 
-    def left(counts: Tensor | None) -> Tensor | None:
+    def of_kept(counts: Tensor | None) -> Tensor | None:
         return None if counts is None else counts[kept]
 
     return replace(
         layer, zeros=layer.zeros[kept], totals=layer.totals[kept], candidates=tuple(graph.candidates(layer.layer)),
-        groups=graph.layers[layer.layer].neurons, mean_activation=left(layer.mean_activation),
-        taylor=left(layer.taylor),
+        groups=graph.layers[layer.layer].neurons, mean_activation=of_kept(layer.mean_activation),
+        taylor=of_kept(layer.taylor),
     )  # fmt: skip

@@ -1,6 +1,6 @@
-"""The run folder: what a run writes and what everything else reads, the one truth about a run.
+"""The run folder: the single source of truth about a run. The run writes it; everything else only reads it.
 
-It may import `system` and `errors`, and never torch: the page and the supervisor look at runs without it.
+May import `system` and `errors`, never torch: the dashboard and the supervisor read runs without it.
 """
 
 from trimcore.runs.archive import brought, pack, unpack

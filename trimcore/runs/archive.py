@@ -1,7 +1,7 @@
-"""A run as one zip file, to be opened elsewhere: there it can be looked at and branched from, and is not carried on.
+"""Pack a run into a zip file for another installation, where it can be viewed and branched from, but not resumed.
 
-A folder that was zipped by hand is opened in the same way. Only files that a run has are taken out of an archive, as
-ordinary files of its own folder, whatever else the archive names.
+A run folder zipped by hand can be unpacked too. Only known run files are extracted, as regular files inside the run's
+own folder, whatever else the archive contains.
 """
 
 import json
@@ -21,108 +21,108 @@ from trimcore.runs.status import state_of
 from trimcore.system.files import read_json, write_atomic
 
 FORMAT = 1
-MARK = "brought.json"  # in a run that came from another installation
+MARK = "brought.json"  # marks a run from another installation
 CHECKPOINT = re.compile(r"checkpoints/iteration-\d{2,4}\.pt")
-LARGEST = 1 << 40  # bytes of all files together
-RATIO = 100  # to which text is packed at most; weights hardly are
+LARGEST = 1 << 40  # bytes, all files together
+RATIO = 100  # highest plausible compression ratio: text reaches it, weights hardly compress
 
 
 def pack(folder: Path, out: Path) -> list[str]:
-    """Write a run that has ended, with its checkpoints but without its resume points. Returns the names of the files.
-    Raises RunError for a run that is active, and OSError."""
+    """Write an ended run to a zip file, with its checkpoints but without its resume points. Returns the file names.
+    Raises RunError for an active run, and OSError."""
     status = state_of(folder)
     if status.active:
-        raise RunError(f"run {folder.name!r} is {status.state}: pack it when it has ended")
+        raise RunError(f"run {folder.name!r} is {status.state}: pack it after it has ended")
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
     files = [name for name in names if _is_known(name)]
-    made = {"format": FORMAT, "trimcore": __version__, "host": socket.gethostname(), "time": time.time()}
+    metadata = {"format": FORMAT, "trimcore": __version__, "host": socket.gethostname(), "time": time.time()}
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in files:
             archive.write(folder / name, f"{folder.name}/{name}")
-        archive.writestr(f"{folder.name}/packed.json", json.dumps(made))
+        archive.writestr(f"{folder.name}/packed.json", json.dumps(metadata))
     return files
 
 
 def unpack(archive_path: Path, runs_folder: Path) -> tuple[str, list[str]]:
-    """Bring a packed run into the runs folder. Returns its id and what was left out of the archive.
+    """Unpack a run into the runs folder. Returns its id and the names of the archive members that were ignored.
 
-    Raises RunError for what is no packed run, is damaged or too large, was made by a newer version, or is there
-    already.
+    Raises RunError if the archive is not a packed run, is damaged, is too large or comes from a newer version, or if
+    the run already exists.
     """
     try:
         with zipfile.ZipFile(archive_path) as archive:
-            return _unpacked(archive, archive_path, runs_folder)
+            return _extract(archive, archive_path, runs_folder)
     except FileNotFoundError:
         raise RunError(f"there is no file {str(archive_path)!r}") from None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:  # encrypted ones, too
-        raise RunError(f"{str(archive_path)!r} is no zip file that can be read: {error}") from None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:  # also if encrypted
+        raise RunError(f"{str(archive_path)!r} is not a readable zip file: {error}") from None
     except OSError as error:
         raise RunError(f"{str(archive_path)!r} cannot be unpacked: {error.strerror or error}") from None
 
 
-def _unpacked(archive: zipfile.ZipFile, path: Path, runs_folder: Path) -> tuple[str, list[str]]:
+def _extract(archive: zipfile.ZipFile, path: Path, runs_folder: Path) -> tuple[str, list[str]]:
     members = {}
     for entry in archive.infolist():
         run_id, _, name = entry.filename.partition("/")
         members[run_id, name] = entry
     ids = sorted({run_id for run_id, name in members if name == "spec.toml"})
     if len(ids) != 1:
-        raise RunError(f"{str(path)!r} holds {len(ids) or 'no'} runs: one is wanted, in a folder with its spec.toml")
+        raise RunError(f"{str(path)!r} contains {len(ids) or 'no'} runs: it must hold one, in a folder with spec.toml")
     run_id = ids[0]
-    target, beside = _free_place(runs_folder, run_id)
+    target, staging = _target_and_staging(runs_folder, run_id)
     taken = {name: entry for (owner, name), entry in members.items() if owner == run_id and _is_known(name)}
-    left = [entry.filename for key, entry in members.items()
-            if entry not in taken.values() and not entry.is_dir() and key[1] != "packed.json"]  # fmt: skip
-    packed = _packed(archive, members.get((run_id, "packed.json")), path)
+    ignored = [entry.filename for key, entry in members.items()
+               if entry not in taken.values() and not entry.is_dir() and key[1] != "packed.json"]  # fmt: skip
+    packed = _pack_metadata(archive, members.get((run_id, "packed.json")), path)
     _check_sizes(taken.values(), path, shutil.disk_usage(target.parent).free)
     try:
-        (beside / "checkpoints").mkdir(parents=True)
+        (staging / "checkpoints").mkdir(parents=True)
         for name, entry in taken.items():
-            with archive.open(entry) as source, open(beside / name, "xb") as file:
+            with archive.open(entry) as source, open(staging / name, "xb") as file:
                 shutil.copyfileobj(source, file)
         origin = {key: packed.get(key, "") for key in ("host", "trimcore")}
         mark = {"format": FORMAT, **origin, "time": time.time()}
-        write_atomic(beside / MARK, json.dumps(mark))
-        beside.rename(target)
+        write_atomic(staging / MARK, json.dumps(mark))
+        staging.rename(target)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return run_id, left
+        shutil.rmtree(staging, ignore_errors=True)
+    return run_id, ignored
 
 
-def _free_place(runs_folder: Path, run_id: str) -> tuple[Path, Path]:
-    """Where the run will be, and where it is put together."""
+def _target_and_staging(runs_folder: Path, run_id: str) -> tuple[Path, Path]:
+    """The final folder of the run and the hidden folder that it is unpacked into first."""
     check_id(run_id)
     runs_folder.mkdir(parents=True, exist_ok=True)
     target = runs_folder / run_id
     if target.exists() or target.is_symlink():
-        raise RunError(f"run {run_id!r} is here already: delete it first")
-    beside = runs_folder / f".unpacking-{run_id}"
-    shutil.rmtree(beside, ignore_errors=True)
-    return target, beside
+        raise RunError(f"run {run_id!r} already exists: delete it first")
+    staging = runs_folder / f".unpacking-{run_id}"
+    shutil.rmtree(staging, ignore_errors=True)
+    return target, staging
 
 
-def _packed(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None, path: Path) -> dict[str, Any]:
-    """What `pack` says of itself; {} for a folder that was zipped by hand."""
+def _pack_metadata(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None, path: Path) -> dict[str, Any]:
+    """The metadata that `pack` wrote; {} for a folder zipped by hand."""
     if entry is None or entry.file_size > 10_000:
         return {}
     try:
-        said = json.loads(archive.read(entry))
+        metadata = json.loads(archive.read(entry))
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(said, dict):
+    if not isinstance(metadata, dict):
         return {}
-    if isinstance(said.get("format"), int) and said["format"] > FORMAT:
-        newer = f"a newer version, trimcore {str(said.get('trimcore'))[:20]}"
+    if isinstance(metadata.get("format"), int) and metadata["format"] > FORMAT:
+        newer = f"a newer version, trimcore {str(metadata.get('trimcore'))[:20]}"
         raise RunError(f"{str(path)!r} was packed by {newer}: update to open it")
-    return {key: value for key, value in said.items() if isinstance(value, str) and len(value) < 100}
+    return {key: value for key, value in metadata.items() if isinstance(value, str) and len(value) < 100}
 
 
 def _check_sizes(entries: Collection[zipfile.ZipInfo], path: Path, free: int) -> None:
-    whole, packed = sum(entry.file_size for entry in entries), sum(entry.compress_size for entry in entries)
-    if whole > min(free, LARGEST):
-        raise RunError(f"{str(path)!r} holds {whole:,} bytes, and there is room for {min(free, LARGEST):,}")
-    if whole > 10**7 and whole > RATIO * packed:
-        raise RunError(f"{str(path)!r} becomes {whole // max(packed, 1)} times as large: no run is packed so tightly")
+    size, packed = sum(entry.file_size for entry in entries), sum(entry.compress_size for entry in entries)
+    if size > min(free, LARGEST):
+        raise RunError(f"{str(path)!r} unpacks to {size:,} bytes, but there is room for {min(free, LARGEST):,}")
+    if size > 10**7 and size > RATIO * packed:
+        raise RunError(f"{str(path)!r} unpacks to {size // max(packed, 1)} times its size: too much for a real run")
 
 
 def _is_known(name: str) -> bool:
@@ -130,5 +130,5 @@ def _is_known(name: str) -> bool:
 
 
 def brought(folder: Path) -> dict[str, Any] | None:
-    """Where a run came from, in words of its `MARK`; None for one of this installation."""
+    """The contents of a run's `MARK`, which say where it came from; None for a run of this installation."""
     return read_json(folder / MARK) or {"host": ""} if (folder / MARK).exists() else None

@@ -1,7 +1,6 @@
-"""Whether a recorded event is what its kind says it is: a run folder may be damaged, or have been made by somebody
-else, and what reads it counts on the fields that every version has written.
+"""Validate recorded events: a run folder may be damaged or come from elsewhere, and its readers rely on certain fields.
 
-More fields are no harm, and what only newer versions write is not asked for.
+Only fields that every version has written are required. Unknown fields are allowed.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ Check = Callable[[Any], bool]
 
 
 def number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= LARGEST  # which what is no number is not
+    return type(value) in (int, float) and abs(value) <= LARGEST  # False for NaN
 
 
 def count(value: Any) -> bool:
@@ -42,7 +41,7 @@ def table_of(check: Check) -> Check:
 
 
 def fields(required: Mapping[str, Check], **optional: Check) -> Check:
-    """A JSON object that has all required fields, and whose optional ones are right where they are there."""
+    """A JSON object with all required fields; optional fields are checked if present."""
 
     def check(value: Any) -> bool:
         return (
@@ -98,8 +97,8 @@ KINDS: dict[str, Check] = {
 }  # fmt: skip
 
 
-def is_whole(event: Any) -> bool:
-    """Whether this is an event with all that its kind needs. Of a kind that is not known nothing is asked."""
+def is_valid(event: Any) -> bool:
+    """Whether this is an event with every field that its kind requires. Unknown kinds are always valid."""
     if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
         return False
     check = KINDS.get(event["kind"])

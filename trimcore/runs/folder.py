@@ -1,4 +1,4 @@
-"""The run folder on disk: where runs are kept, what they are called, and which files and events a run has.
+"""The run folder on disk: its location, its name, its files and its recorded events.
 
 runs/<id>/  spec.toml status.json events.jsonl log.txt exit.json checkpoints/
             iterations.csv layers.csv neurons.csv classes.csv
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trimcore.errors import RunError, shortened
-from trimcore.runs.event_schema import is_whole
+from trimcore.runs.event_schema import is_valid
 from trimcore.system.files import write_atomic
 
 FILES = {
@@ -22,35 +22,36 @@ FILES = {
     "iterations.csv", "layers.csv", "neurons.csv", "classes.csv", "brought.json",
 }  # fmt: skip
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_KIND, _BEGINNING = re.compile(r'"kind": ?"(\w+)"'), 100  # characters at the start of a line that contain its kind
+_KIND, _PREFIX = re.compile(r'"kind": ?"(\w+)"'), 100  # the kind is within this many characters of the line's start
 
 
 def runs_folder(given: str | Path | None = None) -> Path:
-    """The folder of runs: the given one, or TRIMCORE_RUNS, or runs/."""
+    """The folder that contains all runs: the given one, or TRIMCORE_RUNS, or runs/."""
     return Path(given or os.environ.get("TRIMCORE_RUNS") or "runs")
 
 
 def open_run(runs: Path, run_id: str) -> Path:
-    """The folder of an existing run. Raises RunError for a name that is no run id or leads out of the runs folder."""
+    """The folder of an existing run. Raises RunError if there is none, or if opening it would leave the runs folder."""
     check_id(run_id)
     folder = runs / run_id
-    if os.path.islink(folder) and folder.resolve().parent != runs.resolve():  # only a link leads out
-        raise RunError(f"run {run_id!r} lies outside the runs folder {runs}")
+    if os.path.islink(folder) and folder.resolve().parent != runs.resolve():  # only a symlink can point outside
+        raise RunError(f"run {run_id!r} is outside the runs folder {runs}")
     if not os.path.isfile(f"{folder}/spec.toml"):
-        raise RunError(f"there is no run {run_id!r} in {runs}; `list` shows those that are")
+        raise RunError(f"there is no run {run_id!r} in {runs}; `list` shows the existing ones")
     if irregular := _irregular_file(folder):
-        raise RunError(f"run {run_id!r} is not opened: its {irregular} is a link, or no ordinary file")
+        raise RunError(f"run {run_id!r} cannot be opened: its {irregular} is a link, or not a regular file")
     return folder
 
 
 def check_id(run_id: str) -> None:
-    """Raises RunError for a name that is no run id: it could lead out of the runs folder."""
+    """Raise RunError for a name that is not a run id: it could point outside the runs folder."""
     if not _ID.fullmatch(run_id) or ".." in run_id:
-        raise RunError(f"{shortened(repr(run_id))} is not a run id; they look like 20260101-093000-lenet5-1a2b")
+        raise RunError(f"{shortened(repr(run_id))} is not a run id; run ids look like 20260101-093000-lenet5-1a2b")
 
 
 def _irregular_file(folder: str | Path) -> str:
-    """A run may come from somebody else: the first file of it that leads elsewhere or never ends (a pipe), or ""."""
+    """The first known file of a run that is a link or not a regular file (such as a pipe), or "". Runs may come from
+    untrusted sources."""
     with os.scandir(folder) as entries:
         for entry in entries:
             kind = entry.is_dir if entry.name == "checkpoints" else entry.is_file
@@ -60,7 +61,7 @@ def _irregular_file(folder: str | Path) -> str:
 
 
 def create(runs: Path, model: str, spec_toml: str) -> Path:
-    """A new run folder with its spec. Raises RunError when it cannot be written."""
+    """Create a run folder with its spec. Raises RunError if it cannot be written."""
     try:
         runs.mkdir(parents=True, exist_ok=True)
         while True:
@@ -79,10 +80,10 @@ def create(runs: Path, model: str, spec_toml: str) -> Path:
 
 
 def list_runs(runs: Path) -> list[str]:
-    """Run ids, newest first. What `open_run` would refuse is not among them."""
+    """Run ids, newest first, without runs that `open_run` would refuse."""
     if not runs.is_dir():
         return []
-    names = [name for name in os.listdir(runs) if _ID.fullmatch(name)]  # paths would cost five times as much
+    names = [name for name in os.listdir(runs) if _ID.fullmatch(name)]  # Path objects would be five times slower
     return sorted((name for name in names if _is_run(runs, name)), reverse=True)
 
 
@@ -95,18 +96,18 @@ def _is_run(runs: Path, name: str) -> bool:
 
 
 def read_events(folder: Path, kinds: Collection[str] = ()) -> Iterator[dict[str, Any]]:
-    """The recorded events, in order; only those of some kinds, where they are named: a profile is a long line, which
-    need not be understood to be passed over. What is not whole (see `wholeness`) is passed over too."""
+    """The recorded events in order, optionally only some `kinds`: other lines are skipped without parsing them, since a
+    profile is a long line. Invalid events are skipped too (see `event_schema`)."""
     try:
         with open(folder / "events.jsonl", encoding="utf-8", errors="replace") as file:
             for line in file:
-                if kinds and (found := _KIND.search(line, 0, _BEGINNING)) and found[1] not in kinds:
+                if kinds and (found := _KIND.search(line, 0, _PREFIX)) and found[1] not in kinds:
                     continue
                 try:
                     event = json.loads(line)
                 except (ValueError, RecursionError):
                     continue
-                if is_whole(event) and (not kinds or event["kind"] in kinds):
+                if is_valid(event) and (not kinds or event["kind"] in kinds):
                     yield event
     except FileNotFoundError:
         return
@@ -117,12 +118,12 @@ def checkpoint_path(folder: Path, iteration: int) -> Path:
 
 
 def result_of(folder: Path) -> int:
-    """The iteration that is the run's result so far: the last one that did not fall below the accuracy to keep."""
+    """The iteration that is the run's result so far: the last one whose accuracy did not fall below the minimum."""
     return result_in(read_events(folder))
 
 
 def result_in(events: Iterable[dict[str, Any]]) -> int:
-    """`result_of`, from events that are read already."""
+    """`result_of`, from events that have already been read."""
     result = 0
     for event in events:
         if event["kind"] in ("iteration", "ended"):

@@ -1,6 +1,6 @@
-"""What people write on a run: a name, a note and tags.
+"""The user's annotations of a run: a name, a note and tags.
 
-A run's spec never changes; a name, a note and tags are kept beside it, in notes.json.
+They are kept in notes.json, because a run's spec never changes.
 """
 
 import json
@@ -18,7 +18,7 @@ MOST_TAGS = 20
 
 @dataclass(frozen=True)
 class Notes:
-    """`name` takes the place of the spec's where it is not empty."""
+    """The annotations of a run. `name` overrides the spec's name unless it is empty."""
 
     name: str = ""
     note: str = ""
@@ -26,7 +26,7 @@ class Notes:
 
 
 def notes_of(folder: Path) -> Notes:
-    """What was written on a run; nothing where the file is not there or damaged."""
+    """The annotations of a run; empty if the file is missing or damaged."""
     found = read_json(folder / "notes.json")
     name, note, tags = found.get("name", ""), found.get("note", ""), found.get("tags", [])
     if not isinstance(name, str) or not isinstance(note, str) or not isinstance(tags, list):
@@ -35,9 +35,9 @@ def notes_of(folder: Path) -> Notes:
 
 
 def write_notes(runs_folder: Path, run_id: str, notes: Notes) -> None:
-    """Write on a run, also while it is running. Tags lose double entries and spaces around them.
+    """Annotate a run, even while it is running. Tags are stripped and deduplicated.
 
-    Raises RunError for texts that are too long or a folder that cannot be written.
+    Raises RunError if a text is too long, there are too many tags, or the folder cannot be written.
     """
     folder = open_run(runs_folder, run_id)
     tags = tuple(dict.fromkeys(tag.strip() for tag in notes.tags if tag.strip()))
@@ -47,16 +47,16 @@ def write_notes(runs_folder: Path, run_id: str, notes: Notes) -> None:
     if len(tags) > MOST_TAGS:
         raise RunError(f"a run has at most {MOST_TAGS} tags, not {len(tags)}")
     if "\n" in notes.name or any("\n" in tag for tag in tags):
-        raise RunError("names and tags are one line each")
+        raise RunError("a name or tag has to be a single line")
     try:
         write_atomic(folder / "notes.json", json.dumps(asdict(Notes(notes.name.strip(), notes.note, tags))))
     except OSError as error:
-        raise RunError(f"cannot write on run {run_id!r}: {error.strerror or error}") from None
+        raise RunError(f"cannot annotate run {run_id!r}: {error.strerror or error}") from None
 
 
 def launched_as(spec: Path) -> str:
-    """The name in a spec.toml; "" where it has none or is damaged. It stands above the first section: no more is read,
-    since a list of runs needs all names."""
+    """The name in a spec.toml; "" if it has none or is damaged. Only the part above the first section, which has the
+    name, is parsed, because listing runs reads every spec."""
     try:
         name = tomllib.loads(spec.read_text("utf-8").partition("\n[")[0]).get("name")
     except (OSError, ValueError):

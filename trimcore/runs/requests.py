@@ -1,4 +1,4 @@
-"""What a person asks of a run: stop, pause or finish. The run's processes look for it in request.json."""
+"""Requests to a running run: stop, pause or finish. The run's processes poll request.json."""
 
 import json
 import time
@@ -10,11 +10,11 @@ REQUESTS = ("stop", "pause", "finish")
 
 
 def request(folder: Path, action: str) -> None:
-    """Ask a run to stop now, pause after this epoch, or finish after this iteration."""
+    """Ask a run to stop now, to pause after this epoch, or to finish after this iteration."""
     write_atomic(folder / "request.json", json.dumps({"action": action, "time": time.time()}))
 
 
 def requested(folder: Path) -> str:
-    """What was last asked, or ""."""
+    """The latest request, or ""."""
     action = read_json(folder / "request.json").get("action", "")
     return action if action in REQUESTS else ""

@@ -1,7 +1,7 @@
-"""The state of a run: what its processes last said, checked against whether they are alive.
+"""The state of a run: what its processes last reported, checked against whether they are alive.
 
-`status.json` is what the processes of a run last wrote. `exit.json` is written once, when nothing of the run is left.
-`state_of` never trusts the first without checking that those processes are alive.
+The processes of a run update `status.json`. `exit.json` is written once, when none of them is left. `state_of` never
+trusts `status.json` without checking that those processes are alive.
 """
 
 import json
@@ -17,21 +17,21 @@ from trimcore.system.files import read_json, write_atomic
 from trimcore.system.processes import is_alive
 
 FINAL = ("stopped", "paused", "finished", "failed", "lost")
-STALLED_AFTER = 30.0  # seconds without a heartbeat from a process that is alive
+STALLED_AFTER = 30.0  # seconds without a heartbeat from a live process
 
 
 def update_status(folder: Path, **values: object) -> None:
-    """Change some entries of status.json. One process at a time does so: launcher, then supervisor, then trainer."""
+    """Update entries of status.json. Only one process writes at a time: launcher, then supervisor, then trainer."""
     write_atomic(folder / "status.json", json.dumps({**read_json(folder / "status.json"), **values}))
 
 
 def devices_of(values: dict[str, Any]) -> list[str]:
-    """The devices that a run takes, in order, from its status.json."""
+    """The devices that a run uses, in order, from its status.json."""
     return [values.get("device_key", "cpu"), *values.get("more_devices", [])]
 
 
 def write_exit(folder: Path, state: str, reason: str, code: int = 0) -> dict[str, Any]:
-    """The last word on a run, for whoever sees that nothing of it is left. Returns what exit.json says."""
+    """Record the outcome of a run. Called once none of its processes is left. Returns the contents of exit.json."""
     ended = {"state": state, "reason": reason, "code": code, "time": time.time()}
     write_atomic(folder / "exit.json", json.dumps(ended))
     return ended
@@ -39,7 +39,7 @@ def write_exit(folder: Path, state: str, reason: str, code: int = 0) -> dict[str
 
 @dataclass(frozen=True)
 class Status:
-    """A run as it is now. `values` is status.json; `reason` says how it ended."""
+    """The current state of a run. `values` is status.json; `reason` says how the run ended."""
 
     run_id: str
     state: str  # queued starting running pausing paused stopping stopped finished failed lost
@@ -57,28 +57,28 @@ class Status:
 
 
 def state_of(folder: Path, read: Callable[[Path], dict[str, Any]] = read_json) -> Status:
-    """The true state of a run: read, then checked against the processes. `read` may remember what it has read."""
+    """The true state of a run: what its files say, checked against its processes. `read` may cache."""
     values, ended = read(folder / "status.json"), read(folder / "exit.json")
     if not ended and (folder / "brought.json").exists():
-        ended = {"state": "lost", "reason": "it had not ended when it was brought here from another installation"}
+        ended = {"state": "lost", "reason": "it was imported from another installation before it had ended"}
     if not ended:
-        # The launcher may be a page that lives for weeks: it vouches for a run only until the supervisor is there.
+        # The launcher may be a dashboard that lives for weeks, so it counts only until the supervisor has started.
         roles = [role for role in ("trainer", "supervisor") if values.get(role)] or ["launcher"]
         living = [role for role in roles if is_alive(values.get(role))]
         if living and ("trainer" in living or not values.get("outcome")):
             return _living_state(folder, values)
         if living and "supervisor" in living:  # it is about to write exit.json
             return _living_state(folder, values)
-        if _elsewhere(values) and not values.get("outcome"):
+        if _alive_elsewhere(values) and not values.get("outcome"):
             return _living_state(folder, values)
         ended = read_json(folder / "exit.json") or values.get("outcome") or {}  # it may have ended while we looked
     state = ended["state"] if ended.get("state") in FINAL else "lost"
-    reason = ended.get("reason") or ("its processes are gone and left no word: killed, or the machine went down")
+    reason = ended.get("reason") or "its processes ended without a message: killed, or the machine went down"
     return Status(folder.name, state, values, reason)
 
 
-def _elsewhere(values: dict[str, Any]) -> bool:
-    """Whether a process of another machine (or of this one, under the name it had then) wrote here a moment ago."""
+def _alive_elsewhere(values: dict[str, Any]) -> bool:
+    """Whether a process on another machine (or on this one under an earlier hostname) wrote here a moment ago."""
     hosts = {(values.get(role) or {}).get("host") for role in ("trainer", "supervisor", "launcher")} - {None}
     fresh = time.time() - (values.get("heartbeat") or 0) < STALLED_AFTER
     return fresh and bool(hosts) and socket.gethostname() not in hosts

@@ -1,4 +1,4 @@
-"""How neurons are ranked: APoZ, relevance in maxout units, Taylor, weight norms.
+"""Rank neurons: APoZ, relevance in maxout units, the Taylor criterion, and weight norms.
 
-It may import `spec` for the names of criteria, `graph`, `layers`, `compute` and `errors`.
+May import `spec` for the names of criteria, `graph`, `layers`, `compute` and `errors`.
 """

@@ -2,8 +2,9 @@
 
     APoZ(O_c) = sum_k^N sum_j^M f(O_c,j(k) = 0) / (N * M)        f(true) = 1, f(false) = 0
 
-with N examples and M positions of the neuron's output map. All zero gives 1, never zero gives 0; high means redundant.
-Activations without true zeros (GELU, SiLU, LeakyReLU, ...) count as zero when they are near it, see `profile`.
+with N examples and M positions of the neuron's output map. APoZ is 1 if the activation is always zero and 0 if it never
+is; a high APoZ means redundant. Activations without true zeros (GELU, SiLU, LeakyReLU, ...) count as zero when they are
+near zero, see `profile`.
 """
 
 import time
@@ -28,11 +29,13 @@ from trimcore.spec import DEFAULT_TOLERANCE
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """Counts of one layer. `zeros` and `totals` (N * M) are int64 (width,); neurons that no activation shows have
-    totals 0. `candidates` are the neurons that may go; those with the same number in `groups` (width,) only go
-    together, and so have one count. `mean_activation` and `taylor`, float64 (width,), are there when they were asked
-    for. `tolerance` is 0 when all its activations have true zeros, else the tolerance of the profile; `limits` are then
-    the magnitudes up to which an activation counted as zero, one for each of its other activations.
+    """Counts of one layer.
+
+    `zeros` and `totals` (N * M) are int64 (width,). The total of a neuron without an activation is 0. `candidates` are
+    the neurons that may be removed. Neurons with the same number in `groups` (width,) can only be removed together and
+    have the same counts. `mean_activation` and `taylor`, float64 (width,), are present if requested. `tolerance` is 0
+    if all activations of the layer have true zeros, otherwise the tolerance of the profile. `limits` are the magnitudes
+    up to which activations without true zeros counted as zero, one per activation.
     """
 
     layer: str
@@ -50,8 +53,8 @@ class LayerProfile:
     def width(self) -> int:
         return len(self.zeros)
 
-    def going_together(self) -> dict[str, list[int]]:
-        """{"groups": a number for each neuron}, the same for those that only go together; {} where each goes alone."""
+    def tied_groups(self) -> dict[str, list[int]]:
+        """{"groups": a number per neuron}, equal for neurons that can only be removed together. {} if none are tied."""
         if self.groups is None or len(numbers := torch.unique(self.groups)) == self.width:
             return {}
         return {"groups": torch.searchsorted(numbers, self.groups).tolist()}
@@ -64,7 +67,7 @@ class LayerProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """What the examples showed, by layer in depth order."""
+    """The counts of all layers in depth order."""
 
     examples: int
     layers: dict[str, LayerProfile]
@@ -86,33 +89,32 @@ def profile(
 ) -> Profile:
     """Count the zeros after every activation of `model`, for all trimmable layers in one evaluation pass.
 
-    `loader` yields batches, or tuples that begin with one; they are moved to the model's device. `progress` is called
+    `loader` yields batches, or tuples that start with one; they are moved to the model's device. `progress` is called
     with the number of examples seen so far.
 
-    A ReLU or ReLU6 counts its exact zeros. Other activations only come near zero: x counts when |x| <= `tolerance` *
-    RMS, the root mean square of all activations at that place over all examples, so that neither the scale of the
-    weights nor the batch size matters. This takes a pass of its own before the counting (`passes`), and so a loader
-    that can be iterated twice. Tolerance 0 counts exact zeros everywhere.
+    For ReLU and ReLU6, exact zeros are counted. Other activations only come near zero: x counts as zero if |x| <=
+    `tolerance` * RMS, where RMS is the root mean square of all activations at that site over all examples. Neither the
+    scale of the weights nor the batch size affects this. Measuring the RMS takes an additional pass before the counting
+    (see `passes`), so the loader must support two iterations. With tolerance 0, only exact zeros are counted.
 
-    A neuron whose channel passes several activations (in a residual stream) is removed from all of them at once. What
-    is lost is what it feeds to all their positions, so its APoZ is the share of zeros among them all: zeros and
-    positions are summed, each zero by the limit of its own activation. The mean of several APoZs would let a small map
-    weigh as much as a large one.
+    A neuron whose channel passes through several activations (in a residual stream) is removed from all of them at
+    once. Its APoZ is the fraction of zeros over all their positions: zeros and positions are summed, each activation
+    with its own limit. Averaging several APoZs instead would give a small map the same weight as a large one.
 
-    `mean_activation` measures the mean of each neuron, `taylor` the criterion of `trimcore.taylor` (a training step's
-    work for each batch; the loader must yield examples with their class numbers).
+    `mean_activation` also measures each neuron's mean activation. `taylor` also measures the criterion of
+    `scoring.taylor`; this costs a training step per batch, and the loader must yield examples with class indices.
 
-    Counts are exact integers; memory is O(neurons); the device is waited for once a pass, at its end. Mode, weights,
-    gradients, buffers and hooks of the model are afterwards as they were. Raises DataError for a loader that is empty,
-    cannot be iterated twice or lacks labels, SpecError for a tolerance outside 0..1, NotTrimmable for a network of
-    which nothing can be trimmed, and TrimError when an activation is not a number.
+    Counts are exact integers, and memory is O(neurons). The device is synchronised once per pass, at its end. The
+    model's mode, weights, gradients, buffers and hooks are unchanged afterwards. Raises DataError for a loader that is
+    empty, cannot be iterated twice or lacks labels, SpecError for a tolerance outside 0..1, NotTrimmable for a network
+    without trimmable layers, and TrimError if an activation is NaN.
     """
     counting = profiling(model, loader, tolerance, graph=graph, mean_activation=mean_activation, taylor=taylor)
     return finished(counting, progress)
 
 
 def passes(graph: ChannelGraph, tolerance: float) -> int:
-    """How often `profiling` goes over the examples: twice when it has to find out what is near zero."""
+    """The number of passes that `profiling` makes over the examples: 2 if it must first measure what is near zero."""
     return 2 if tolerance and not all(site.exact for site in graph.sites) else 1
 
 
@@ -125,21 +127,21 @@ def profiling(
     mean_activation: bool = False,
     taylor: bool = False,
 ) -> Generator[int, None, Profile]:
-    """`profile`, batch by batch: yields the number of examples seen so far, over all `passes`, and returns the profile.
+    """`profile` as a generator. After each batch it yields the number of examples seen so far, over all `passes`.
 
-    Between two batches the model is in its own mode, whatever the caller does with it then.
+    Returns the profile. Between two batches the model is in its original mode, so the caller may use it.
     """
     if not 0 <= tolerance <= 1:
-        raise SpecError(f"tolerance = {tolerance}: it is a share of the root mean square, from 0 to 1")
+        raise SpecError(f"tolerance = {tolerance}; expected a fraction of the root mean square, from 0 to 1")
     start, device, measured = time.perf_counter(), _device(model), 0
     batches = iter(loader)
     once, first = batches is loader, next(batches, None)
     if first is None:
-        raise DataError("no examples to profile on: the loader is empty")
+        raise DataError("there are no examples to profile: the loader is empty")
     with in_mode(model, training=False), torch.inference_mode():
         graph = graph or trace(model, _input(first).to(device))
     if not graph.trimmable() and not graph.units:
-        raise NotTrimmable(graph.why_nothing())
+        raise NotTrimmable(graph.untrimmable_reason())
     if taylor:
         _labels(first)
     batches, limits = chain([first], batches), [0.0] * len(graph.sites)
@@ -147,40 +149,42 @@ def profiling(
     if passes(graph, tolerance) == 2:
         if once:
             raise DataError(
-                "the loader can be iterated only once, and near zeros take two passes; give a list of batches"
+                "the loader can be iterated only once, but counting near zeros takes two passes; pass a list of batches"
             )
         scales = Scales(graph, device)
-        measured = yield from _carried_out(model, scales.network, batches, device)
+        measured = yield from _run_pass(model, scales.network, batches, device)
         limits, batches = scales.limits(tolerance), iter(loader)
     counter = Counter(graph, device, limits, mean_activation)
-    judge = Taylor(graph, device) if taylor else None
-    examples = yield from _carried_out(model, counter.see, batches, device, judge, measured)
+    criterion = Taylor(graph, device) if taylor else None
+    examples = yield from _run_pass(model, counter.add_batch, batches, device, criterion, measured)
     if measured not in (0, examples):
-        raise DataError(f"the loader gave {measured} examples at first and {examples} when it was iterated again")
+        raise DataError(f"the loader yielded {measured} examples in the first pass but {examples} in the second")
     (examples,) = distributed.totals([examples])
-    return Profile(examples, _layers(graph, counter, judge, tolerance), time.perf_counter() - start)
+    return Profile(examples, _layers(graph, counter, criterion, tolerance), time.perf_counter() - start)
 
 
-def _carried_out(
+def _run_pass(
     model: nn.Module, network: Callable[[Tensor], object], batches: Iterable[Any], device: torch.device,
-    judge: Taylor | None = None, before: int = 0,
+    criterion: Taylor | None = None, before: int = 0,
 ) -> Generator[int, None, int]:  # fmt: skip
-    """One pass. Yields the number of examples so far, and those of `before`; returns the number of examples."""
+    """Run one pass. Yields the number of examples so far plus `before`, and returns the number of examples."""
     examples = 0
     for batch in batches:
         x = _input(batch).to(device, non_blocking=True)
         with in_mode(model, training=False), torch.inference_mode():
             network(x)
-        if judge:
-            judge.see(x, _labels(batch).to(device, non_blocking=True))
+        if criterion:
+            criterion.add_batch(x, _labels(batch).to(device, non_blocking=True))
         examples += len(x)
         yield before + examples
     return examples
 
 
-def _layers(graph: ChannelGraph, counter: Counter, judge: Taylor | None, tolerance: float) -> dict[str, LayerProfile]:
+def _layers(
+    graph: ChannelGraph, counter: Counter, criterion: Taylor | None, tolerance: float
+) -> dict[str, LayerProfile]:
     zeros, totals, means = counter.by_group()
-    taylor, found = judge.result() if judge else None, {}
+    taylor, found = criterion.result() if criterion else None, {}
     for name in graph.trimmable():
         layer = graph.layers[name]
         index = layer.neurons
@@ -204,7 +208,7 @@ def _input(batch: Any) -> Tensor:
 def _labels(batch: object) -> Tensor:
     if isinstance(batch, tuple | list) and len(batch) > 1 and isinstance(batch[1], Tensor):
         return batch[1]
-    raise DataError("the criterion taylor needs labels: the loader must yield (examples, class numbers)")
+    raise DataError("criterion 'taylor' needs labels: the loader must yield (examples, class indices)")
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -1,4 +1,4 @@
-"""Scores by which neurons are ranked: a higher score means more redundant. APoZ, and the controls to set it against."""
+"""Scores that rank neurons: APoZ and other criteria to compare it with. A higher score means more redundant."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -13,23 +13,24 @@ from trimcore.scoring.apoz import Profile
 from trimcore.scoring.relevance import UnitRelevance
 from trimcore.spec import IN_UNITS
 
-CRITERIA = ("apoz", "l1", "l2", "mean-activation", "taylor", "random")  # that rank the neurons of a layer
+CRITERIA = ("apoz", "l1", "l2", "mean-activation", "taylor", "random")  # they rank the neurons of a layer
 
 
 def scores(criterion: str, profile: Profile, graph: ChannelGraph, seed: int = 0) -> dict[str, Tensor]:
-    """For each profiled layer the score of each neuron, float64 (width,).
+    """The score of each neuron of each profiled layer, float64 (width,).
 
-    - apoz: the APoZ itself.
-    - l1, l2: minus the norm of the incoming weights (Li et al. 2017, arXiv 1608.08710), of all of them that go with the
-      neuron: those of every convolution and linear layer that writes its channel group.
-    - mean-activation: minus the mean of its activation (the profile must have it).
-    - taylor: minus the first-order change of the loss without it, see `trimcore.taylor` (the profile must have it).
-    - random: uniform, from `seed` and the layer's name.
+    - apoz: the APoZ.
+    - l1, l2: minus the norm of the incoming weights (Li et al. 2017, arXiv 1608.08710), over all convolution and linear
+      layers that write the neuron's channel group.
+    - mean-activation: minus the mean activation. The profile must include it.
+    - taylor: minus the first-order change of the loss without the neuron (see `scoring.taylor`). The profile must
+      include it.
+    - random: uniform, derived from `seed` and the layer's name.
 
-    Raises SpecError for an unknown criterion, and for one that the profile did not measure.
+    Raises SpecError for an unknown criterion and for one that the profile does not include.
     """
     if criterion not in CRITERIA:
-        raise SpecError(f"unknown criterion {criterion!r}; there are {', '.join(CRITERIA)}")
+        raise SpecError(f"unknown criterion {criterion!r}; expected one of {', '.join(CRITERIA)}")
     if criterion in ("l1", "l2"):
         norms = _norms(graph, int(criterion[1]))
         return {name: -norms[graph.layers[name].neurons] for name in profile.layers}
@@ -39,15 +40,17 @@ def scores(criterion: str, profile: Profile, graph: ChannelGraph, seed: int = 0)
 def scores_in_units(
     criterion: str, units: Mapping[str, UnitRelevance], graph: ChannelGraph, seed: int = 0
 ) -> dict[str, Tensor]:
-    """The score of each neuron of the layers with maxout units, each neuron by itself, float64 (width,).
+    """The score of each single neuron in layers with maxout units, float64 (width,).
 
-    - relevance: minus how often it is the maximum of its unit.
-    - l1, l2: minus the norm of its incoming weights; random: as in `scores`.
+    - relevance: minus how often the neuron is the maximum of its unit.
+    - l1, l2: minus the norm of the neuron's incoming weights.
+    - random: as in `scores`.
 
-    Raises SpecError for another criterion.
+    Raises SpecError for any other criterion.
     """
     if criterion not in IN_UNITS:
-        raise SpecError(f"criterion {criterion!r} does not rank within maxout units; {', '.join(IN_UNITS)} do")
+        known = ", ".join(IN_UNITS)
+        raise SpecError(f"criterion {criterion!r} cannot rank within maxout units; expected one of {known}")
     if criterion == "relevance":
         return {name: -found.relevance.flatten() for name, found in units.items()}
     if criterion == "random":
@@ -70,16 +73,16 @@ def _score(criterion: str, layer: str, profile: Profile, seed: int) -> Tensor:
     attribute = criterion.replace("-", "_")
     measured: Tensor | None = getattr(found, attribute)
     if measured is None:
-        raise SpecError(f"the criterion {criterion} needs a profile made with {attribute}=True")
+        raise SpecError(f"criterion {criterion!r} needs a profile made with {attribute}=True")
     return -measured
 
 
 def _norms(graph: ChannelGraph, power: int) -> Tensor:
-    """The norm of the incoming weights of each channel group: sum of |w|^power, to the 1/power. (group_count,)"""
+    """The norm of the incoming weights of each channel group: (sum of |w|^power)^(1/power). (group_count,)"""
     sums = torch.zeros(graph.group_count, dtype=torch.float64)
     for part in graph.parts.values():
         if part.kind not in WITHOUT_NEURONS:
-            axis = _written_axis(part)
+            axis = _output_axis(part)
             role = cast(str, part.axes["weight"][axis])
             weight = part.weight.detach().cpu().double().abs().pow(power)
             each = weight.sum([d for d in range(weight.dim()) if d != axis])
@@ -87,8 +90,8 @@ def _norms(graph: ChannelGraph, power: int) -> Tensor:
     return sums.pow(1 / power)
 
 
-def _written_axis(part: Part) -> int:
-    """The axis of the weight along which the outputs lie. Where it has none (a transposed convolution that goes in
-    whole blocks) inputs and outputs of a block are one group, and the first axis tells them apart as well."""
+def _output_axis(part: Part) -> int:
+    """The output axis of a weight. A transposed convolution that is cut in whole groups has none; there, the inputs and
+    outputs of a convolution group form one channel group, so the first axis serves."""
     roles = part.axes["weight"]
     return next((axis for axis, role in enumerate(roles) if role and role.startswith("out")), 0)

@@ -1,7 +1,7 @@
-"""What happens to each class: the zeros of every neuron class by class, and which classes are taken for which.
+"""APoZ by class: count each neuron's zeros separately for each class, and derive its class selectivity.
 
-A neuron that is mostly zero may still be what tells one class from the others: its APoZ over all classes hides that.
-Counts are exact integers, and over all classes together they are those of `apoz.profile`.
+A neuron that is mostly zero may still distinguish one class from the others. Its APoZ over all classes hides that.
+Counts are exact integers. Summed over all classes, they equal those of `apoz.profile`.
 """
 
 from collections.abc import Generator, Iterable, Sequence
@@ -16,7 +16,7 @@ from trimcore.compute.generators import finished
 from trimcore.compute.modes import in_mode
 from trimcore.errors import DataError, NotTrimmable, SpecError, TrimError
 from trimcore.graph.channel_graph import ChannelGraph
-from trimcore.graph.probes import watched
+from trimcore.graph.probes import with_probes
 from trimcore.graph.tracing import trace
 from trimcore.scoring.apoz import passes
 from trimcore.scoring.counting import Scales
@@ -26,20 +26,20 @@ from trimcore.spec import DEFAULT_TOLERANCE
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Counts of one layer, `zeros` and `totals` (examples of the class * positions), int64 (classes, width)."""
+    """Counts of one layer: `zeros` and `totals` (examples of the class * positions), int64 (classes, width)."""
 
     zeros: Tensor
     totals: Tensor
 
     @property
     def apoz(self) -> Tensor:
-        """APoZ of each neuron in each class, 0..1, float64; not a number where nothing was seen. (classes, width)"""
+        """APoZ of each neuron for each class, 0..1, float64; NaN for a class without examples. (classes, width)"""
         return self.zeros.double() / self.totals
 
 
 @dataclass(frozen=True)
 class ClassProfile:
-    """What the examples showed, by layer in depth order. `examples` of each class, int64 (classes,)."""
+    """The counts of all layers in depth order. `examples` is the number of examples per class, int64 (classes,)."""
 
     examples: Tensor
     layers: dict[str, ClassCounts]
@@ -52,7 +52,7 @@ def profile_by_class(
     model: nn.Module, loader: Iterable[Any], classes: int, tolerance: float = DEFAULT_TOLERANCE, *,
     graph: ChannelGraph | None = None,
 ) -> ClassProfile:  # fmt: skip
-    """Count the zeros after every activation for each class by itself, in evaluation mode. See `counting_by_class`."""
+    """Count the zeros after every activation separately for each class, in evaluation mode. See `counting_by_class`."""
     return finished(counting_by_class(model, loader, classes, tolerance, graph=graph))
 
 
@@ -60,27 +60,28 @@ def counting_by_class(
     model: nn.Module, loader: Iterable[Any], classes: int, tolerance: float = DEFAULT_TOLERANCE, *,
     graph: ChannelGraph | None = None,
 ) -> Generator[int, None, ClassProfile]:  # fmt: skip
-    """`profile_by_class`, batch by batch: yields the number of examples so far, over all `apoz.passes`.
+    """`profile_by_class` as a generator. Yields the number of examples so far, over all `apoz.passes`.
 
-    `loader` yields (examples, class numbers). What counts as a zero, and which activations a
-    neuron has, is as in `apoz.profile`. Memory is O(classes * neurons). Mode and weights of the model are left as they
-    were. Raises DataError for a loader that is empty or whose class numbers are not 0 to classes - 1, SpecError for a
-    tolerance outside 0..1, NotTrimmable for a network of which nothing can be trimmed, and TrimError when an activation
-    is not a number.
+    `loader` yields (examples, class indices). Zeros and the activations of a neuron are defined as in `apoz.profile`.
+    Memory is O(classes * neurons). The model's mode and weights are unchanged afterwards. Raises DataError for a loader
+    that is empty or yields class indices outside 0 to classes - 1, SpecError for a tolerance outside 0..1, NotTrimmable
+    for a network without trimmable layers, and TrimError if an activation is NaN.
     """
     if not 0 <= tolerance <= 1:
-        raise SpecError(f"tolerance = {tolerance}: it is a share of the root mean square, from 0 to 1")
+        raise SpecError(f"tolerance = {tolerance}; expected a fraction of the root mean square, from 0 to 1")
     device, done, batches = _device(model), 0, iter(loader)
     once, first = batches is loader, next(batches, None)
     if first is None:
-        raise DataError("no examples to profile on: the loader is empty")
+        raise DataError("there are no examples to profile: the loader is empty")
     graph = graph or trace(model, first[0].to(device))
     if not graph.trimmable() and not graph.units:
-        raise NotTrimmable(graph.why_nothing())
+        raise NotTrimmable(graph.untrimmable_reason())
     batches, limits = chain([first], batches), [0.0] * len(graph.sites)
     if passes(graph, tolerance) == 2:
         if once:
-            raise DataError("near zeros take two passes, but the loader can be iterated only once; give a list")
+            raise DataError(
+                "the loader can be iterated only once, but counting near zeros takes two passes; pass a list of batches"
+            )
         scales = Scales(graph, device)
         for x, _ in batches:
             with in_mode(model, training=False), torch.inference_mode():
@@ -91,63 +92,64 @@ def counting_by_class(
     counter = ClassCounter(graph, device, limits, classes)
     for x, labels in batches:
         with in_mode(model, training=False), torch.inference_mode():
-            counter.see(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+            counter.add_batch(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
         done += len(x)
         yield done
     return counter.result()
 
 
 class ClassCounter:
-    """Integer counts for each class and each site of a graph while batches pass, on the device.
+    """Accumulates integer counts per class and site, on the device.
 
-    The counts of an example are added to those of its class by one matrix product, classes by examples, for all classes
-    at once. It is exact: a batch counts fewer than 2^53 (on mps, without float64, it goes in parts below 2^24).
+    One matrix product (classes by examples) adds the counts of all examples to those of their classes. It is exact,
+    because the counts of a batch stay below 2^53; on mps, which lacks float64, batches are split to stay below 2^24.
     """
 
     def __init__(self, graph: ChannelGraph, device: torch.device, limits: Sequence[float], classes: int):
-        self.graph, self.limits, self.seen = graph, limits, 0
+        self.graph, self.limits, self.added = graph, limits, 0
         self.dtype = torch.float32 if device.type == "mps" else torch.float64
-        self.numbers = torch.arange(classes, device=device)
+        self.indices = torch.arange(classes, device=device)
         self.examples = torch.zeros(classes, dtype=torch.int64, device=device)
         self.nonzero = [torch.zeros(classes, len(s.groups), dtype=torch.int64, device=device) for s in graph.sites]
         self.totals = [torch.zeros(classes, dtype=torch.int64, device=device) for _ in graph.sites]
-        self.damaged = [torch.zeros((), dtype=torch.bool, device=device) for _ in graph.sites]
-        self.members = torch.zeros(classes, 0, dtype=torch.bool, device=device)  # (classes, N): whose class is which?
-        self.network = watched(graph, self._count)
+        self.has_nan = [torch.zeros((), dtype=torch.bool, device=device) for _ in graph.sites]
+        self.members = torch.zeros(classes, 0, dtype=torch.bool, device=device)  # (classes, N) one-hot labels
+        self.network = with_probes(graph, self._count)
 
-    def see(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Add a batch, `x` (N, ...) with class numbers `labels` (N,); returns what the network gives."""
+    def add_batch(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Add a batch `x` (N, ...) with class indices `labels` (N,). Returns the network's output."""
         if labels.shape != (len(x),) or labels.is_floating_point():
-            has = f"{tuple(labels.shape)} {labels.dtype}"
-            raise DataError(f"each of {len(x)} examples needs one class number, not labels {has}")
-        self.members = self.numbers.unsqueeze(1) == labels
+            found = f"{tuple(labels.shape)} {labels.dtype}"
+            raise DataError(f"labels must be one class index per example, shape ({len(x)},), not {found}")
+        self.members = self.indices.unsqueeze(1) == labels
         self.examples += self.members.sum(1)
-        self.seen += len(x)
+        self.added += len(x)
         outputs: Tensor = self.network(x)
         return outputs
 
     def _count(self, x: Tensor, number: int) -> None:
         site = self.graph.sites[number]
         if len(x) != self.members.shape[1]:
-            raise TrimError(f"counting by class needs the examples along axis 0 at {site.node}; it has {len(x)} there")
+            expected = self.members.shape[1]
+            raise TrimError(
+                f"counting by class needs the {expected} examples along axis 0 at {site.node}; its length is {len(x)}"
+            )
         counts, positions = nonzero_by_example(x, site.axis, self.limits[number])
-        self.damaged[number] |= x.sum().isnan()
+        self.has_nan[number] |= x.sum().isnan()
         size = max(1, (EXACT_IN_FLOAT32 - 1) // max(positions, 1)) if self.dtype == torch.float32 else len(x)
-        pieces = zip(torch.split(self.members, size, 1), torch.split(counts.to(self.dtype), size), strict=True)
-        for members, piece in pieces:
-            self.nonzero[number] += (members.to(self.dtype) @ piece).long()
+        chunks = zip(torch.split(self.members, size, 1), torch.split(counts.to(self.dtype), size), strict=True)
+        for members, chunk in chunks:
+            self.nonzero[number] += (members.to(self.dtype) @ chunk).long()
         self.totals[number] += self.members.sum(1) * positions
 
     def result(self) -> ClassProfile:
-        """Raises DataError for class numbers out of range, TrimError where an activation was not a number."""
-        classes, groups = len(self.numbers), self.graph.group_count
-        if int(self.examples.sum()) != self.seen:
-            raise DataError(f"labels must be class numbers from 0 to {classes - 1}; some examples have others")
-        for site, damaged in zip(self.graph.sites, self.damaged, strict=True):
-            if damaged:
-                raise TrimError(
-                    f"activations at {site.node} are not numbers (NaN); the network or its input is damaged"
-                )
+        """The profile. Raises DataError for class indices out of range, TrimError if an activation was NaN."""
+        classes, groups = len(self.indices), self.graph.group_count
+        if int(self.examples.sum()) != self.added:
+            raise DataError(f"labels must be class indices from 0 to {classes - 1}; some are out of range")
+        for site, has_nan in zip(self.graph.sites, self.has_nan, strict=True):
+            if has_nan:
+                raise TrimError(f"activations at {site.node} are NaN; the network or its input is damaged")
         zeros, totals = (torch.zeros(classes, groups, dtype=torch.int64) for _ in range(2))
         for site, nonzero, total in zip(self.graph.sites, self.nonzero, self.totals, strict=True):
             total = total.cpu().unsqueeze(1).expand(-1, len(site.groups))
@@ -159,36 +161,37 @@ class ClassCounter:
 
 
 def nonzero_by_example(x: Tensor, axis: int, limit: float = 0.0) -> tuple[Tensor, int]:
-    """How many of each example's elements are beyond `limit` in magnitude, for each index along `axis`, and of how
-    many. x (N, ...) gives (N, channels); as `counting.count_nonzero`, limit 0 counts what is not zero."""
+    """For each example and each index along `axis`, the number of elements whose magnitude exceeds `limit`, and the
+    number of all elements. x (N, ...) -> (N, channels). Limit 0 counts nonzero elements, as in `count_nonzero`."""
     rows = x.movedim(axis, 1).flatten(0, 1)
     counts, positions = count_nonzero(rows.reshape(len(rows), -1), 0, limit)
     return counts.view(len(x), -1), positions
 
 
 def selectivity(apoz_by_class: Tensor) -> Tensor:
-    """How much of a neuron's activity belongs to one class, 0..1: (classes, width) -> (width,) float64.
+    """How selective each neuron is for a single class, 0..1: (classes, width) -> (width,) float64.
 
     The index of Morcos, Barrett, Rabinowitz, Botvinick 2018 (arXiv 1803.06959, section 2): (a - b) / (a + b), with a
-    the activity in the class where it is highest, and b the mean over the other classes. Activity is here how often the
-    neuron fires, 1 - APoZ. 0: alike for all classes, or never; 1: for one class only. Classes of which nothing was seen
-    (not a number) are left out; with fewer than two it is 0.
+    the activity for the class where it is highest and b the mean over the other classes. Activity here means how often
+    the neuron is active, 1 - APoZ. The index is 0 for a neuron that is equally active for all classes or never active,
+    and 1 for a neuron that is active for a single class only. Classes without examples (NaN) are ignored; with fewer
+    than two classes left, the index is 0.
     """
-    fires = (1 - apoz_by_class.double()).nan_to_num(0)
+    active = (1 - apoz_by_class.double()).nan_to_num(0)
     others = (~apoz_by_class.isnan()).sum(0) - 1
-    most = fires.amax(0)
-    rest = ((fires.sum(0) - most) / others.clamp(min=1)).clamp(min=0)  # rounding may leave less than nothing
+    most = active.amax(0)
+    rest = ((active.sum(0) - most) / others.clamp(min=1)).clamp(min=0)  # rounding may make it negative
     return torch.where((others > 0) & (most > 0), (most - rest).clamp(min=0) / (most + rest), 0.0)
 
 
 def order(apoz_by_class: Tensor) -> Tensor:
-    """The neurons as a heatmap should show them: by the class for which they fire most often, and within it the most
-    selective first; those that never fire come last. (classes, width) -> int64 (width,)
+    """The order of neurons in a heatmap: by the class for which they are most often active, then by descending
+    selectivity. Neurons that are never active come last. (classes, width) -> int64 (width,)
 
-    Of equally preferred classes the first counts, of equally selective neurons the first comes first.
+    On a tie between classes, the first class counts. Equally selective neurons keep their order.
     """
-    fires = (1 - apoz_by_class.double()).nan_to_num(0)
-    preferred = torch.where(fires.amax(0) > 0, fires.argmax(0), len(fires))
+    active = (1 - apoz_by_class.double()).nan_to_num(0)
+    preferred = torch.where(active.amax(0) > 0, active.argmax(0), len(active))
     selective = selectivity(apoz_by_class).sort(descending=True, stable=True).indices
     return selective[preferred[selective].sort(stable=True).indices]
 

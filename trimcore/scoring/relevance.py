@@ -1,9 +1,9 @@
-"""Local relevance (Rueda et al. 2017, arXiv 1707.06838): how often is a neuron the maximum of its maxout unit?
+"""Local relevance (Rueda et al. 2017, arXiv 1707.06838): how often a neuron is the maximum of its maxout unit.
 
-Counted over the training split, in evaluation mode. Where several neurons of a unit attain the maximum, they share it
-equally: of k that are all zero after a ReLU each gets 1/k, so that a tie favours nobody, whatever the order in which
-neurons are stored. Counts are integers all the same: a maximum counts as lcm(1, ..., k) shares, which any number of
-neurons up to k divides, and a unit's counts add up to examples * positions * shares exactly.
+Relevance is counted over the training split, in evaluation mode. Neurons that tie for the maximum share it equally. If
+all k neurons of a unit are zero after a ReLU, each gets 1/k, so the result does not depend on the order of the neurons.
+Counts are still integers: a maximum counts as lcm(1, ..., k) shares, which any number of neurons up to k divides. The
+counts of a unit add up to exactly examples * positions * shares.
 """
 
 import math
@@ -19,15 +19,15 @@ from trimcore.compute.generators import finished
 from trimcore.compute.modes import in_mode
 from trimcore.errors import DataError, NotTrimmable, TrimError
 from trimcore.graph.channel_graph import ChannelGraph, Units
-from trimcore.graph.probes import watched
+from trimcore.graph.probes import with_probes
 from trimcore.graph.tracing import trace
 from trimcore.layers.maxout import in_units
 
 
 @dataclass(frozen=True)
 class UnitRelevance:
-    """What the examples showed of a layer's maxout units. `counts` (units, k) int64, in 1/`shares` of a maximum;
-    `positions` are those of the output map, 1 behind a linear layer."""
+    """Counts of the maxout units of a layer. `counts`, int64 (units, k), are in units of 1/`shares` of a maximum.
+    `positions` is the number of positions of the output map, 1 after a linear layer."""
 
     layer: str
     counts: Tensor
@@ -37,7 +37,7 @@ class UnitRelevance:
 
     @classmethod
     def recorded(cls, layer: str, values: Mapping[str, Any]) -> "UnitRelevance":
-        """From what a run has recorded of a layer: counts, examples, positions, shares."""
+        """Create it from the values that a run recorded for a layer: counts, examples, positions, shares."""
         return cls(layer, torch.tensor(values["counts"]), values["examples"], values["positions"], values["shares"])
 
     @property
@@ -46,7 +46,7 @@ class UnitRelevance:
 
     @property
     def relevance(self) -> Tensor:
-        """How often each neuron is the maximum, 0..1, adding up to 1 in each unit. (units, k) float64"""
+        """How often each neuron is the maximum, 0..1. The values of a unit add up to 1. (units, k) float64"""
         return self.counts.double() / (self.examples * self.positions * self.shares)
 
 
@@ -57,18 +57,18 @@ def relevance(
     graph: ChannelGraph | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, UnitRelevance]:
-    """The relevance of every neuron of every maxout unit, by layer, in one pass over `loader`, as `apoz.profile` takes.
+    """The relevance of every neuron of every maxout unit, by layer, in one pass over a `loader` as in `apoz.profile`.
 
-    Mode and weights of the model are afterwards as they were. Raises NotTrimmable for a network without maxout units,
-    DataError for a loader that is empty, TrimError when an activation is not a number.
+    The model's mode and weights are unchanged afterwards. Raises NotTrimmable for a network without maxout units,
+    DataError for an empty loader, and TrimError if an activation is NaN.
     """
-    return finished(measured(model, loader, graph=graph), progress)
+    return finished(measuring(model, loader, graph=graph), progress)
 
 
-def measured(
+def measuring(
     model: nn.Module, loader: Iterable[Any], *, graph: ChannelGraph | None = None
 ) -> Generator[int, None, dict[str, UnitRelevance]]:
-    """`relevance`, batch by batch: yields the number of examples seen so far, and returns the result."""
+    """`relevance` as a generator. Yields the number of examples seen so far and returns the result."""
     device, examples, counter = next(p.device for p in model.parameters()), 0, None
     for batch in loader:
         x = (batch[0] if isinstance(batch, tuple | list) else batch).to(device, non_blocking=True)
@@ -78,12 +78,12 @@ def measured(
         examples += len(x)
         yield examples
     if counter is None:
-        raise DataError("no examples to measure relevance on: the loader is empty")
+        raise DataError("there are no examples to measure relevance with: the loader is empty")
     return counter.result(examples)
 
 
 class MaximumCounter:
-    """Integer counts for each maxout unit while batches pass, on the device."""
+    """Accumulates integer counts per maxout unit, on the device."""
 
     def __init__(self, graph: ChannelGraph, device: torch.device):
         if not graph.units:
@@ -94,25 +94,25 @@ class MaximumCounter:
             torch.zeros(width // units.k, units.k, dtype=torch.int64, device=device)
             for width, units in zip(widths, graph.units.values(), strict=True)
         ]
-        self.damaged = [torch.zeros((), dtype=torch.bool, device=device) for _ in widths]
+        self.has_nan = [torch.zeros((), dtype=torch.bool, device=device) for _ in widths]
         self.positions = [0 for _ in widths]
-        kinds = list(graph.units.values())
-        self.network = watched(graph, lambda x, number: self._see(x, number, kinds[number]), places=[
-            units.source for units in kinds
-        ])  # fmt: skip
+        layers = list(graph.units.values())
+        self.network = with_probes(
+            graph, lambda x, number: self._count(x, number, layers[number]), after=[units.source for units in layers]
+        )
 
-    def _see(self, x: Tensor, number: int, units: Units) -> None:
+    def _count(self, x: Tensor, number: int, units: Units) -> None:
         counts, total = count_maxima(x, units.k, units.dim)
         self.counts[number] += counts
-        self.damaged[number] |= x.isnan().any()
+        self.has_nan[number] |= x.isnan().any()
         self.positions[number] = total // len(x)
 
     def result(self, examples: int) -> dict[str, UnitRelevance]:
         distributed.sum_(*self.counts)
         (examples,) = distributed.totals([examples])
-        for name, damaged in zip(self.units, self.damaged, strict=True):
-            if damaged:
-                raise TrimError(f"activations of layer {name!r} are not numbers (NaN); the network is damaged")
+        for name, has_nan in zip(self.units, self.has_nan, strict=True):
+            if has_nan:
+                raise TrimError(f"activations of layer {name!r} are NaN; the network or its input is damaged")
         return {
             name: UnitRelevance(name, counts.cpu(), examples, positions, shares_of(units.k))
             for (name, units), counts, positions in zip(
@@ -122,7 +122,7 @@ class MaximumCounter:
 
 
 def shares_of(k: int) -> int:
-    """In how many shares the maximum of a unit of k neurons is counted: the least that 1, ..., k all divide.
+    """The number of shares in the maximum of a unit of k neurons: the least common multiple of 1, ..., k.
 
     >>> shares_of(4)
     12
@@ -131,9 +131,9 @@ def shares_of(k: int) -> int:
 
 
 def count_maxima(x: Tensor, k: int, dim: int = 1) -> tuple[Tensor, int]:
-    """How often each neuron is its unit's maximum, in shares, int64 (units, k); and of how many maxima, for each unit.
+    """How often each neuron is the maximum of its unit, in shares, int64 (units, k), and the number of maxima per unit.
 
-    x (N, units * k, ...) with the channels along `dim`. All neurons that attain the maximum share it equally.
+    x (N, units * k, ...) with the channels along `dim`. Neurons that tie for the maximum share it equally.
     """
     dim %= x.dim()
     parts = in_units(x, k, dim)

@@ -1,6 +1,6 @@
-"""The spec: what a person asks a run to do, checked whole before anything starts.
+"""The spec: a user's description of a run, validated completely before anything starts.
 
-It may import `data` and `models` for the names that they know, `system` and `errors`. Importing it loads no torch.
+May import `data` and `models` for their known names, `system` and `errors`. Importing it does not load torch.
 """
 
 from trimcore.spec.measurement import DEFAULT_TOLERANCE, Control, ProfileSettings, Stop, Verify

@@ -1,4 +1,4 @@
-"""The sections on what a run measures and when it ends: [profile], [verify], [stop], [control]."""
+"""The spec sections on what a run measures and when it stops: [profile], [verify], [stop], [control]."""
 
 from typing import Annotated, Literal
 
@@ -7,15 +7,15 @@ from pydantic import AfterValidator, Field
 from trimcore.errors import SpecError
 from trimcore.spec.section import Natural, Section
 
-# The share of the root mean square of a site's activations up to which an activation without true zeros counts as
-# zero. With 0.1, an activation that counts carries less than a hundredth of the mean power of its site.
+# An activation function without true zeros counts as zero up to this fraction of the RMS of its site's activations.
+# With 0.1, an activation counted as zero has at most a hundredth of the site's mean power.
 DEFAULT_TOLERANCE = 0.1
 
 
 class ProfileSettings(Section):
-    """`examples` of the validation split are profiled; 0 means all. `tolerance`: activations without true zeros count
-    as zero up to this share of their root mean square (see `scoring.apoz.profile`). `relevance_examples` of the
-    training split show how often each neuron of a maxout unit is its maximum; 0 means all."""
+    """`examples`: validation examples to profile. `relevance_examples`: training examples on which to count how often
+    each neuron is the maximum of its maxout unit. 0 means all. `tolerance`: activations without true zeros count as
+    zero up to this fraction of their root mean square (see `scoring.apoz.profile`)."""
 
     examples: Natural = 0
     relevance_examples: Natural = 0
@@ -25,26 +25,27 @@ class ProfileSettings(Section):
 def _known_pairs(name: str) -> str:
     kind, _, path = name.partition(":")
     if name not in ("", "test") and (kind != "lfw" or not path):
-        raise SpecError(f"unknown pairs {name!r}; there are 'test' and 'lfw:PATH'")
+        raise SpecError(f"unknown pairs {name!r}; expected 'test' or 'lfw:PATH'")
     return name
 
 
 class Verify(Section):
-    """A verification that every iteration reports: do two images show the same person, or class? `pairs`: empty, none;
-    "test", pairs of images of the test split; "lfw:PATH", those of Labeled Faces in the Wild (see `data.pairs`)."""
+    """Verification in every iteration: do two images show the same person or class? `pairs`: empty for none, "test" for
+    pairs of test images, or "lfw:PATH" for Labeled Faces in the Wild (see `data.pairs`)."""
 
     pairs: Annotated[str, AfterValidator(_known_pairs)] = ""
     distance: Literal["cosine", "euclidean"] = "cosine"
 
 
 class Stop(Section):
-    """The run ends when the validation accuracy after retraining falls below `min_accuracy`; the iteration before is
-    then the result. Validation, not test: a limit on the test split would be tuning on it."""
+    """The run stops when validation accuracy after retraining falls below `min_accuracy`; the previous iteration is
+    then the result. The limit is on validation accuracy because a limit on test accuracy would tune on the test split.
+    """
 
     min_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class Control(Section):
-    """`scratch`: also train the final widths from new weights, for as many epochs as the trimmed network had."""
+    """`scratch`: also train the final widths from new weights, for as many epochs as the trimmed network."""
 
     scratch: bool = False

@@ -1,4 +1,4 @@
-"""The rules and criteria that a step can name, with the values that they take. `planning` applies them."""
+"""The rules and criteria that a step can name, and their valid values. `planning` applies them."""
 
 import math
 from collections.abc import Callable
@@ -18,14 +18,14 @@ IN_UNITS = ("relevance", "l1", "l2", "random")  # criteria that rank the neurons
 
 @dataclass(frozen=True)
 class MeanPlusStd:
-    """Removes neurons above the layer's mean plus `value` standard deviations (of the population). The paper uses 1."""
+    """Removes neurons above the layer's mean plus `value` population standard deviations. The paper uses 1."""
 
     value: float = 1.0
 
 
 @dataclass(frozen=True)
 class Absolute:
-    """Removes neurons whose APoZ is above `value`, 0 to 1."""
+    """Removes neurons whose APoZ is above `value` (0 to 1)."""
 
     value: float
 
@@ -53,15 +53,16 @@ class Keep:
 
 @dataclass(frozen=True)
 class LeastRelevant:
-    """Removes the `value` least relevant neurons of every maxout unit (Rueda et al. 2017: one). One always stays."""
+    """Removes the `value` least relevant neurons of every maxout unit, but never the last one. Rueda et al. 2017 remove
+    one."""
 
     value: int = 1
 
 
 @dataclass(frozen=True)
 class TimesSmaller:
-    """Removes neurons of all layers together until the network has `value` times fewer parameters, see
-    `planning.ranking.times_smaller`."""
+    """Removes neurons across all layers until the network has `value` times fewer parameters (see
+    `planning.ranking.times_smaller`)."""
 
     value: float
 
@@ -71,47 +72,47 @@ RULES: dict[str, Callable[[Any], Rule]] = {
     "mean+std": MeanPlusStd, "absolute": Absolute, "fraction": Fraction, "count": Count, "keep": Keep,
     "maxout": LeastRelevant, "smaller": TimesSmaller,
 }  # fmt: skip
-COUNTED = {"count": 0, "keep": 1, "maxout": 1}  # rules whose value is a whole number, and its minimum
+INTEGER_RULES = {"count": 0, "keep": 1, "maxout": 1}  # rules with an integer value, and its minimum
 
 
 def make_rule(name: str, value: float) -> Rule:
-    """The rule of that name. Raises SpecError for an unknown name or a value out of range.
+    """The rule with that name. Raises SpecError for an unknown name or a value out of range.
 
     >>> make_rule("fraction", 0.25)
     Fraction(value=0.25)
     """
     if name not in RULES:
-        raise SpecError(f"unknown rule {name!r}; there are {', '.join(RULES)}")
+        raise SpecError(f"unknown rule {name!r}; expected one of {', '.join(RULES)}")
     if not math.isfinite(value):
-        raise SpecError(f"the value of rule {name!r} must be a number, not {value}")
+        raise SpecError(f"rule {name!r} takes a finite value, not {value}")
     if name in ("absolute", "fraction") and not 0 <= value <= 1:
         raise SpecError(f"rule {name!r} takes a value from 0 to 1, not {value}")
     if name == "smaller" and not 1 < value <= 1_000_000:
-        raise SpecError(f"rule 'smaller' takes a number above 1, so many times fewer parameters, not {value}")
-    if name in COUNTED and (value != int(value) or value < COUNTED[name]):
-        raise SpecError(f"rule {name!r} takes a whole number of at least {COUNTED[name]}, not {value}")
-    return RULES[name](int(value) if name in COUNTED else float(value))
+        raise SpecError(f"rule 'smaller' takes a factor above 1 and up to 1,000,000, not {value}")
+    if name in INTEGER_RULES and (value != int(value) or value < INTEGER_RULES[name]):
+        raise SpecError(f"rule {name!r} takes an integer of at least {INTEGER_RULES[name]}, not {value}")
+    return RULES[name](int(value) if name in INTEGER_RULES else float(value))
 
 
 def rule_name(rule: Rule) -> str:
-    """The name of a rule in a spec."""
+    """A rule's name in a spec."""
     return next(name for name, kind in RULES.items() if kind is type(rule))
 
 
 def check_weight_rule(rule: str, value: float) -> None:
-    """Raises SpecError for an unknown rule for weights, or a value out of its range.
+    """Raise SpecError for an unknown weight rule or a value out of range.
 
-    quality: removes weights up to `value` standard deviations. sparsity: the share of zeros that each layer gets.
-    sparsity-overall: the share of zeros among all weights of the layers together, with one threshold for all.
+    quality: removes weights up to `value` standard deviations. sparsity: the fraction of zeros in each layer.
+    sparsity-overall: the fraction of zeros across all weights of the layers, with one shared threshold.
     """
     if rule not in WEIGHT_RULES:
-        raise SpecError(f"unknown rule {rule!r} for weights; there are {', '.join(WEIGHT_RULES)}")
+        raise SpecError(f"unknown weight rule {rule!r}; expected one of {', '.join(WEIGHT_RULES)}")
     if rule == QUALITY and not 0 < value < math.inf:
         raise SpecError(f"rule 'quality' takes a number of standard deviations above 0, not {value}")
     if rule != QUALITY and not 0 < value < 1:
-        raise SpecError(f"rule {rule!r} takes a share of zeros between 0 and 1, not {value}")
+        raise SpecError(f"rule {rule!r} takes a fraction of zeros between 0 and 1, not {value}")
 
 
 def default_criterion(rule: str | None) -> CriterionName:
-    """What a rule goes by unless the step names a criterion."""
+    """A rule's criterion unless the step names one."""
     return "relevance" if rule == "maxout" else "magnitude" if rule in WEIGHT_RULES else "apoz"

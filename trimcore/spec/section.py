@@ -1,4 +1,4 @@
-"""What all sections of a spec have in common."""
+"""The base class of all spec sections."""
 
 from typing import Annotated
 
@@ -8,6 +8,6 @@ Natural = Annotated[int, Field(ge=0, le=10_000_000)]
 
 
 class Section(BaseModel):
-    """Unknown keys are refused, numbers must be finite, and nothing changes afterwards."""
+    """Refuses unknown keys and non-finite numbers; immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)

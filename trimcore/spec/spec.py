@@ -1,7 +1,7 @@
-"""The whole spec: what a run asks for.
+"""The complete spec of a run.
 
-A spec without any `[[step]]` trains (or loads) and profiles the base network and stops there. The page uses this to
-show the APoZ before there is a plan, and then branches from it.
+A run whose spec has no `[[step]]` trains or loads the base network, profiles it and stops. The dashboard uses this to
+show the APoZ before there is a plan, then branches from that run.
 """
 
 from typing import Annotated, Literal, Self
@@ -16,22 +16,22 @@ from trimcore.spec.training import Base, Convert, Distill, Retrain
 
 
 class Devices(Section):
-    """`count` processes on one machine carry out the run together, on CUDA each with a device of its own, on the CPU
-    with some of its cores (see `compute.distributed`). Batch sizes are those of all processes together."""
+    """`count` processes on one machine share the run (see `compute.distributed`). On CUDA each has its own device, on
+    the CPU a share of the cores. Batch sizes count all processes together."""
 
     count: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
 class Parent(Section):
-    """Where a branch begins: an iteration of another run."""
+    """The iteration of another run that a branch starts from."""
 
     run: str
     iteration: Natural = 0
 
 
 def _known_model(name: str) -> str:
-    """Of `package.module:function` only the form is checked: reading a spec must not import anything that it names."""
-    from trimcore.models import check_name  # here, so that a process that only looks at runs never loads torch
+    """For `package.module:function`, checks only the form: reading a spec must not import the code that it names."""
+    from trimcore.models import check_name  # imported here so that a process that only reads runs never loads torch
 
     check_name(name)
     return name
@@ -48,12 +48,12 @@ def _device_name(name: str) -> str:
     kind, _, index = name.partition(":")
     if kind in ("auto", "cpu", "cuda", "mps") and (not index or (kind == "cuda" and index.isdigit())):
         return name
-    raise SpecError(f"unknown device {name!r}; there are auto, cpu, cuda, cuda:N, mps")
+    raise SpecError(f"unknown device {name!r}; expected auto, cpu, cuda, cuda:N or mps")
 
 
 class Spec(Section):
-    """Everything has a default. `image_size` and `channels` 0 mean what the model or the data has; `options` are the
-    numbers that the model lets one choose, such as k and width of maxout networks."""
+    """Every key has a default. `image_size` and `channels` of 0 follow the model or the data. `options` are integer
+    options of the model, such as k and width of maxout networks."""
 
     model: Annotated[str, AfterValidator(_known_model)] = "lenet5"
     data: Annotated[str, AfterValidator(_known_data)] = "mnist-5k"
@@ -83,48 +83,48 @@ class Spec(Section):
         return self
 
     @model_validator(mode="after")
-    def _one_name_for_several(self) -> Self:
+    def _device_allows_several_processes(self) -> Self:
         if self.devices.count > 1 and (self.device == "mps" or ":" in self.device):
-            raise SpecError(f"device = {self.device!r} is one device; devices.count = {self.devices.count} needs "
+            raise SpecError(f"device = {self.device!r} is a single device; devices.count = {self.devices.count} needs "
                             "auto, cuda or cpu")  # fmt: skip
         return self
 
     @property
     def base_epochs(self) -> int:
-        """Epochs before iteration 0: none for a branch or given weights; pretrained ones are fitted to the data."""
+        """Epochs before iteration 0: none for a branch or a checkpoint. Pretrained weights are fine-tuned."""
         return 0 if self.parent or self.base.weights not in ("", "pretrained") else self.base.epochs
 
     @property
     def convert_epochs(self) -> int:
-        """Epochs in which the activations are converted; a branch from a converted network needs none of them."""
+        """Epochs of activation conversion. A branch from a converted network skips them."""
         return self.convert.epochs if self.convert.to else 0
 
     @property
     def iterations(self) -> int:
-        """How many iterations the steps ask for; a step ends early when its rule finds nothing more to cut."""
+        """The number of iterations in all steps. A step ends early if its rule finds nothing more to cut."""
         return sum(step.iterations for step in self.step)
 
     @property
     def retrain_epochs(self) -> int:
-        """Epochs of all iterations that the steps ask for."""
+        """The retraining epochs of all iterations in all steps."""
         return sum(step.iterations * self.retrain_after(step).epochs for step in self.step)
 
     @property
     def criteria(self) -> set[str]:
-        """All criteria that some step ranks by."""
+        """All criteria that any step ranks by."""
         return set().union(*(step.criteria for step in self.step))
 
     def retrain_after(self, step: Step) -> Retrain:
-        """How the network is retrained after a cut of this step."""
+        """The retraining settings after a cut in this step."""
         own = step.retrain.model_dump(exclude_none=True, exclude={"distill"}) if step.retrain else None
         return self.retrain.model_copy(update=own)
 
     def distill_after(self, step: Step) -> Distill:
-        """How the network is distilled after a cut of this step."""
+        """The distillation settings after a cut in this step."""
         own = step.retrain.distill if step.retrain else None
         return self.distill if own is None else self.distill.model_copy(update={"weight": own})
 
     @property
     def has_teacher(self) -> bool:
-        """Whether any retraining learns from the network of iteration 0."""
+        """Whether any retraining distils from the network of iteration 0."""
         return any(self.distill_after(step).weight for step in self.step)

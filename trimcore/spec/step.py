@@ -1,4 +1,4 @@
-"""The section [[step]]: some iterations on some layers by one rule."""
+"""The spec section [[step]]: iterations that apply one rule to some layers."""
 
 from typing import Annotated, Any, Self
 
@@ -21,7 +21,7 @@ Neurons = dict[str, list[Annotated[int, Field(ge=0)]]]
 
 
 class LayerRule(Section):
-    """A rule for a single layer. Without a criterion it takes the step's, or what the rule goes by."""
+    """A rule for a single layer. The default criterion is the step's, or else the rule's own."""
 
     rule: RuleName = "mean+std"
     value: float = 1.0
@@ -34,12 +34,12 @@ class LayerRule(Section):
 
 
 class Step(LayerRule):
-    """Some iterations on some layers with one rule. `layer` gives single layers a rule of their own.
+    """Iterations that apply one rule to some layers. `layer` overrides the rule for single layers.
 
-    `also_cut` and `never_cut` name neurons by their index in the base model. Without a criterion the rule `maxout` goes
-    by relevance, the rules in WEIGHT_RULES, which hold weights at zero instead of cutting neurons, by magnitude, and
-    all others by APoZ. The widths that remain are rounded up to a `multiple` (see `planning.rounding`). `retrain` says
-    how the network is retrained after these cuts where that differs from `[retrain]`: the last one may take longer.
+    `also_cut` and `never_cut` list neurons by their index in the base model. The default criterion is relevance for the
+    rule `maxout`, magnitude for the rules in WEIGHT_RULES, which hold weights at zero instead of cutting neurons, and
+    APoZ for all others. Remaining widths are rounded up to a `multiple` (see `planning.rounding`). `retrain` overrides
+    `[retrain]` after this step's cuts, for example to retrain longer after the last one.
     """
 
     layers: Annotated[list[str], Field(min_length=1)]
@@ -63,27 +63,28 @@ class Step(LayerRule):
         rules: list[tuple[str, LayerRule]] = [*self.layer.items(), ("the step", self)]
         for name, own in rules:
             if (own.rule in WEIGHT_RULES) != self.weights:
-                raise SpecError(f"a step cuts neurons or prunes weights: rule {own.rule!r} ({name}) needs another step")
+                raise SpecError(f"a step cuts neurons or prunes weights, not both: move rule {own.rule!r} ({name}) to "
+                                "another step")  # fmt: skip
             self._check_criterion(name, own)
             for rule in ("sparsity-overall", "smaller"):
                 if rule in (own.rule, self.rule) and own.rule != self.rule:
-                    raise SpecError(f"rule {rule!r} is for all layers of a step: {name} has rule {own.rule!r}")
+                    raise SpecError(f"rule {rule!r} applies to all layers of a step, but {name} has rule {own.rule!r}")
             if own.rule == "smaller" and own.value != self.value:
-                raise SpecError(f"rule 'smaller' has one value for all layers: {name} has {own.value:g}")
+                raise SpecError(f"rule 'smaller' takes one value for all layers, but {name} has {own.value:g}")
         if self.multiple > 1 and self.rule in ("maxout", *WEIGHT_RULES):
             raise SpecError(f"multiple = {self.multiple}: rule {self.rule!r} has no widths to round")
         for key, neurons in (("also_cut", self.also_cut), ("never_cut", self.never_cut)):
             if other := [name for name in neurons if self.rule_for(name).rule in ("maxout", *WEIGHT_RULES)]:
                 rule = self.rule_for(other[0]).rule
-                raise SpecError(f"{key} names neurons of {other[0]!r}; rule {rule!r} leaves no such choice")
+                raise SpecError(f"{key} lists neurons of {other[0]!r}, but rule {rule!r} does not support it")
         for key, names in (("layer", self.layer), ("also_cut", self.also_cut), ("never_cut", self.never_cut)):
             if self.layers != ["all"] and (extra := [n for n in names if n not in self.layers]):
-                raise SpecError(f"step.{key} names layer {extra[0]!r}, which the step does not have")
+                raise SpecError(f"step.{key} names layer {extra[0]!r}, which is not in the step's layers")
         return self
 
     @property
     def weights(self) -> bool:
-        """Whether the step prunes weights rather than neurons."""
+        """Whether the step prunes weights instead of neurons."""
         return self.rule in WEIGHT_RULES
 
     def rule_for(self, layer: str) -> LayerRule:
@@ -91,7 +92,7 @@ class Step(LayerRule):
         return self.layer.get(layer, self)
 
     def criterion_for(self, layer: str) -> CriterionName:
-        """What the neurons of a layer are ranked by: its own criterion, or the step's if it goes with its rule."""
+        """A layer's ranking criterion: its own, the step's if it suits the rule, or the rule's default."""
         own = self.rule_for(layer)
         if own.criterion:
             return own.criterion
@@ -106,10 +107,10 @@ class Step(LayerRule):
     def _check_criterion(self, name: str, own: LayerRule) -> None:
         criterion = own.criterion or self.criterion_for(name)
         if own.rule == "absolute" and criterion != "apoz":
-            raise SpecError(f"rule 'absolute' ({name}) is for APoZ; criterion {criterion!r} needs another rule")
+            raise SpecError(f"rule 'absolute' ({name}) is only for APoZ; criterion {criterion!r} needs another rule")
         if own.rule == "maxout" and criterion not in IN_UNITS:
             raise SpecError(f"rule 'maxout' ({name}) ranks by {', '.join(IN_UNITS)}, not by {criterion!r}")
         if own.rule != "maxout" and criterion == "relevance":
-            raise SpecError(f"criterion 'relevance' ({name}) ranks the neurons of maxout units: it needs rule 'maxout'")
+            raise SpecError(f"criterion 'relevance' ({name}) ranks neurons within maxout units: it needs rule 'maxout'")
         if (own.rule in WEIGHT_RULES) != (criterion == "magnitude"):
-            raise SpecError(f"rule {own.rule!r} ({name}) does not go by {criterion!r}")
+            raise SpecError(f"rule {own.rule!r} ({name}) cannot rank by {criterion!r}")

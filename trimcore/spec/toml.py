@@ -1,4 +1,4 @@
-"""Specs as TOML. A spec is checked whole before anything starts; every error is one line."""
+"""Read and write specs as TOML. A spec is validated completely before anything starts; every error is one line."""
 
 import tomllib
 from pathlib import Path
@@ -11,11 +11,11 @@ from trimcore.errors import SpecError, shortened
 from trimcore.spec.spec import Spec
 from trimcore.system.files import open_regular
 
-LARGEST = 1_000_000  # characters of a spec file
+MAX_CHARACTERS = 1_000_000  # of a spec file
 
 
 def parse(values: dict[str, Any]) -> Spec:
-    """A checked spec. Raises SpecError with the first problem: the key, the value, and what would be right."""
+    """Validate a spec. Raises SpecError for the first problem, with the key, the value and what would be right."""
     try:
         return Spec.model_validate(values)
     except ValidationError as error:
@@ -23,30 +23,28 @@ def parse(values: dict[str, Any]) -> Spec:
 
 
 def loads(text: str) -> Spec:
-    """The spec in a TOML text. Raises SpecError."""
+    """Parse a spec from TOML text. Raises SpecError."""
     try:
         values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and arrays as deep
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits and deeply nested arrays
         raise SpecError(f"the spec is not valid TOML: {shortened(str(error))}") from None
     return parse(values)
 
 
 def load(path: str | Path) -> Spec:
-    """Read a spec file. Raises SpecError when it cannot be read or does not pass."""
+    """Read a spec file. Raises SpecError if it is unreadable or invalid."""
     try:
         with open_regular(path, "r", encoding="utf-8") as file:
-            text = file.read(LARGEST + 1)
-        if len(text) > LARGEST:
-            raise SpecError(
-                f"the spec {str(path)!r} has more than {LARGEST:,} characters; a long one has a few thousand"
-            )
+            text = file.read(MAX_CHARACTERS + 1)
+        if len(text) > MAX_CHARACTERS:
+            raise SpecError(f"the spec {str(path)!r} is too long: the limit is {MAX_CHARACTERS:,} characters")
         return loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot read the spec {str(path)!r}: {_reason(error)}") from None
 
 
 def dumps(spec: Spec) -> str:
-    """The spec as TOML, every setting spelled out."""
+    """The spec as TOML, with all defaults written out."""
     return tomli_w.dumps(spec.model_dump(exclude_none=True))
 
 
@@ -58,17 +56,17 @@ def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "spec"
     if first["type"] == "extra_forbidden":
-        known = _keys_beside(first["loc"])
-        return f"unknown key {key!r}; known are {', '.join(known)}"
-    key = repr(key)[1:-1]  # a layer's name may hold a line break
+        known = _valid_keys(first["loc"])
+        return f"unknown key {key!r}; expected one of {', '.join(known)}"
+    key = repr(key)[1:-1]  # a layer name may contain a line break
     if cause := first.get("ctx", {}).get("error"):
         return f"{key}: {cause}"
     value = repr(first["input"])
     return f"{key} = {value if len(value) <= 60 else value[:57] + '...'}: {first['msg'].lower()}"
 
 
-def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
-    """The keys of the section that a key is in. List positions and layer names lead to what they hold."""
+def _valid_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The valid keys of the section that contains a key. List indices and layer names in the location are followed."""
     section: type[BaseModel] = Spec
     for part in location[:-1]:
         field = section.model_fields.get(str(part))

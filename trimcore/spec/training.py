@@ -1,4 +1,4 @@
-"""The sections on training: [base], [convert], [retrain], [distill], and what a step changes of them."""
+"""The spec sections on training: [base], [convert], [retrain], [distill], and a step's overrides."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ Augmentation = Literal["none", "nudge", "shift", "shift+flip", "affine"]
 
 
 class Training(Section):
-    """One training phase: SGD with Nesterov momentum, a warm-up, and a cosine to zero."""
+    """One training phase: SGD with Nesterov momentum, warm-up, and cosine decay to zero."""
 
     epochs: Natural = 4
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
@@ -21,8 +21,8 @@ class Training(Section):
 
 
 class Base(Training):
-    """Where iteration 0 comes from. `weights`: empty, new weights are trained for `epochs`; a checkpoint file, used as
-    it is; "pretrained", ImageNet weights, then trained on the data for `epochs` (0 leaves them as they are)."""
+    """The network of iteration 0. `weights`: empty to train new weights for `epochs`; a checkpoint file, used as it is;
+    or "pretrained" for ImageNet weights, trained on the data for `epochs` (0 keeps them unchanged)."""
 
     epochs: Natural = 12
     lr: Annotated[float, Field(gt=0, le=10)] = 0.05
@@ -30,26 +30,26 @@ class Base(Training):
 
 
 class Retrain(Training):
-    """After each cut. `keep_momentum` carries the optimizer's momentum over to the smaller weights; without it the
-    optimizer starts afresh."""
+    """Retraining after each cut. `keep_momentum` carries the optimizer's momentum over to the smaller weights.
+    Otherwise the optimizer starts from scratch."""
 
     keep_momentum: bool = False
 
 
 class Distill(Section):
-    """While retraining, `weight` is the share of the loss that is the distance to the scores of the network at
-    iteration 0, both softened by `temperature` (Hinton et al. 2015, arXiv 1503.02531, see `training.distillation`). 0
-    uses the labels alone."""
+    """Distillation during retraining (Hinton et al. 2015, arXiv 1503.02531, see `training.distillation`). `weight` is
+    the share of the loss given to the distance from the scores of the network at iteration 0, both softened by
+    `temperature`. 0 uses only the labels."""
 
     weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
 
 
 class Convert(Training):
-    """Between the base and its first profile. `to` "relu" continues training while GELU, SiLU and Hardswish modules
-    turn into ReLU (see `layers.sharpened`); "maxout" groups the neurons of hidden linear layers into units of `k` (see
-    `surgery.grouping`) and continues training; empty, or 0 epochs, keeps the activations. `layers` are the linear
-    layers that become maxout layers; empty: all that can."""
+    """Conversion between base training and the first profile. `to` "relu" continues training while GELU, SiLU and
+    Hardswish modules turn into ReLU (see `layers.sharpened`). "maxout" groups the neurons of hidden linear layers into
+    units of `k` (see `surgery.grouping`) and continues training. Empty, or 0 epochs, keeps the activations. `layers`
+    are the linear layers to convert to maxout; empty means all eligible ones."""
 
     lr: Annotated[float, Field(gt=0, le=10)] = 0.01
     to: Literal["", "relu", "maxout"] = ""
@@ -58,8 +58,7 @@ class Convert(Training):
 
 
 class StepRetrain(Section):
-    """What one step changes of `[retrain]`; the rest stays as there. `distill` is the teacher's weight, otherwise that
-    of `[distill]`."""
+    """One step's overrides of `[retrain]`; unset keys keep its values. `distill` overrides `[distill]`'s weight."""
 
     epochs: Natural | None = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None

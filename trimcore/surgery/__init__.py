@@ -1,4 +1,4 @@
-"""How neurons and weights go: a smaller network with the same outputs, and a network rebuilt at given widths.
+"""Remove neurons and weights: cut a network to a smaller one with the same outputs, or rebuild one at given widths.
 
-It may import `models`, `graph`, `layers`, `compute`, `spec` and `errors`.
+May import `models`, `graph`, `layers`, `compute`, `spec` and `errors`.
 """

@@ -1,8 +1,8 @@
-"""Neurons that are a constant, not zero, where the next layer meets them: the constant is folded into its bias.
+"""Fold constants into a bias, for removed neurons that the next layer sees as a nonzero constant.
 
-With the activation of a neuron held at zero, a depthwise convolution behind it gives its bias and BatchNorm its shift,
-whatever the input (ShuffleNet has both before its next convolution). Removing the neuron takes that constant away from
-everything that the next layer sums up, so its bias, or the mean of the BatchNorm behind it, takes it up.
+With a neuron's activation held at zero, a depthwise convolution after it outputs its bias, and a BatchNorm its shift,
+whatever the input. (ShuffleNet has both before its next convolution.) Removing the neuron removes this constant from
+the sums of the next layer, so the layer's bias, or the running mean of the BatchNorm after it, absorbs the constant.
 """
 
 from typing import Any, cast
@@ -14,24 +14,24 @@ from torch.nn.modules.conv import _ConvNd
 from trimcore.graph.channel_graph import Fold, Part
 
 
-def shift_of(fold: Fold, parts: dict[str, Part], gone: Tensor) -> Tensor | None:
-    """What the outputs of the consumer lose with the groups of the mask `gone`, float64 (outputs,); None: nothing."""
+def shift_of(fold: Fold, parts: dict[str, Part], removed: Tensor) -> Tensor | None:
+    """What the consumer's outputs lose with the groups of the mask `removed`, float64 (outputs,). None for nothing."""
     consumer = parts[fold.consumer]
-    going = gone[consumer.inputs]
-    if not going.any():
+    lost = removed[consumer.inputs]
+    if not lost.any():
         return None
     weight = consumer.weight.detach().double()
     weight = weight.sum(list(range(2, weight.dim()))) if weight.dim() > 2 else weight  # over the kernel
-    constant = torch.zeros(len(going), dtype=torch.float64, device=weight.device)
+    constant = torch.zeros(len(lost), dtype=torch.float64, device=weight.device)
     for name in fold.chain:
-        constant = _through(parts[name].module, constant)
-    going = going.to(weight.device)
-    return weight[:, going] @ constant[going]
+        constant = _apply(parts[name].module, constant)
+    lost = lost.to(weight.device)
+    return weight[:, lost] @ constant[lost]
 
 
-def take_up(module: nn.Module, kept: Tensor, shift: Tensor) -> None:
-    """Add `shift` (outputs of the whole network) to the bias of the smaller network's `module`, whose outputs are
-    `kept`; or to what its running mean is taken from."""
+def absorb(module: nn.Module, kept: Tensor, shift: Tensor) -> None:
+    """Add `shift`, which has one value per output of the full network, to the bias of `module` in the smaller network,
+    or subtract it from its running mean. `kept` are the remaining outputs."""
     norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
     tensor = cast(Tensor, module.running_mean if norm else module.bias)
     shift = shift[kept.to(shift.device)].to(tensor.dtype)
@@ -39,8 +39,8 @@ def take_up(module: nn.Module, kept: Tensor, shift: Tensor) -> None:
         tensor.add_(-shift if norm else shift)
 
 
-def _through(module: nn.Module, constant: Tensor) -> Tensor:
-    """A constant for each channel after a depthwise or grouped convolution (which is the first, and so meets zeros), or
+def _apply(module: nn.Module, constant: Tensor) -> Tensor:
+    """The constant of each channel after a depthwise or grouped convolution (always first, so its input is zero) or
     after a BatchNorm."""
     if isinstance(module, _ConvNd):
         bias = module.bias

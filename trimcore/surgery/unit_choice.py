@@ -1,14 +1,15 @@
-"""Which neurons share a maxout unit, and the weights that then read the units.
+"""Choose the neurons of each maxout unit, and refit the weights of the next layer.
 
-The layer behind gets the maximum of k activations a_i in place of all. With w_i for its weights on neuron i, E for the
-mean over examples and q_i = E[a_i^2], two neurons in one unit lose little in two cases:
+The next layer receives the maximum of k activations a_i instead of each of them. Let w_i be its weights for neuron i, E
+the mean over examples, and q_i = E[a_i^2]. Two neurons can share a unit at low cost in two cases:
 
-- They are never active together. The maximum is then their sum, and one weight in place of two costs q_i q_j /
+- They are never active together. The maximum is then their sum, and using one weight instead of two costs q_i q_j /
   (q_i + q_j) |w_i - w_j|^2 (Ward 1963).
-- Their activations are proportional. The larger one then serves for both, and nothing is lost.
+- Their activations are proportional. The larger one then stands for both, and nothing is lost.
 
-Between these the cost is taken as the first, times 1 - r^2 with r^2 = E[a_i a_j]^2 / (q_i q_j). Units are chosen for a
-small sum of it over their pairs; then least squares gives the weights behind that change their outputs least.
+Between these cases, the cost is the first one times 1 - r^2, with r^2 = E[a_i a_j]^2 / (q_i q_j). Units are chosen to
+make the sum of this cost over their pairs small. Then least squares finds the weights of the next layer that change its
+outputs least.
 """
 
 import torch
@@ -16,54 +17,55 @@ from torch import Tensor
 
 from trimcore.layers.maxout import in_units
 
-SWEEPS = 50  # of exchanges between units; ten are enough for most layers
-RIDGE = 1e-2  # of the mean variance of a unit: holds weights that few examples do not determine
+SWEEPS = 50  # of swaps between units; ten are enough for most layers
+RIDGE = 1e-2  # as a fraction of the mean variance of a unit; regularises weights that few examples do not determine
 
 
-def costs(together: Tensor, weight: Tensor) -> Tensor:
-    """What it costs to have two neurons in one unit (see above), but for a factor. Symmetric, (n, n).
+def costs(gram: Tensor, weight: Tensor) -> Tensor:
+    """The cost of putting two neurons into one unit (see above), up to a factor. Symmetric, (n, n).
 
-    `together` (n, n) is the sum of a a^T over examples, `weight` (m, n) what the layer behind makes of them.
+    `gram` (n, n) is the sum of a a^T over examples, `weight` (m, n) is the weight of the next layer.
     """
-    strength, inner = together.diag(), weight.T @ weight
-    apart = (inner.diag()[:, None] + inner.diag() - 2 * inner).clamp(min=0)
-    exclusive = (strength[:, None] * strength - together.square()).clamp(min=0)
-    cost = exclusive / (strength[:, None] + strength).clamp(min=torch.finfo(strength.dtype).tiny) * apart
+    energy, inner = gram.diag(), weight.T @ weight
+    distance = (inner.diag()[:, None] + inner.diag() - 2 * inner).clamp(min=0)
+    exclusive = (energy[:, None] * energy - gram.square()).clamp(min=0)
+    cost = exclusive / (energy[:, None] + energy).clamp(min=torch.finfo(energy.dtype).tiny) * distance
     return (cost + cost.T) / 2
 
 
-def units(cost: Tensor, strength: Tensor, k: int) -> Tensor:
-    """Units of k neurons whose pairs cost little: neighbours of the strongest, then exchanges that help. (n / k, k)
+def units(cost: Tensor, energy: Tensor, k: int) -> Tensor:
+    """Units of k neurons with low pairwise costs. (n / k, k)
 
-    Neurons ascend within their unit, and units by their first neuron.
+    A greedy assignment is improved by swaps. `energy` (n,) is E[a^2] of each neuron up to a factor. Neurons are in
+    ascending order within their unit, and units are ordered by their first neuron.
     """
-    count, everyone = len(cost) // k, torch.arange(len(cost))
-    unit = _neighbours(cost, strength, k)
+    count, indices = len(cost) // k, torch.arange(len(cost))
+    unit = _greedy_units(cost, energy, k)
     cost = cost.clone().fill_diagonal_(0)
-    into = torch.zeros(len(cost), count, dtype=cost.dtype).index_add_(1, unit, cost)  # of each neuron, with each unit
-    least = -1e-9 * cost.mean()  # less is rounding
+    to_unit = torch.zeros(len(cost), count, dtype=cost.dtype).index_add_(1, unit, cost)  # cost of neuron i in unit u
+    threshold = -1e-9 * cost.mean()  # smaller gains are rounding errors
     for _ in range(SWEEPS):
-        exchanged = False
+        swapped = False
         for i in range(len(cost)):
-            here = into[everyone, unit]
-            gain = into[i, unit] + into[:, unit[i]] - here[i] - here - 2 * cost[i]
+            current = to_unit[indices, unit]
+            gain = to_unit[i, unit] + to_unit[:, unit[i]] - current[i] - current - 2 * cost[i]
             gain[unit == unit[i]] = 0
             j = int(gain.argmin())
-            if gain[j] < least:
-                mine, other = int(unit[i]), int(unit[j])
-                into[:, mine] += cost[j] - cost[i]
-                into[:, other] += cost[i] - cost[j]
-                unit[i], unit[j], exchanged = other, mine, True
-        if not exchanged:
+            if gain[j] < threshold:
+                own, other = int(unit[i]), int(unit[j])
+                to_unit[:, own] += cost[j] - cost[i]
+                to_unit[:, other] += cost[i] - cost[j]
+                unit[i], unit[j], swapped = other, own, True
+        if not swapped:
             break
     found = unit.argsort(stable=True).view(count, k)
     return found[found[:, 0].argsort()]
 
 
-def _neighbours(cost: Tensor, strength: Tensor, k: int) -> Tensor:
-    """The unit of each neuron when the strongest one left takes the k - 1 that cost least, again and again. (n,)"""
+def _greedy_units(cost: Tensor, energy: Tensor, k: int) -> Tensor:
+    """The unit of each neuron. Repeatedly, the free neuron with the highest energy takes the k - 1 cheapest. (n,)"""
     unit, count = torch.full((len(cost),), -1), 0
-    for i in strength.argsort(descending=True, stable=True).tolist():
+    for i in energy.argsort(descending=True, stable=True).tolist():
         if unit[i] < 0:
             unit[i] = count
             unit[cost[i].masked_fill(unit >= 0, torch.inf).argsort(stable=True)[: k - 1]] = count
@@ -72,16 +74,17 @@ def _neighbours(cost: Tensor, strength: Tensor, k: int) -> Tensor:
 
 
 def products(a: Tensor, k: int) -> Tensor:
-    """The sum of (u, 1)^T (u, a, 1) over a batch, u being the maxima of units of k. (n / k + 1, n / k + n + 1)"""
+    """The sum of (u, 1)^T (u, a, 1) over a batch, where u are the maxima of units of k. (n / k + 1, n / k + n + 1)"""
     u, one = in_units(a, k).amax(2), a.new_ones(len(a), 1)
     return torch.cat([u, one], 1).T @ torch.cat([u, a, one], 1)
 
 
 def refit(weight: Tensor, bias: Tensor | None, moments: Tensor, ridge: float = RIDGE) -> tuple[Tensor, Tensor | None]:
-    """The weights (m, n / k) and bias on the units' maxima u that differ least from W a + b, in the mean of squares.
+    """The weights (m, n / k) and bias for the units' maxima u that approximate W a + b best in the least-squares sense.
 
-    `moments` are the sums of `_products`, float64. Each unit's weight is first the best one for its own neurons, then
-    all are fitted together, held to these by the ridge. Without a bias there is none in the fit.
+    `moments` is the sum of `products` over all batches, float64. First, each unit gets the best weight for its own
+    neurons. Then all weights are fitted jointly, with a ridge penalty on the difference from these. Without a bias, the
+    fit has none.
     """
     moments = moments / moments[-1, -1]
     count, n = len(moments) - 1, weight.shape[1]
@@ -90,7 +93,7 @@ def refit(weight: Tensor, bias: Tensor | None, moments: Tensor, ridge: float = R
     start = (torch.unflatten(weight, 1, (count, -1)) * own).sum(2) / uu.diag().clamp(min=torch.finfo(uu.dtype).tiny)
     if bias is not None:
         uu, ua = uu - mean_u[:, None] * mean_u, ua - mean_u[:, None] * mean_a
-    held = uu.diag().mean() * ridge + torch.finfo(uu.dtype).tiny
-    missing = ua @ weight.T - uu @ start.T
-    fitted = start + torch.linalg.solve(uu + held * torch.eye(count).to(uu), missing).T
+    penalty = uu.diag().mean() * ridge + torch.finfo(uu.dtype).tiny
+    residual = ua @ weight.T - uu @ start.T
+    fitted = start + torch.linalg.solve(uu + penalty * torch.eye(count).to(uu), residual).T
     return fitted, None if bias is None else bias + weight @ mean_a - fitted @ mean_u

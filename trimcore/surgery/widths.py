@@ -1,16 +1,16 @@
-"""The numbers that modules keep beside their weights: a width, a count of groups."""
+"""Update the width attributes of modules: features, channels and groups."""
 
 from collections.abc import Mapping
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from trimcore.graph.rules.layers import goes_in_blocks
+from trimcore.graph.rules.layers import cuts_whole_groups
 
 
 def set_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
-    """Bring the numbers that a module keeps beside its weights in line with them; `sizes` are those of its roles, as
-    far as its tensors show them (see `graph.Part`)."""
+    """Set a module's width attributes to match its weights. `sizes` has the sizes of the roles that its tensors show
+    (see `graph.channel_graph.Part`)."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = sizes["out"], sizes["in"]
     elif isinstance(module, nn.GroupNorm):
@@ -25,11 +25,11 @@ def set_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
 
 
 def _set_conv_widths(module: _ConvNd, sizes: Mapping[str, int]) -> None:
-    inputs, outputs = module.in_channels // module.groups, module.out_channels // module.groups  # of one group
-    in_blocks = module.groups > 1 and goes_in_blocks(module)
+    inputs, outputs = module.in_channels // module.groups, module.out_channels // module.groups  # per group
+    whole_groups = module.groups > 1 and cuts_whole_groups(module)
     if module.groups > 1:
-        module.cut_in_blocks = in_blocks  # type: ignore[assignment]  # kept, as it may have few groups left
-    if in_blocks:
+        module.cut_whole_groups = whole_groups  # type: ignore[assignment]  # later cuts may find few groups left
+    if whole_groups:
         groups = sizes["out"] // outputs if "out" in sizes else sizes["in"] // inputs
         module.in_channels, module.out_channels, module.groups = groups * inputs, groups * outputs, groups
     elif module.groups > 1:

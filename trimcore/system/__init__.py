@@ -1,4 +1,4 @@
 """Files, processes and logs of this machine.
 
-It may import `errors`, and never torch.
+May import `errors`, never torch.
 """

@@ -1,4 +1,4 @@
-"""Reading and writing the files of this machine: regular files only, and never half a file."""
+"""Read regular files only, and write files atomically."""
 
 import json
 import os
@@ -9,18 +9,18 @@ from typing import IO, Any
 
 
 def open_regular(path: str | Path, mode: str = "rb", **settings: Any) -> IO[Any]:
-    """Like `open`, for reading a file that somebody named. A pipe would block, and a device may never end.
+    """Like `open`, for reading a path that a user gave. A pipe would block, and a device may never end.
 
-    Raises OSError for anything but a regular file, as `open` does for a missing one.
+    Raises OSError unless the path is a regular file.
     """
     kind = os.stat(path).st_mode
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # `open` itself reports a folder
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # `open` itself refuses a folder
         raise OSError(None, "it is not a regular file", str(path))
     return open(path, mode, **settings)
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Replace a file in one step: readers see either the old text or the new text. Raises OSError."""
+    """Replace a file atomically: readers see either the old or the new text. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         with open(temporary, "w", encoding="utf-8", newline="") as file:
@@ -33,7 +33,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, or {} if there is none that can be read."""
+    """Read the JSON object in a file; {} if it is missing or unreadable."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):

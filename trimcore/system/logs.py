@@ -1,6 +1,6 @@
-"""The log of a run: lines with a time and a level, into log.txt or onto the terminal. Imports no torch.
+"""The log of a run: lines with a time and a level, written to log.txt or the terminal. Does not import torch.
 
-TRIMCORE_LOG says from which level on: debug, info (the default), warning or error.
+TRIMCORE_LOG sets the minimum level: debug, info (the default), warning or error.
 """
 
 import logging
@@ -16,7 +16,7 @@ LINE = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
 
 class _Output(logging.StreamHandler):  # type: ignore[type-arg]
-    """Onto what is the standard output at that moment."""
+    """Writes to the current sys.stdout, which may have been redirected since."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -27,8 +27,8 @@ class _Output(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 @contextmanager
-def logging_into(path: Path | None) -> Iterator[None]:
-    """Lines of LOG go to the end of a file inside the block, or to the standard output where there is none."""
+def logging_to(path: Path | None) -> Iterator[None]:
+    """Append LOG's lines to a file inside the block, or to standard output if `path` is None."""
     handler = _Output() if path is None else logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(LINE)
     LOG.setLevel(level())
@@ -42,11 +42,11 @@ def logging_into(path: Path | None) -> Iterator[None]:
 
 
 def level() -> int:
-    """The level that TRIMCORE_LOG names; info where it names none: no run should end for that, and `doctor` tells."""
-    found = named(os.environ.get("TRIMCORE_LOG", "info"))
+    """The level in TRIMCORE_LOG. An unknown level means info: it should not stop a run, and `doctor` reports it."""
+    found = level_number(os.environ.get("TRIMCORE_LOG", "info"))
     return logging.INFO if found is None else found
 
 
-def named(word: str) -> int | None:
-    """The number of a level, None where there is none of that name."""
-    return logging.getLevelNamesMapping().get(word.upper())
+def level_number(name: str) -> int | None:
+    """The number of a log level, or None for an unknown name."""
+    return logging.getLevelNamesMapping().get(name.upper())

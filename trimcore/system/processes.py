@@ -1,4 +1,4 @@
-"""Which process is it, and is it alive? A pid alone does not tell: it is used again when its process is gone."""
+"""Identify a process and check that it is alive. A pid alone is not enough, because the system reuses pids."""
 
 import functools
 import os
@@ -8,33 +8,33 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]  # the folder that this package is in
-SINCE_BOOT = 21 - 2  # place of the start time among what stands behind the name in /proc/PID/stat
+ROOT = Path(__file__).resolve().parents[2]  # the folder that contains this package
+START_TICKS = 21 - 2  # index of the start time among the fields after the process name in /proc/PID/stat
 
 
 def python_path() -> str:
-    """PYTHONPATH for a process that has to import this very package, whatever folder it is started in."""
+    """PYTHONPATH for a child process that must import this same package from any working directory."""
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
 def identity(pid: int | None = None) -> dict[str, Any]:
-    """A process as status.json names it: its pid, when it started, and on which machine.
+    """A process as recorded in status.json: its pid, start time and host.
 
-    On Linux its start is told in ticks since the machine was booted too, with the name of that boot: the time of day
-    (`started`) is found by adding up, and comes out differently once somebody has set the clock.
+    On Linux this includes the start in ticks since boot, and the boot's id: psutil derives `started` from the boot
+    time, so it changes when the clock is set.
     """
     process = psutil.Process(pid)
-    said = {"pid": process.pid, "started": process.create_time(), "host": socket.gethostname()}
-    return said | _since_boot(process.pid)
+    found = {"pid": process.pid, "started": process.create_time(), "host": socket.gethostname()}
+    return found | _start_ticks(process.pid)
 
 
 def is_alive(process: dict[str, Any] | None) -> bool:
-    """Same pid, same start, and not a zombie. False for one of another machine: nothing is known of it."""
+    """Whether a process with the same pid and start is running and not a zombie. False for another host's process."""
     if not process or process.get("host") != socket.gethostname():
         return False
     try:
         found = psutil.Process(process["pid"])
-        if "ticks" in process and (now := _since_boot(found.pid)):
+        if "ticks" in process and (now := _start_ticks(found.pid)):
             same = all(process.get(key) == value for key, value in now.items())
         else:
             same = abs(found.create_time() - process["started"]) < 1.0
@@ -43,11 +43,11 @@ def is_alive(process: dict[str, Any] | None) -> bool:
         return False
 
 
-def _since_boot(pid: int) -> dict[str, Any]:
-    """The boot and the ticks since then at which a process started; {} where that is not told."""
+def _start_ticks(pid: int) -> dict[str, Any]:
+    """The boot id and the process's start in ticks since boot; {} if /proc does not provide it."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-        return {"boot": _boot(), "ticks": int(stat.rpartition(b")")[2].split()[SINCE_BOOT])}  # a name may hold anything
+        return {"boot": _boot(), "ticks": int(stat.rpartition(b")")[2].split()[START_TICKS])}  # a name may contain ")"
     except OSError:
         return {}
 

@@ -1,6 +1,6 @@
-"""A run's events as tables: the CSVs, the table of the paper, and what charts are drawn from. Pure functions.
+"""A run's events as tables: the CSVs, the paper's table, and the data behind the charts. Pure functions.
 
-It may import `errors`, and works without torch.
+May import `errors`. Works without torch.
 """
 
 from trimcore.tables.captions import configurations, counted_as_zero, cuts_text, measure_name, widths_text, zeros_text

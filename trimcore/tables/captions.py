@@ -1,9 +1,9 @@
-"""Captions of networks, cuts and counts, for tables, charts and the terminal. Pure functions."""
+"""Captions for networks, cuts and counts, as shown in tables, charts and the terminal. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 
-NAMED = 8  # the most layers that a text for people names; files name them all
-OF_MANY = 4  # ... where there are more
+NAMED = 8  # most layers that a caption names; files name all of them
+OF_MANY = 4  # layers that it names if there are more than NAMED
 
 
 def widths_text(widths: Mapping[str, int]) -> str:
@@ -14,16 +14,16 @@ def widths_text(widths: Mapping[str, int]) -> str:
 def cuts_text(
     cuts: Mapping[str, int], before: Mapping[str, int] | None = None, after: Mapping[str, int] | None = None
 ) -> str:
-    """How many neurons go in each layer, for people: `conv2 −11, fc1 −74`; of many layers those that lose most.
-    `before` and `after` are the neurons a maxout unit has; where they differ, both are said.
+    """Caption of a cut, with the neurons removed from each layer: `conv2 −11, fc1 −74`. If there are many layers, only
+    those that lose most are named. `before` and `after` are the neurons per maxout unit, shown where they differ.
 
     >>> cuts_text({"conv1": 0, "conv2": 11, "fc1": 125}, {"fc1": 4}, {"fc1": 3})
     'conv2 −11, fc1 −125 (k 4→3)'
     """
     cuts, before, after = {layer: count for layer, count in cuts.items() if count}, before or {}, after or {}
-    most = _most(cuts, len(cuts) if len(cuts) <= NAMED else OF_MANY)
+    most = _largest(cuts, len(cuts) if len(cuts) <= NAMED else OF_MANY)
     texts = [
-        f"{layer} −{count:,}{_of_units(before.get(layer), after.get(layer))}"
+        f"{layer} −{count:,}{_unit_change(before.get(layer), after.get(layer))}"
         for layer, count in cuts.items()
         if layer in most
     ]
@@ -32,7 +32,7 @@ def cuts_text(
 
 
 def zeros_text(zeros: Mapping[str, int], weights: Mapping[str, int]) -> str:
-    """What a step that prunes weights leaves of the layers that it prunes, for people.
+    """Caption of a step that prunes weights: the share of zeros in the layers that it prunes.
 
     >>> zeros_text({"fc1": 70, "fc2": 1}, {"fc1": 90, "fc2": 10})
     'weights: 71 % zero'
@@ -46,10 +46,12 @@ def configurations(
     trimmable: Sequence[str] | None = None,
     units: Sequence[Mapping[str, int]] | None = None,
 ) -> list[str]:
-    """The widths of each iteration for people, the first being the base: `conv1 20 · conv2 41`. Of a network with many
-    layers those that lose most, and of the others how many have changed since the base. `trimmable` are the layers that
-    count there (all without it): the rest is frozen, or goes with one of them. `units`: in each iteration, how many
-    neurons the units of maxout layers have; `fc1 375 (125 × 3)` is 125 units of 3."""
+    """Captions with the widths of each iteration, the first being the base: `conv1 20 · conv2 41`.
+
+    If the network has many layers, only those that lose most are named; of the others it says how many have changed
+    since the base. `trimmable` are the layers to count then (default: all): the rest are frozen or follow one of them.
+    `units`: the neurons per unit of the maxout layers in each iteration; `fc1 375 (125 × 3)` is 125 units of 3.
+    """
     if not widths:
         return []
     units = units or [{}] * len(widths)
@@ -57,7 +59,7 @@ def configurations(
         return [" · ".join(_width(n, row, k) for n in row) for row, k in zip(widths, units, strict=True)]
     base, last = {layer: widths[0][layer] for layer in trimmable or widths[0]}, widths[-1]
     lost = {layer: width - last[layer] for layer, width in base.items() if last[layer] < width}
-    named = _most(lost, len(lost) if len(lost) <= NAMED else OF_MANY)
+    named = _largest(lost, len(lost) if len(lost) <= NAMED else OF_MANY)
     return [_configuration(base, row, named, k) for row, k in zip(widths, units, strict=True)]
 
 
@@ -75,17 +77,17 @@ def _width(layer: str, widths: Mapping[str, int], units: Mapping[str, int]) -> s
     return f"{layer} {widths[layer]}" + (f" ({widths[layer] // k} × {k})" if k > 1 else "")
 
 
-def _of_units(before: int | None, after: int | None) -> str:
+def _unit_change(before: int | None, after: int | None) -> str:
     return f" (k {before}→{after})" if before and after and before != after else ""
 
 
-def _most(sizes: Mapping[str, int], count: int) -> set[str]:
-    """The names of the `count` largest, of equal ones the first."""
+def _largest(sizes: Mapping[str, int], count: int) -> set[str]:
+    """The names of the `count` largest; ties go to the first."""
     return set(sorted(sizes, key=lambda name: -sizes[name])[:count])
 
 
 def counted_as_zero(tolerance: float = 0.0, limits: Sequence[float] = ()) -> str:
-    """In words, what counted as zero in a layer: `tolerance` and absolute `limits` as a `LayerProfile` has them.
+    """What counted as zero in a layer, as text. `tolerance` and absolute `limits` are those of its `LayerProfile`.
 
     >>> counted_as_zero(0.1, [0.0312, 0.4])
     '|activation| ≤ 0.1 × RMS (0.0312, 0.4)'
@@ -100,5 +102,5 @@ def counted_as_zero(tolerance: float = 0.0, limits: Sequence[float] = ()) -> str
 
 
 def measure_name(tolerance: float = 0.0) -> str:
-    """How the APoZ of a layer is called: "APoZ", or "APoZ (near zero)" when near zeros were counted."""
+    """The name of the measure: "APoZ", or "APoZ (near zero)" if near zeros were counted."""
     return "APoZ (near zero)" if tolerance else "APoZ"

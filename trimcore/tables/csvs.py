@@ -1,5 +1,4 @@
-"""Events to tables: the CSVs and the table of the paper, and what else is told of a run's events (see `recorded`
-and `wording`). Pure functions."""
+"""The CSVs and the paper's table, from a run's events. Pure functions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +27,7 @@ CLASSES = ["iteration", "class", "split", "examples", "accuracy_initial", "accur
 
 
 def iterations(events: list[Recorded]) -> pd.DataFrame:
-    """iterations.csv: one row an iteration, 0 being the base model. Accuracies 0..1 on the test split."""
+    """iterations.csv: one row per iteration, 0 being the base model. Accuracies 0..1 on the test split."""
     rows = [
         {
             **{column: event.get(column) for column in ITERATIONS},
@@ -39,14 +38,14 @@ def iterations(events: list[Recorded]) -> pd.DataFrame:
         for event in latest(events, "iteration").values()
     ]
     table = pd.DataFrame(rows, columns=ITERATIONS).sort_values("iteration", ignore_index=True)
-    return table.astype({"bytes_dense": "Int64", "bytes_sparse": "Int64"})  # old runs did not count them
+    return table.astype({"bytes_dense": "Int64", "bytes_sparse": "Int64"})  # missing in old runs
 
 
 def layers(events: list[Recorded]) -> pd.DataFrame:
-    """layers.csv: each layer as it was before each cut (APoZ with the std of the population), and the cut itself.
+    """layers.csv: each layer before each cut (`apoz_std` is the population's), and the cut itself.
 
-    `weights` and `zero_weights` are those of the layer's weight tensor after a step that prunes weights. Such a step
-    may have layers that are never profiled, as the output is not; they come last.
+    `weights` and `zero_weights` count the layer's weight tensor after a step that prunes weights. Such a step can
+    include layers that are never profiled, such as the output layer; they come last.
     """
     seen, cuts, units_before = profiles(events), _finished_cuts(events), neurons_a_unit(events)
     rows = []
@@ -76,7 +75,7 @@ def _as_profiled(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def neurons(events: list[Recorded]) -> pd.DataFrame:
-    """neurons.csv: what was seen before each cut, and who stayed. Iteration 0 is the base model, before any cut."""
+    """neurons.csv: each neuron before each cut, and whether it was kept. Iteration 0 is the base model, still uncut."""
     places = ["iteration", "layer", "neuron"]
     in_units = units(events).round({"relevance": 6})[[*places, "unit", "relevance"]]
     seen, cuts = profiles(events).merge(in_units, "left", places), _finished_cuts(events)
@@ -93,10 +92,10 @@ def neurons(events: list[Recorded]) -> pd.DataFrame:
 
 
 def class_accuracy(events: list[Recorded], classes: Sequence[str] | None = None) -> pd.DataFrame:
-    """The accuracy (0..1) of each class after each cut and after retraining, columns CLASSES; of an iteration that is
-    not finished only the first. All classes are there, in their order, those without examples with no number.
+    """The accuracy (0..1) of each class after each cut and after retraining, columns CLASSES. An unfinished iteration
+    has only the first. All classes are listed in order; the value is missing for a class without examples.
 
-    `classes`: their names, else those that the run began with. Empty for a run that did not record it.
+    `classes`: the class names (default: those that the run recorded). Empty if the run did not record class accuracy.
     """
     if classes is None:
         classes = next((event["classes"] for event in events if event.get("classes")), ())
@@ -119,22 +118,23 @@ def class_accuracy(events: list[Recorded], classes: Sequence[str] | None = None)
 
 
 def _finished_classes(events: list[Recorded]) -> pd.DataFrame:
-    """classes.csv: the accuracy of each class, of the same iterations as in the other files."""
+    """classes.csv: the accuracy of each class, for the same iterations as in the other files."""
     table = class_accuracy(events)
     return table[table.iteration.isin(latest(events, "iteration"))]
 
 
 def _finished_cuts(events: list[Recorded]) -> dict[int, dict[str, Any]]:
-    """The cuts of finished iterations: the CSVs always tell of the same ones."""
+    """The cuts of finished iterations. Using only these keeps the CSVs consistent with each other."""
     finished = latest(events, "iteration")
     return {iteration: cut for iteration, cut in prunings(events).items() if iteration in finished}
 
 
 def paper_table(events: list[Recorded]) -> pd.DataFrame:
-    """The table of the paper: configuration, compression, initial and final accuracy (test split, per cent).
+    """The paper's table: configuration, compression, initial and final accuracy (test split, percent).
 
-    Where weights were pruned, also what is not zero, its compression, and the bytes of a file with all weights
-    (dense) and of one with only those (sparse); where faces were verified, that accuracy with its standard error.
+    If weights were pruned, it also has the non-zero parameters, their compression, and the bytes of a file with all
+    weights (dense) and with only the non-zero ones (sparse). If pairs were verified, it has that accuracy with its
+    standard error.
     """
     table, rows, seen = iterations(events), latest(events, "iteration"), latest(events, "profiled")
     trimmable = list(seen[min(seen)]["layers"]) if seen else None
@@ -161,7 +161,7 @@ def paper_table(events: list[Recorded]) -> pd.DataFrame:
 
 
 def has_zero_weights(events: list[Recorded]) -> bool:
-    """Whether weights were pruned, in this run or before it began. (A dead neuron may have a zero here and there.)"""
+    """Whether weights were pruned, in this run or before. A few zero weights prove nothing: dead neurons have some."""
     rows = latest(events, "iteration").values()
     smaller = any((row.get("bytes_sparse") or 0) < (row.get("bytes_dense") or 0) for row in rows)
     return smaller or bool(latest(events, "weights"))
@@ -171,8 +171,8 @@ CSVS = {"iterations.csv": iterations, "layers.csv": layers, "neurons.csv": neuro
 
 
 def csv_texts(events: list[Recorded]) -> dict[str, str]:
-    """File name -> text of the three CSVs, and of classes.csv where the run has recorded each class: UTF-8, a header,
-    `.` decimals, empty where there is no value."""
+    """File name -> text of the three CSVs, and of classes.csv if the run recorded class accuracy. They are meant to be
+    written as UTF-8; see `as_csv` for the format."""
     found = {name: table(events) for name, table in CSVS.items()}
     if len(classes := _finished_classes(events)):
         found["classes.csv"] = classes

@@ -1,6 +1,6 @@
-"""Figures of the paper (Hu et al. 2016), to set results against. Accuracies are as published and were not verified."""
+"""Published results (Hu et al. 2016) to compare with. The accuracies are as published and have not been verified."""
 
-# configuration (the trimmed layers' widths), parameters, compression, initial and final top-1 accuracy in per cent
+# configuration (the trimmed layers' widths), parameters, compression, initial and final top-1 accuracy in percent
 LENET5 = [
     ("20-50-500-10", 431_080, 1.00, None, 99.3),
     ("20-41-426-10", 305_213, 1.41, 98.75, 99.29),
@@ -8,5 +8,5 @@ LENET5 = [
     ("20-26-293-10", 138_667, 3.11, 88.21, 99.25),
     ("20-24-252-10", 112_094, 3.85, 96.75, 99.26),
 ]
-# The data that a network must have been trained on for its accuracy to mean the same.
+# The model and data of each table; with other data the accuracies are not comparable.
 ON = {("lenet5", "mnist"): LENET5}

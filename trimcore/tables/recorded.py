@@ -1,6 +1,6 @@
-"""What a run has recorded, as data frames for tables and charts. Pure functions of its events.
+"""A run's recorded events as data frames for tables and charts. Pure functions.
 
-An epoch or iteration that was done again after an interruption is there twice among the events; the last one counts.
+An epoch or iteration that was repeated after an interruption has two events; the last one counts.
 """
 
 from collections.abc import Iterable
@@ -20,20 +20,20 @@ VERIFICATIONS = ["iteration", "pairs", "distance", "layer", "count", "accuracy",
 
 
 def latest(events: Iterable[Recorded], kind: str) -> dict[int, Recorded]:
-    """The last event of a kind for each iteration."""
+    """The last event of a kind in each iteration."""
     return {event["iteration"]: event for event in events if event["kind"] == kind}
 
 
 def prunings(events: list[Recorded]) -> dict[int, Recorded]:
-    """What began each iteration, in order: neurons that went, or weights that are held at zero."""
+    """The cut that starts each iteration, in order: neurons removed, or weights held at zero."""
     return dict(sorted((latest(events, "pruned") | latest(events, "weights")).items()))
 
 
 def profiles(events: list[Recorded]) -> pd.DataFrame:
-    """Every profile of the run, neuron by neuron, of the network as it stood at the end of each iteration.
+    """Every profile of the run, one row per neuron, of the network at the end of each iteration.
 
     Columns iteration, layer, kind, width, parameters, macs, tolerance (0: only exact zeros were counted), neuron,
-    original_neuron, apoz, group (the same number for neurons of a layer that only go together).
+    original_neuron, apoz, group (the same number for neurons of a layer that can only be removed together).
     """
     frames = [
         pd.DataFrame(
@@ -48,7 +48,7 @@ def profiles(events: list[Recorded]) -> pd.DataFrame:
                 "neuron": range(layer["width"]),
                 "original_neuron": layer["original"],
                 "apoz": layer["apoz"],
-                "group": layer.get("groups", range(layer["width"])),  # absent where each neuron goes alone
+                "group": layer.get("groups", range(layer["width"])),  # absent if each neuron can go alone
             }
         )  # fmt: skip
         for iteration, event in sorted(latest(events, "profiled").items())
@@ -60,7 +60,7 @@ def profiles(events: list[Recorded]) -> pd.DataFrame:
 
 
 def history(events: list[Recorded]) -> pd.DataFrame:
-    """Each layer through the run: iteration, layer, width, pruned (neurons that went since the iteration before),
+    """Each layer over the run: iteration, layer, width, pruned (neurons removed since the previous iteration),
     apoz_mean, tolerance (0: only exact zeros were counted)."""
     columns = ["iteration", "layer", "width", "apoz_mean", "tolerance"]
     rows = [
@@ -73,9 +73,9 @@ def history(events: list[Recorded]) -> pd.DataFrame:
 
 
 def units(events: list[Recorded]) -> pd.DataFrame:
-    """The neurons of maxout units in every profile, columns UNITS: neuron unit * k + member is that member of its unit.
+    """The neurons of maxout units in every profile, columns UNITS. A neuron's index is unit * k + member.
 
-    Relevance (Rueda et al. 2017) is how often a neuron is the maximum of its unit, 0..1; it adds up to 1 in each unit.
+    Relevance (Rueda et al. 2017) is how often a neuron is the maximum of its unit, 0..1; it sums to 1 over each unit.
     """
     frames = [pd.DataFrame(columns=UNITS)]
     for iteration, event in sorted(latest(events, "profiled").items()):
@@ -92,7 +92,7 @@ def units(events: list[Recorded]) -> pd.DataFrame:
 
 
 def neurons_a_unit(events: list[Recorded]) -> dict[int, dict[str, int]]:
-    """For each iteration that was profiled or finished, how many neurons the units of its maxout layers have."""
+    """The neurons per unit of each maxout layer, for each iteration that was profiled or finished."""
     seen = {
         iteration: {name: own["k"] for name, own in (event.get("units") or {}).items()}
         for iteration, event in latest(events, "profiled").items()
@@ -101,8 +101,8 @@ def neurons_a_unit(events: list[Recorded]) -> dict[int, dict[str, int]]:
 
 
 def sparsity(events: list[Recorded]) -> pd.DataFrame:
-    """The layers after each step that prunes weights: iteration, layer, weights, zeros, share (0..1), threshold (of
-    the magnitude)."""
+    """The layers after each step that prunes weights: iteration, layer, weights, zeros, share (0..1), threshold (a
+    magnitude)."""
     rows = [
         (iteration, name, own["weights"], own["zeros"], own["zeros"] / max(own["weights"], 1), own.get("threshold"))
         for iteration, event in sorted(latest(events, "weights").items())
@@ -112,13 +112,13 @@ def sparsity(events: list[Recorded]) -> pd.DataFrame:
 
 
 def verifications(events: list[Recorded]) -> pd.DataFrame:
-    """Each iteration's verification, columns VERIFICATIONS; accuracy (mean over the folds) and AUC 0..1."""
+    """The verification of each iteration, columns VERIFICATIONS; accuracy (mean over the folds) and AUC are 0..1."""
     found = sorted(latest(events, "verified").items())
     return pd.DataFrame([{c: event.get(c) for c in VERIFICATIONS} for _, event in found], columns=VERIFICATIONS)
 
 
 def rocs(events: list[Recorded]) -> pd.DataFrame:
-    """The ROC of each iteration's verification, point by point: iteration, auc, false_positive, true_positive."""
+    """The ROC of each iteration's verification, one row per point: iteration, auc, false_positive, true_positive."""
     rows = [
         (iteration, event["auc"], *point)
         for iteration, event in sorted(latest(events, "verified").items())
@@ -128,14 +128,14 @@ def rocs(events: list[Recorded]) -> pd.DataFrame:
 
 
 def epochs(events: list[Recorded]) -> pd.DataFrame:
-    """All training epochs in order, `phase` base, convert, retrain or control."""
+    """All training epochs in order; `phase` is base, convert, retrain or control."""
     found = {(e["phase"], e["iteration"], e["epoch"]): e for e in events if e["kind"] == "epoch"}
     return pd.DataFrame([{c: e.get(c) for c in EPOCHS} for e in found.values()], columns=EPOCHS)
 
 
 def cuts(events: list[Recorded]) -> pd.DataFrame:
-    """One row a cut: iteration, label ("conv2 −11, fc1 −74", "fc1 −125 (k 4→3)", "weights: 71 % zero"),
-    accuracy_initial, accuracy_final (None while it runs)."""
+    """One row per cut: iteration, label ("conv2 −11, fc1 −74", "fc1 −125 (k 4→3)", "weights: 71 % zero"),
+    accuracy_initial, accuracy_final (None until the iteration has finished)."""
     initial, final, units_before = latest(events, "initial"), latest(events, "iteration"), neurons_a_unit(events)
     rows = [
         {
@@ -157,5 +157,5 @@ def _label(cut: Recorded, units_before: dict[str, int]) -> str:
 
 
 def control_row(events: list[Recorded]) -> Recorded | None:
-    """The from-scratch control, if the run has finished one."""
+    """The event of the from-scratch control, if it has finished."""
     return next((event for event in reversed(events) if event["kind"] == "control"), None)

@@ -1,4 +1,4 @@
-"""Prune, retrain, repeat: how a run is prepared, and the loop that carries it out and yields events.
+"""Prune, retrain, repeat: prepare a run, and execute it in a loop that yields events.
 
-It may import everything below it: all rooms but `tables`, `jobs` and `cli`.
+May import all rooms below it: every room but `tables`, `jobs` and `cli`.
 """

@@ -1,4 +1,4 @@
-"""Whether a spec, its data and its network fit each other: asked before anything is trained."""
+"""Check that a spec, its data and its network fit each other, before anything is trained."""
 
 from collections.abc import Callable, Collection
 
@@ -15,7 +15,7 @@ from trimcore.surgery.reconstruction import widths_of
 
 
 def check_scores(spec: Spec, network: nn.Module, example: Tensor, classes: int) -> None:
-    """Refuse a network that does not give one score for each class. Raises SpecError. example (1, C, S, S)"""
+    """Refuse a network that does not return one score per class. Raises SpecError. example (1, C, S, S)"""
     name, shape = spec.model, tuple(example.shape)
     try:
         with in_mode(network, False), torch.no_grad():
@@ -23,14 +23,14 @@ def check_scores(spec: Spec, network: nn.Module, example: Tensor, classes: int) 
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise SpecError(f"{name} cannot take images of shape {shape[1:]}: {first_line(error)}") from error
     if not isinstance(scores, Tensor):
-        raise SpecError(f"{name} gives a {type(scores).__name__}, not a tensor with {classes} scores an image")
+        raise SpecError(f"{name} returns a {type(scores).__name__}, not a tensor with {classes} scores per image")
     if scores.shape != (1, classes):
-        given = scores.shape[1] if scores.dim() == 2 else f"a tensor of shape {tuple(scores.shape[1:])}"
-        raise SpecError(f"{name} gives {given} scores an image, but {spec.data} has {classes} classes")
+        found = f"{scores.shape[1]} scores" if scores.dim() == 2 else f"scores of shape {tuple(scores.shape[1:])}"
+        raise SpecError(f"{name} returns {found} per image, but {spec.data} has {classes} classes")
 
 
 def check_conversion(spec: Spec, graph: ChannelGraph) -> list[str]:
-    """The layers that a conversion to maxout groups into units. Raises SpecError for those that cannot be."""
+    """The layers that a conversion to maxout groups into units. Raises SpecError for a layer that cannot be grouped."""
     if spec.convert.to != "maxout":
         return []
     return list(grouping.check(graph, spec.convert.layers, spec.convert.k))
@@ -42,12 +42,12 @@ def check_steps(
 ) -> None:  # fmt: skip
     """Refuse layers and neurons that do not exist or cannot be trimmed. Raises SpecError.
 
-    `graph` is of the network to begin from; `origins` has the index in the base model of each of its neurons. `base`
-    builds the base model, where neurons are named by their index in it. `grouped` are the layers that will have maxout
+    `graph` is of the network to start from; `origins` are the indices of its neurons in the base model. `base` builds
+    the base model, because steps name neurons by their index in it. `grouped` are the layers that will have maxout
     units.
     """
     if not graph.trimmable() and not graph.units:
-        raise SpecError(graph.why_nothing())
+        raise SpecError(graph.untrimmable_reason())
     named = any(step.also_cut or step.never_cut for step in spec.step)
     widths = widths_of(base()) if named else {}
     for number, step in enumerate(spec.step, 1):
@@ -60,7 +60,7 @@ def check_steps(
                 _check_layer(f"step {number}", graph, name)
         for name, neurons in (*step.also_cut.items(), *step.never_cut.items()):
             if neurons and max(neurons) >= widths[name]:
-                has = f"has neurons 0 to {widths[name] - 1}, there is no {max(neurons)}"
+                has = f"has neurons 0 to {widths[name] - 1}, not {max(neurons)}"
                 raise SpecError(f"step {number}: layer {name!r} of the base model {has}")
         _check_also_cut(f"step {number}", graph, step, origins)
 
@@ -69,17 +69,17 @@ def _check_weights(where: str, graph: ChannelGraph, step: Step) -> None:
     known = prunable(graph.model)
     for name in [*step.layers, *step.layer]:
         if name != "all" and name not in known:
-            raise SpecError(f"{where}: {name!r} has no weights to prune; there are {', '.join(known)}")
+            raise SpecError(f"{where}: {name!r} has no weights to prune; layers with weights: {', '.join(known)}")
 
 
-def _check_units(where: str, there: Collection[str], step: Step) -> None:
+def _check_units(where: str, grouped: Collection[str], step: Step) -> None:
     own = [name for name, rule in step.layer.items() if rule.rule == "maxout"]
     named = [name for name in step.layers if name != "all" and step.rule_for(name).rule == "maxout"]
-    if (step.rule == "maxout" or own or named) and not there:
-        raise SpecError(f"{where}: rule 'maxout' needs a layer with maxout units, and the network has none")
+    if (step.rule == "maxout" or own or named) and not grouped:
+        raise SpecError(f"{where}: rule 'maxout' needs a layer with maxout units, but the network has none")
     for name in [*own, *named]:
-        if name not in there:
-            raise SpecError(f"{where}: layer {name!r} has no maxout units; {', '.join(there)} has")
+        if name not in grouped:
+            raise SpecError(f"{where}: layer {name!r} has no maxout units; layers with units: {', '.join(grouped)}")
 
 
 def _check_layer(where: str, graph: ChannelGraph, name: str) -> None:
@@ -88,7 +88,7 @@ def _check_layer(where: str, graph: ChannelGraph, name: str) -> None:
     except NotTrimmable as error:
         raise SpecError(f"{where}: {error}") from None
     if leader != name:
-        raise SpecError(f"{where}: layer {name!r} goes together with {leader!r}; name that one")
+        raise SpecError(f"{where}: layer {name!r} is pruned together with {leader!r}; name {leader!r} instead")
 
 
 def _check_also_cut(where: str, graph: ChannelGraph, step: Step, origins: dict[str, list[int]]) -> None:

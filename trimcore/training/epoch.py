@@ -1,6 +1,6 @@
-"""Training and measuring, in ordinary PyTorch: one epoch a time, fast on what is there, exact to repeat.
+"""Train for one epoch, in ordinary PyTorch.
 
-Data order, augmentation and dropout derive from (seed, iteration, epoch), so an epoch that is done again after an
+Data order, augmentation and dropout are derived from (seed, iteration, epoch), so an epoch that is repeated after an
 interruption gives the same weights.
 """
 
@@ -22,13 +22,13 @@ from trimcore.errors import TrimError
 from trimcore.spec import Training
 from trimcore.training.distillation import Loss, cross_entropy
 
-WARM_UP = 0.1  # the share of all steps in which the learning rate climbs
-SIDE_WEIGHT = 0.3  # of the loss at auxiliary heads (Szegedy et al. 2015, section 5)
+WARM_UP = 0.1  # share of all steps in which the learning rate rises
+AUXILIARY_WEIGHT = 0.3  # of the loss at auxiliary heads (Szegedy et al. 2015, section 5)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Progress inside an epoch: `step` of `steps` done."""
+    """Progress within an epoch: `step` of `steps` are done."""
 
     step: int
     steps: int
@@ -36,7 +36,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch of training: mean loss and accuracy over its training examples, as they were when they passed."""
+    """One epoch of training. Loss and accuracy are means over its training examples, measured during training."""
 
     loss: float
     accuracy: float
@@ -46,7 +46,7 @@ class EpochResult:
 
 
 def make_optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum; biases and normalisation (vectors) are not decayed."""
+    """SGD with Nesterov momentum. Biases and normalisation parameters (vectors) get no weight decay."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.dim() > 1], "weight_decay": settings.weight_decay},
@@ -59,7 +59,7 @@ def make_optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimize
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Linear warm-up over the first tenth, then a cosine to zero. `step` counts from 0."""
+    """Linear warm-up over the first tenth, then cosine decay to zero. `step` starts at 0."""
     warm = max(1, round(WARM_UP * steps))
     if step < warm:
         return peak * (step + 1) / warm
@@ -80,14 +80,14 @@ def train_epoch(
     before_step: Callable[[int, int], None] | None = None,
     after_step: Callable[[], None] | None = None,
 ) -> Iterator[Batch | EpochResult]:
-    """Train epoch number `epoch` (from 0) of `epochs`: yields a Batch after each step, and the EpochResult last.
+    """Train epoch `epoch` (from 0) of `epochs`. Yields a Batch after each step and finally the EpochResult.
 
-    `loss_of` is what is made small, see `distill`. `before_step(step, steps)` is called before each step, both counted
-    over all `epochs`; `after_step()` after the weights have changed. Raises TrimError when the loss is no longer a
-    number.
+    `loss_of` is the loss to minimise, see `distillation`. `before_step(step, steps)` is called before each step, both
+    counted over all `epochs`; `after_step()` is called after each weight update. Raises TrimError if the loss is no
+    longer finite.
     """
     start = time.perf_counter()
-    own = (f"process {distributed.rank()}",) if distributed.rank() else ()  # no two processes drop the same
+    own = (f"process {distributed.rank()}",) if distributed.rank() else ()  # each process has its own dropout mask
     torch.manual_seed(derive_seed(seed, epoch, "dropout", *own))
     source = Batches(
         data.train, data, settings.batch_size, device, seed=derive_seed(seed, epoch, "order"), augment=settings.augment,
@@ -98,7 +98,7 @@ def train_epoch(
     loss_sum, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
     for step, (x, y) in enumerate(source):
         if len(y) == 1 and step and distributed.world() == 1:
-            continue  # BatchNorm has no variance of a single value, and a map may be of one position
+            continue  # BatchNorm needs more than one value per channel, and a map may have a single position
         place = (epoch * steps + step, epochs * steps)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(*place, settings.lr)
@@ -106,10 +106,10 @@ def train_epoch(
             before_step(*place)
         with autocast(device):
             output = model(x)
-        output, *side_outputs = output if isinstance(output, tuple) else (output,)
+        output, *auxiliary_outputs = output if isinstance(output, tuple) else (output,)
         loss = loss_of(x, output.float(), y)
-        for side in side_outputs:
-            loss = loss + SIDE_WEIGHT * F.cross_entropy(side.float(), y)
+        for auxiliary in auxiliary_outputs:
+            loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(auxiliary.float(), y)
         optimizer.zero_grad(set_to_none=True)
         distributed.weighted(loss, len(y)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -119,7 +119,7 @@ def train_epoch(
         correct += (output.detach().argmax(1) == y).sum()
         seen += len(y)
         yield Batch(step + 1, steps)
-    distributed.share_buffers(model)
+    distributed.broadcast_buffers(model)
     distributed.sum_(loss_sum, correct)
     (seen,) = distributed.totals([seen])
     seconds, loss_mean = time.perf_counter() - start, float(loss_sum) / seen

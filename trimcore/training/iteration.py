@@ -1,4 +1,4 @@
-"""The end of an iteration: measure and profile what it made, report its row, and decide how to go on."""
+"""The end of an iteration: measure and profile its network, report its row, and decide how to continue."""
 
 import time
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from trimcore.training.run import Run
 
 
 def close_iteration(run: Run) -> Iterator[Event]:
-    """Next comes a cut, unless the accuracy has fallen too low."""
+    """Close the iteration. A cut comes next, unless the accuracy has fallen too low."""
     state, begin = run.state, time.perf_counter()
-    distributed.check_same(state.network)
+    distributed.check_in_sync(state.network)
     test, validation = run.measure("test"), run.measure("validation")
     yield from run.profile()
     verified = yield from run.measurement.verified(state, run.graph)
@@ -38,7 +38,7 @@ def _decide(run: Run, made: Checkpoint, validation: Measure) -> None:
     state.phase, state.epoch = "cut", 0
     state.optimizer = state.optimizer if run.spec.retrain.keep_momentum else None
     if state.iteration and validation.accuracy < least:
-        # The network before this cut is the result; the control must have its widths, so it is what goes on.
+        # The network before this cut is the result. It is restored because the control must have its widths.
         fell = f"{validation.accuracy:.2%} in iteration {state.iteration}"
         run.finish(f"validation accuracy fell to {fell}, below min_accuracy {least:.2%}")
         state.spent = before

@@ -1,7 +1,7 @@
 """The loop of Network Trimming (Hu et al. 2016, section 3.2): profile, prune, retrain from the kept weights, repeat.
 
-`trim` is a generator: it computes and yields events, and writes nothing. At each epoch and iteration event its state
-can be taken (the event's payload) and given back as `resume`; it then continues as if it had never stopped.
+`trim` is a generator: it computes and yields events, and writes nothing. The payload of each epoch and iteration event
+contains a snapshot of the loop's state. Given as `resume`, it makes the loop continue as if it had never stopped.
 """
 
 import platform
@@ -31,11 +31,11 @@ PHASES = {"base": train_base, "convert": convert, "cut": cut, "retrain": retrain
 def trim(
     spec: Spec, *, runs: Path | None = None, data: Data | None = None, resume: dict[str, Any] | None = None
 ) -> Iterator[Event]:
-    """Carry out a spec and yield what happens. See `runs.events` for the kinds.
+    """Run a spec and yield its events. See `runs.events` for their kinds.
 
-    `runs` is the folder where a parent run is looked up; `data` may be given if it is loaded already; `resume` is a
-    snapshot from an earlier event. Where several processes carry out a run (see `compute.distributed`), all of them
-    yield the same events at the same time. Raises TrimError (and its kinds) for whatever the user can mend.
+    `runs` is the folder in which a parent run is looked up. `data` can be passed if it is already loaded. `resume` is a
+    snapshot from an earlier event. If several processes share a run (see `compute.distributed`), all of them yield the
+    same events at the same time. Raises TrimError (or a subclass) for anything the user can fix.
     """
     run = Run(prepare(spec, runs, data, resume))
     yield _started(run)
@@ -60,8 +60,8 @@ def _started(run: Run) -> Event:
 
 def _notes(run: Run) -> Iterator[Event]:
     for text in run.data.skipped[:1]:
-        text = f"{len(run.data.skipped)} unreadable images are left out, {text} the first"
+        text = f"{len(run.data.skipped)} unreadable images are skipped, the first is {text}"
         yield Event("note", {"text": text, "level": "warning"})
-    if distributed.normalises_apart(run.state.network, run.device):
-        text = "on the CPU, BatchNorm takes its statistics over each process's own part of a batch"
+    if distributed.has_local_batchnorm(run.state.network, run.device):
+        text = "on the CPU, each process computes BatchNorm statistics over its own part of a batch"
         yield Event("note", {"text": text})

@@ -1,4 +1,4 @@
-"""What a run measures of its network between two trainings: accuracy, zeros, relevance, verification, cost and time."""
+"""What a run measures between training phases: accuracy, zeros, relevance, verification, cost and time."""
 
 import time
 from collections.abc import Callable, Generator
@@ -12,7 +12,7 @@ from trimcore.data.splits import Split
 from trimcore.evaluation import verification
 from trimcore.evaluation.accuracy import EVALUATION_BATCH, Measure, evaluate
 from trimcore.evaluation.embedding import embedder
-from trimcore.evaluation.latency import AgainstBase
+from trimcore.evaluation.latency import BaselineTimer
 from trimcore.files.checkpoint import FORMAT, Checkpoint
 from trimcore.files.sparse import sizes
 from trimcore.graph.channel_graph import ChannelGraph
@@ -24,40 +24,40 @@ from trimcore.scoring.relevance import UnitRelevance
 from trimcore.training.prepare import Prepared
 from trimcore.training.state import State
 
-MOST_CLASSES = 1_000  # with more, the accuracy of each is not recorded
-Tell = Callable[[str, int, int, float], Event]  # of a phase: so many of how many examples, and so many a second
+MOST_CLASSES = 1_000  # above this, class accuracies are not recorded
+MakeProgress = Callable[[str, int, int, float], Event]  # phase, examples done, examples in total, examples per second
 Events = Generator[Event, None, None]
 Relevance = dict[str, UnitRelevance]  # by layer
 Found = TypeVar("Found")
 
 
 class Measurement:
-    """On the data and the device of a run. `timed` measures time, `tell` makes progress events."""
+    """Measures networks on a run's data and device. `timer` measures latency; `progress` makes progress events."""
 
-    def __init__(self, prepared: Prepared, timed: AgainstBase, tell: Tell):
+    def __init__(self, prepared: Prepared, timer: BaselineTimer, progress: MakeProgress):
         self.spec, self.data, self.pairs, self.device = prepared.spec, prepared.data, prepared.pairs, prepared.device
-        self.timed, self.tell = timed, tell
+        self.timer, self.progress = timer, progress
 
     def accuracy(self, state: State, split: str) -> Measure:
         return evaluate(state.network, getattr(self.data, split), self.data, self.device)
 
     def profile(self, state: State, graph: ChannelGraph) -> Generator[Event, None, tuple[Profile, Relevance]]:
-        """Counts zeros on the validation split, and maxima of maxout units on the train split; returns both."""
+        """Count zeros on the validation split and maxima of maxout units on the train split. Returns both."""
         split, tolerance = self.data.validation.subset(self.spec.profile.examples), self.spec.profile.tolerance
-        wanted = self.spec.criteria
-        # Taylor needs gradients, and so the memory of training.
-        batch_size = min(EVALUATION_BATCH, self.spec.retrain.batch_size) if "taylor" in wanted else EVALUATION_BATCH
+        criteria = self.spec.criteria
+        # Taylor needs gradients, and therefore as much memory as training.
+        batch_size = min(EVALUATION_BATCH, self.spec.retrain.batch_size) if "taylor" in criteria else EVALUATION_BATCH
         counting = profiling(
             state.network, self._batches(split, batch_size), tolerance, graph=graph,
-            mean_activation="mean-activation" in wanted, taylor="taylor" in wanted,
+            mean_activation="mean-activation" in criteria, taylor="taylor" in criteria,
         )  # fmt: skip
         parts = distributed.world()
-        seen = yield from self._counted("profile", counting, len(split) * passes(graph, tolerance), parts)
+        seen = yield from self._with_progress("profile", counting, len(split) * passes(graph, tolerance), parts)
         units: Relevance = {}
         if graph.units:
             split = self.data.train.subset(self.spec.profile.relevance_examples)
-            maximal = relevance.measured(state.network, self._batches(split, EVALUATION_BATCH), graph=graph)
-            units = yield from self._counted("relevance", maximal, len(split), parts)
+            maximal = relevance.measuring(state.network, self._batches(split, EVALUATION_BATCH), graph=graph)
+            units = yield from self._with_progress("relevance", maximal, len(split), parts)
         costs = cost_of(graph).layers
         layers = {
             name: {
@@ -65,23 +65,23 @@ class Measurement:
                 "parameters": costs[name].parameters, "macs": costs[name].macs,
                 "tolerance": layer.tolerance, "limits": list(layer.limits),
                 "apoz": [round(value, 6) for value in layer.apoz.tolist()], "original": state.origins[name],
-                **layer.going_together(),
+                **layer.tied_groups(),
             }
             for name, layer in seen.layers.items()
         }  # fmt: skip
         yield Event("profiled", {
             "iteration": state.iteration, "examples": seen.examples, "seconds": seen.seconds, "layers": layers,
-            "units": {name: _shown(found, state.origins[name]) for name, found in units.items()},
+            "units": {name: _unit_counts(found, state.origins[name]) for name, found in units.items()},
         })  # fmt: skip
         return seen, units
 
     def verified(self, state: State, graph: ChannelGraph) -> Generator[Event, None, dict[str, float]]:
-        """The verification that the spec asks for; returns its columns of the iteration's row."""
+        """Run the verification if the spec asks for one. Returns its columns of the iteration's row."""
         if self.pairs is None:
             return {}
         begin, distance = time.perf_counter(), self.spec.verify.distance
         counting = verification.verifying(graph, self.pairs, self.data, self.device, distance)
-        found = yield from self._counted("verify", counting, len(self.pairs.images))
+        found = yield from self._with_progress("verify", counting, len(self.pairs.images))
         yield Event("verified", {
             "iteration": state.iteration, **asdict(found), "pairs": self.pairs.name, "count": found.pairs,
             "layer": embedder(graph)[1], "seconds": time.perf_counter() - begin,
@@ -89,7 +89,7 @@ class Measurement:
         return {"verification": found.accuracy, "verification_error": found.standard_error}
 
     def by_class(self, test: Measure, validation: Measure) -> dict[str, dict[str, Any]]:
-        """What an event says of each class: `class_accuracy` and `class_examples` by split; nothing of too many."""
+        """The per-class entries of an event, `class_accuracy` and `class_examples` by split; {} above MOST_CLASSES."""
         if self.data.num_classes > MOST_CLASSES:
             return {}
         measures = {"validation": validation, "test": test}
@@ -101,8 +101,8 @@ class Measurement:
     def row(
         self, state: State, graph: ChannelGraph, made: Checkpoint, test: Measure, validation: Measure
     ) -> dict[str, Any]:
-        """The iteration's row of iterations.csv, as far as it is measured here, and each class's accuracy. `made` is
-        what will be saved of it."""
+        """The measured columns of the iteration's row in iterations.csv, and its per-class entries. `made` is the
+        checkpoint to be saved."""
         cost, base = cost_of(graph), state.base
         dense, sparse = sizes(made.state, {"format": FORMAT, **made.entries})
         return {
@@ -115,7 +115,7 @@ class Measurement:
             "accuracy_final": test.accuracy,
             "loss_final": test.loss,
             "validation_accuracy": validation.accuracy,
-            **(self.timed.columns(state.network, self.spec.retrain.batch_size) if distributed.first() else {}),
+            **(self.timer.columns(state.network, self.spec.retrain.batch_size) if distributed.is_first() else {}),
             "k": dict(state.units),
             "bytes_dense": dense,
             "bytes_sparse": sparse,
@@ -126,11 +126,11 @@ class Measurement:
         size, channels_last = batch_size * distributed.world(), has_fast_bf16(self.device)
         return Batches(split, self.data, size, self.device, channels_last=channels_last, shared=True)
 
-    def _counted(
+    def _with_progress(
         self, phase: str, counting: Generator[int, None, Found], total: int, parts: int = 1
     ) -> Generator[Event, None, Found]:
-        """Turn a running count of examples, of one process's part, into progress events; returns what the count ends
-        with."""
+        """Turn running counts of examples into progress events. `parts` is the number of processes that share the
+        examples. Returns the result of the generator."""
         begin = time.perf_counter()
         while True:
             try:
@@ -139,10 +139,10 @@ class Measurement:
                 found: Found = end.value
                 return found
             seen = min(total, seen * parts)
-            yield self.tell(phase, seen, total, seen / (time.perf_counter() - begin))
+            yield self.progress(phase, seen, total, seen / (time.perf_counter() - begin))
 
 
-def _shown(found: UnitRelevance, origins: list[int]) -> dict[str, Any]:
+def _unit_counts(found: UnitRelevance, origins: list[int]) -> dict[str, Any]:
     return {
         "k": found.k, "examples": found.examples, "positions": found.positions, "shares": found.shares,
         "counts": found.counts.tolist(), "original": origins,

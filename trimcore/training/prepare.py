@@ -1,7 +1,6 @@
-"""How everything begins: spec -> architecture -> data -> network with its weights -> graph -> checked steps.
+"""Prepare a run: spec -> architecture -> data -> network with its weights -> graph -> checked steps.
 
-A straight way down, on which each stage hands its result to the next. The loop begins here, and so do the page's
-preview, `profile`, `sensitivity` and whatever else opens a network.
+Everything that opens a network starts here: the loop, the dashboard's preview, `profile` and `sensitivity`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from trimcore import models, runs
 from trimcore.compute.device import has_fast_bf16, place, resolve
-from trimcore.compute.distributed import own_device
+from trimcore.compute.distributed import local_device
 from trimcore.data.batches import Batches
 from trimcore.data.dataset import Data
 from trimcore.data.pairs import PairSet, load_pairs
@@ -29,8 +28,8 @@ from trimcore.models import Architecture
 from trimcore.scoring import apoz
 from trimcore.scoring.apoz import Profile
 from trimcore.spec import Convert, Spec, load
-from trimcore.surgery.grouping import group_blank
-from trimcore.training.base_network import first_state
+from trimcore.surgery.grouping import group_on_meta
+from trimcore.training.base_network import initial_state
 from trimcore.training.checks import check_conversion, check_scores, check_steps
 from trimcore.training.devices import check_shares
 from trimcore.training.state import State, restore
@@ -38,8 +37,8 @@ from trimcore.training.state import State, restore
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that a run begins with. `state` has the network, which is on `device`; `graph` is of that network, `example`
-    one input of zeros for it. `pairs` are those to verify with, if any."""
+    """Everything that a run starts with. `state` holds the network, which is on `device`. `graph` is the graph of that
+    network, and `example` one input of zeros for it. `pairs` are the verification pairs, if any."""
 
     spec: Spec
     entry: Architecture
@@ -55,13 +54,13 @@ class Prepared:
 def prepare(
     spec: Spec, runs_folder: Path | None = None, data: Data | None = None, resume: dict[str, Any] | None = None
 ) -> Prepared:
-    """Prepare a run. See `loop.trim` for the arguments. Raises TrimError (and its kinds) for what the user can mend."""
-    device, entry = own_device(spec.device), models.architecture(spec.model)
+    """Prepare a run. See `loop.trim` for the arguments. Raises TrimError (or a subclass) for user errors."""
+    device, entry = local_device(spec.device), models.architecture(spec.model)
     data = data or data_for(spec, entry)
     check_shares(spec, data)
     if resume is None:
         arguments = entry.arguments_for(data.num_classes, data.channels, data.image_size, spec.options)
-        state = first_state(spec, entry, arguments, runs_folder)
+        state = initial_state(spec, entry, arguments, runs_folder)
     else:
         state = restore(resume)
     place(state.network, device)
@@ -77,12 +76,12 @@ def prepare(
     state.units = {**{name: units.k for name, units in graph.units.items()}, **state.units}
     pairs = load_pairs(spec.verify.pairs, data) if spec.verify.pairs else None
     if pairs:
-        embedder(graph)  # a network without an embedding is refused before it is trained
+        embedder(graph)  # refuses a network without an embedding before any training
     return Prepared(spec, entry, data, device, state, example, graph, pairs, resume is not None)
 
 
 def data_for(spec: Spec, entry: Architecture | None = None) -> Data:
-    """The data of a spec, with the size, channels and normalisation that its model wants. Raises TrimError."""
+    """The data of a spec, with the image size, channels and normalisation that its model expects. Raises TrimError."""
     entry = entry or models.architecture(spec.model)
     return load_data(
         spec.data, image_size=lambda own: entry.size_for(own, spec.image_size), seed=spec.seed,
@@ -93,23 +92,23 @@ def data_for(spec: Spec, entry: Architecture | None = None) -> Data:
 def blank(
     model: str, num_classes: int, channels: int, image_size: int, convert: Convert | None = None, **options: int
 ) -> ChannelGraph:
-    """The graph of a registered architecture, without memory for its weights; as a maxout network, if `convert` says so
-    (then SpecError is raised for what cannot become one)."""
+    """The graph of a registered architecture, without allocating its weights. If `convert` says so, it is the graph of
+    the maxout network; raises SpecError if the conversion is impossible."""
     entry = models.architecture(model)
     arguments = entry.arguments_for(num_classes, channels, image_size, options)
     example = models.example_input(arguments)
     graph = trace(entry.empty(**arguments), example)
     if convert is None or convert.to != "maxout" or not convert.epochs:
         return graph
-    return trace(group_blank(graph, convert.layers, convert.k), example)
+    return trace(group_on_meta(graph, convert.layers, convert.k), example)
 
 
-# --- an iteration of a run, opened again ---
+# --- open an iteration of a run ---
 
 
 @dataclass(frozen=True)
 class Opened:
-    """An iteration's network, on `device`, as `graph`; and the data that it is looked at with."""
+    """An iteration of a run: its network on `device`, as `graph`, and the data to measure it with."""
 
     spec: Spec
     made: Checkpoint
@@ -119,13 +118,13 @@ class Opened:
     path: Path
 
     def batches(self, examples: int = 0) -> Batches:
-        """The first `examples` of the validation split (0: all)."""
+        """The first `examples` validation examples (0: all)."""
         channels_last = has_fast_bf16(self.device)
         split = self.data.validation.subset(examples)
         return Batches(split, self.data, EVALUATION_BATCH, self.device, channels_last=channels_last)
 
     def profile(self, examples: int = 0) -> Profile:
-        """The APoZ of its layers, counted again."""
+        """The profile of its layers, measured again."""
         tolerance = self.spec.profile.tolerance
         return apoz.profile(self.graph.model, self.batches(examples), tolerance, graph=self.graph)
 
@@ -133,20 +132,21 @@ class Opened:
 def open_iteration(
     folder: Path, run_id: str, iteration: int | None = None, device: str = "cpu", data: Data | None = None
 ) -> Opened:
-    """An iteration of a run in the runs folder, its result if none is named. `data` may be loaded already.
+    """Open an iteration of a run in the runs folder (default: the run's result). `data` can be passed if it is already
+    loaded.
 
-    Raises RunError, CheckpointError, DataError or SpecError for what is missing or has changed.
+    Raises RunError, CheckpointError, DataError or SpecError if something is missing or has changed.
     """
     run = runs.open_run(folder, run_id)
-    asked, on = load(run / "spec.toml"), resolve(device)
+    spec, placement = load(run / "spec.toml"), resolve(device)
     path = runs.checkpoint_path(run, runs.result_of(run) if iteration is None else iteration)
-    made, graph = open_network(path, on)
-    return Opened(asked, made, graph, data or data_for(asked), on, path)
+    made, graph = open_network(path, placement)
+    return Opened(spec, made, graph, data or data_for(spec), placement, path)
 
 
 def open_network(path: str | Path, device: torch.device | None = None) -> tuple[Checkpoint, ChannelGraph]:
-    """A checkpoint and the graph of its network, in evaluation mode; on the CPU as it was saved, or placed on `device`.
-    Raises CheckpointError and NotTrimmable."""
+    """Load a checkpoint and trace its network in evaluation mode, on `device` (default: the CPU). Raises
+    CheckpointError and NotTrimmable."""
     made = checkpoint.load(path)
     network, example = made.build().eval(), models.example_input(made.arguments)
     if device is not None:

@@ -1,4 +1,4 @@
-"""A run while it is carried out: what the phases share."""
+"""A run in progress: the state that its phases share."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from torch import nn
 
 from trimcore.compute.device import place
 from trimcore.evaluation.accuracy import Measure
-from trimcore.evaluation.latency import AgainstBase
+from trimcore.evaluation.latency import BaselineTimer
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.tracing import trace
 from trimcore.layers import sharpened
@@ -20,8 +20,8 @@ from trimcore.training.progress import Progress
 
 
 class Run:
-    """`state` is what moves, and `graph` is always of its network. `seen` and `units` are the profile of that network
-    and the relevance in its maxout units; None and empty until it is profiled."""
+    """A run in progress. `state` changes as the run proceeds; `graph` is always the graph of its network. `seen` is the
+    profile of that network and `units` the relevance in its maxout units; None and empty until it is profiled."""
 
     def __init__(self, prepared: Prepared):
         self.spec, self.entry, self.data, self.device = prepared.spec, prepared.entry, prepared.data, prepared.device
@@ -30,8 +30,8 @@ class Run:
         self.seen: Profile | None = None
         self.units: dict[str, UnitRelevance] = {}
         self.progress = Progress(self.spec, self.state)
-        timed = AgainstBase(self._base_architecture, self.example)
-        self.measurement = Measurement(prepared, timed, self.progress.measured)
+        timer = BaselineTimer(self._base_architecture, self.example)
+        self.measurement = Measurement(prepared, timer, self.progress.measured)
 
     def measure(self, split: str) -> Measure:
         """Accuracy and loss of the network on a split."""
@@ -42,20 +42,20 @@ class Run:
         self.seen, self.units = yield from self.measurement.profile(self.state, self.graph)
 
     def retrace(self) -> None:
-        """Follow the channels of the network again, after its modules have changed."""
+        """Trace the network again after its modules have changed."""
         self.graph = trace(self.state.network, self.example)
 
     def snapshot(self) -> dict[str, Any]:
-        """What resumes the run from here."""
+        """A snapshot to resume the run from."""
         return self.state.snapshot(self.spec.model)
 
     def finish(self, reason: str) -> None:
-        """No more iterations; the control may still be trained."""
+        """End the iterations. The control may still be trained."""
         control = self.spec.control.scratch and self.state.iteration > 0
         self.state.ended, self.state.phase, self.state.epoch = reason, "control" if control else "done", 0
 
     def _base_architecture(self) -> nn.Module:
-        """At full widths with new weights. Its activations are those of the network, so that only cuts make a
-        difference in time."""
+        """The base model with new weights. It has the activations of the current network, so that only cuts change the
+        latency."""
         network = place(self.entry.build(**self.state.arguments), self.device)
         return sharpened.to_relu(network) if self.state.activations else network

@@ -1,4 +1,4 @@
-"""Where a run is, as plain values, so that it can resume after an interruption."""
+"""The state of a run as plain values, so that the run can resume after an interruption."""
 
 import copy
 from dataclasses import dataclass, field
@@ -13,30 +13,30 @@ from trimcore.surgery.reconstruction import widths_of
 
 @dataclass
 class State:
-    """Where a run is. `phase` says what comes next: train the base, convert its activations, cut, retrain, or train the
-    control."""
+    """The state of a run. `phase` says what comes next: train the base, convert its activations, cut, retrain, or train
+    the control."""
 
     network: nn.Module
     arguments: dict[str, int]
-    origins: dict[str, list[int]]  # layer -> index in the base model of each neuron
+    origins: dict[str, list[int]]  # layer -> index of each neuron in the base model
     base: dict[str, int] = field(default_factory=dict)  # parameters and MACs of the base model
     phase: str = "base"  # base, convert, cut, retrain, control, done
     iteration: int = 0
-    step: int = 0  # which [[step]], and how many of its iterations are done
-    done: int = 0
+    step: int = 0  # index of the current [[step]]
+    done: int = 0  # iterations of that step already done
     epoch: int = 0  # epochs done in this phase
     optimizer: dict[str, Any] | None = None
-    row: dict[str, Any] = field(default_factory=dict)  # what is known so far of this iteration's row
+    row: dict[str, Any] = field(default_factory=dict)  # the part of this iteration's row that is known so far
     result: int = 0  # the iteration that is the run's result
     ended: str = ""  # why there are no more iterations
-    spent: int = 0  # training epochs of all phases before this one
-    inherited: int = 0  # epochs that the weights had before this run
-    good: dict[str, Any] | None = None  # the result's checkpoint, where the control will want its widths
-    teacher: dict[str, Any] | None = None  # the checkpoint of iteration 0, where retraining learns from it
-    activations: str = ""  # "relu" once they are converted
-    convert_epochs: int = 0  # of this run: none when its weights were converted already
-    units: dict[str, int] = field(default_factory=dict)  # layers with maxout units -> k, 1 where the maximum is gone
-    sparse: list[str] = field(default_factory=list)  # layers whose weights that are zero stay zero
+    spent: int = 0  # training epochs of all earlier phases
+    inherited: int = 0  # epochs that the weights were trained before this run
+    good: dict[str, Any] | None = None  # the result's checkpoint, if the control will need its widths
+    teacher: dict[str, Any] | None = None  # the checkpoint of iteration 0, if retraining distils from it
+    activations: str = ""  # "relu" after their conversion
+    convert_epochs: int = 0  # of this run: 0 if its weights were already converted
+    units: dict[str, int] = field(default_factory=dict)  # layers with maxout units -> k, 1 once the maximum is gone
+    sparse: list[str] = field(default_factory=list)  # layers whose zero weights stay zero
 
     def checkpoint(self, model: str) -> Checkpoint:
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
@@ -49,13 +49,13 @@ class State:
         )  # fmt: skip
 
     def snapshot(self, model: str) -> dict[str, Any]:
-        """All of it as plain values and tensors, for `restore`. Training on does not change it."""
+        """The whole state as plain values and tensors, for `restore`. Further training does not change it."""
         plain = copy.deepcopy({key: value for key, value in vars(self).items() if key != "network"})
         return {**plain, "checkpoint": vars(self.checkpoint(model))}
 
 
 def restore(snapshot: dict[str, Any]) -> State:
-    """The state that a snapshot was taken of. Raises CheckpointError when the snapshot is damaged."""
+    """Rebuild the state from a snapshot. Raises CheckpointError if the snapshot is damaged."""
     try:
         values = copy.deepcopy({key: value for key, value in snapshot.items() if key not in ("checkpoint", "format")})
         return State(network=Checkpoint(**snapshot["checkpoint"]).build(), **values)

@@ -1,4 +1,4 @@
-"""Rules of the operations that have weights for each channel."""
+"""Rules for operations with weights per channel."""
 
 from typing import Any
 
@@ -10,56 +10,58 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from trimcore.errors import NotTrimmable
 from trimcore.graph.channel_graph import Roles
-from trimcore.graph.channels import Channels, Constant, Value, along, channel_axis, spread, with_zero
+from trimcore.graph.channels import Channels, Constant, Value, along, channel_axis, spread, with_zero_flag
+from trimcore.graph.module_checks import uses_running_stats
 from trimcore.graph.nodes import target
 from trimcore.graph.rules.elementwise import activation
 from trimcore.graph.rules.shape import has_batch
-from trimcore.graph.tracer import Tracer, has_fixed_shift
+from trimcore.graph.tracer import Tracer
 from trimcore.layers.maxout import Maxout
 
 
-def goes_in_blocks(module: _ConvNd) -> bool:
-    """How a grouped convolution is cut: whole groups with their inputs and outputs (a depthwise one is the extreme), or
-    the same positions in every group. Whichever leaves the finer choice; once cut, it stays with it."""
-    first = module.in_channels // module.groups
-    return bool(getattr(module, "cut_in_blocks", module.groups >= first))
+def cuts_whole_groups(module: _ConvNd) -> bool:
+    """Whether a grouped convolution is cut in whole groups with their inputs and outputs, or else at the same positions
+    in every group. A depthwise convolution is cut in whole groups. The finer option is used, and later cuts repeat it.
+    """
+    inputs_per_group = module.in_channels // module.groups
+    return bool(getattr(module, "cut_whole_groups", module.groups >= inputs_per_group))
 
 
 def conv_shape(module: _ConvNd, shape: torch.Size) -> torch.Size:
-    """What a convolution of any kind makes of (N, C, ...): PyTorch's own formulas, without an operation carried out.
+    """The output shape of any convolution for an input of shape (N, C, ...), by PyTorch's formulas.
 
-    Raises RuntimeError where it takes other channels, or leaves nothing.
+    Raises RuntimeError if the number of channels does not match or the output would be empty.
     """
     if shape[1] != module.in_channels:
-        raise RuntimeError(f"it takes {module.in_channels} channels but is given {shape[1]}")
+        raise RuntimeError(f"it expects {module.in_channels} channels, not {shape[1]}")
     reach = [step * (size - 1) for step, size in zip(module.dilation, module.kernel_size, strict=True)]
-    around = {"same": reach, "valid": [0] * len(reach)}
-    both = around[module.padding] if isinstance(module.padding, str) else [2 * pad for pad in module.padding]
-    moves = zip(shape[2:], module.stride, both, reach, module.output_padding, strict=True)
+    named = {"same": reach, "valid": [0] * len(reach)}
+    padding = named[module.padding] if isinstance(module.padding, str) else [2 * pad for pad in module.padding]
+    axes = zip(shape[2:], module.stride, padding, reach, module.output_padding, strict=True)
     if isinstance(module, _ConvTransposeNd):
-        sides = [(size - 1) * stride - pad + reach + more + 1 for size, stride, pad, reach, more in moves]
+        sides = [(size - 1) * stride - pad + reach + more + 1 for size, stride, pad, reach, more in axes]
     else:
-        sides = [(size + pad - reach - 1) // stride + 1 for size, stride, pad, reach, _ in moves]
+        sides = [(size + pad - reach - 1) // stride + 1 for size, stride, pad, reach, _ in axes]
     if min(sides) < 1:
-        raise RuntimeError(f"it leaves nothing of {tuple(shape[2:])} positions")
+        raise RuntimeError(f"its output is empty for an input of spatial size {tuple(shape[2:])}")
     return torch.Size((shape[0], module.out_channels, *sides))
 
 
 def conv(tracer: Tracer, node: fx.Node, x: Channels, module: _ConvNd) -> Value:
-    """Convolutions of 1 to 3 dimensions, transposed and grouped ones too. Input (N, C, ...)."""
+    """Convolutions in 1 to 3 dimensions, including transposed and grouped ones. Input (N, C, ...)."""
     if not has_batch(tracer, node, x):
-        return tracer.unknown(node, (x,), {})
+        return tracer.without_rule(node, (x,), {})
     shape, groups = conv_shape(module, x.shape), module.groups
     transposed = isinstance(module, _ConvTransposeNd)
-    # A weight meets each output position once, that of a transposed convolution each input position.
-    where = x.shape if transposed else shape
-    positions = where[0] * where[2:].numel() // tracer.batch
+    # Each weight is used once per output position; in a transposed convolution, once per input position.
+    counted = x.shape if transposed else shape
+    positions = counted[0] * counted[2:].numel() // tracer.batch
     vector, constant = along(x.ids, 1), None
-    if groups > 1 and goes_in_blocks(module):
+    if groups > 1 and cuts_whole_groups(module):
         kind = "depthwise" if groups == module.in_channels else "grouped"
-        inputs = tracer.entering(node, vector, module.in_channels)
+        inputs = tracer.input_atoms(node, vector, module.in_channels)
         blocks = inputs.view(groups, -1)
-        tracer.tie_together(blocks, 1)
+        tracer.tie_along(blocks, 1)
         outputs = blocks[:, 0].repeat_interleave(module.out_channels // groups)
         if vector is not None:
             zero = (vector % 2).view(groups, -1).amin(1).repeat_interleave(module.out_channels // groups)
@@ -68,15 +70,15 @@ def conv(tracer: Tracer, node: fx.Node, x: Channels, module: _ConvNd) -> Value:
         weight: Roles = ("in",) if transposed else ("out",)
     else:
         kind = "grouped" if groups > 1 else "transposed" if transposed else "conv"
-        inputs = tracer.consumed(node, x, vector, module.in_channels)
-        outputs = tracer.outputs_of(node, module.out_channels)
+        inputs = tracer.mixed_input_atoms(node, x, vector, module.in_channels)
+        outputs = tracer.output_atoms(node, module.out_channels)
         roles, weight = {"out": outputs, "in": inputs}, ("in", "out") if transposed else ("out", "in")
         if groups > 1:
-            every = {role: atoms.view(groups, -1) for role, atoms in roles.items()}
-            for atoms in every.values():
-                tracer.tie_together(atoms, 0)
-            # The second axis of the weight counts the positions within one group.
-            roles |= {f"{role} of one group": atoms[0] for role, atoms in every.items()}
+            by_group = {role: atoms.view(groups, -1) for role, atoms in roles.items()}
+            for atoms in by_group.values():
+                tracer.tie_along(atoms, 0)
+            # The second axis of the weight covers the positions within one group.
+            roles |= {f"{role} of one group": atoms[0] for role, atoms in by_group.items()}
             weight = (weight[0], f"{weight[1]} of one group")
     part = tracer.part(node, module, kind, roles, {"weight": weight, "bias": ("out",)}, positions)
     return Channels(spread(part.outputs * 2, shape, 1), constant=constant)
@@ -84,10 +86,10 @@ def conv(tracer: Tracer, node: fx.Node, x: Channels, module: _ConvNd) -> Value:
 
 def linear(tracer: Tracer, node: fx.Node, x: Channels, module: nn.Linear) -> Channels:
     if x.shape[-1] != module.in_features:
-        raise RuntimeError(f"it takes {module.in_features} features but is given {x.shape[-1]}")
+        raise RuntimeError(f"it expects {module.in_features} features, not {x.shape[-1]}")
     shape = x.shape[:-1] + (module.out_features,)
-    inputs = tracer.consumed(node, x, along(x.ids, -1), module.in_features)
-    roles = {"out": tracer.outputs_of(node, module.out_features), "in": inputs}
+    inputs = tracer.mixed_input_atoms(node, x, along(x.ids, -1), module.in_features)
+    roles = {"out": tracer.output_atoms(node, module.out_features), "in": inputs}
     positions = torch.Size(x.shape[:-1]).numel() // tracer.batch
     part = tracer.part(node, module, "linear", roles, {"weight": ("out", "in"), "bias": ("out",)}, positions)
     return Channels(spread(part.outputs * 2, shape, len(shape) - 1))
@@ -97,61 +99,61 @@ PER_CHANNEL: dict[str, Roles] = dict.fromkeys(("weight", "bias", "running_mean",
 
 
 def batch_norm(tracer: Tracer, node: fx.Node, x: Channels, module: _NormBase) -> Value:
-    """BatchNorm and InstanceNorm: a channel is normalised by itself."""
+    """BatchNorm and InstanceNorm normalise each channel separately."""
     if isinstance(module, _InstanceNorm) and not has_batch(tracer, node, x):
-        return tracer.unknown(node, (x,), {})
-    tracer.part(node, module, "norm", {"out": _channels_of(tracer, node, x, module.num_features)}, PER_CHANNEL)
-    result, vector = with_zero(x.ids, False), along(x.ids, 1)
-    if has_fixed_shift(module) and vector is not None:
-        result.constant = (x.constant or Constant(vector % 2)).then(target(node))
+        return tracer.without_rule(node, (x,), {})
+    tracer.part(node, module, "norm", {"out": _channel_atoms(tracer, node, x, module.num_features)}, PER_CHANNEL)
+    result, vector = with_zero_flag(x.ids, False), along(x.ids, 1)
+    if uses_running_stats(module) and vector is not None:
+        result.constant = (x.constant or Constant(vector % 2)).shifted_by(target(node))
     return result
 
 
 def group_norm(tracer: Tracer, node: fx.Node, x: Channels, module: nn.GroupNorm) -> Channels:
-    """Channels of a group share mean and variance, so that they can only go together."""
+    """The channels of a group share mean and variance, so they can only be removed together."""
     if module.num_groups == 1 and module.num_channels > 1:
         tracer.freeze(x, f"{node.name} normalises over all channels together")
-    atoms = _channels_of(tracer, node, x, module.num_channels)
-    tracer.tie_together(atoms.view(module.num_groups, -1), 1)
+    atoms = _channel_atoms(tracer, node, x, module.num_channels)
+    tracer.tie_along(atoms.view(module.num_groups, -1), 1)
     tracer.part(node, module, "norm", {"out": atoms}, PER_CHANNEL)
-    return with_zero(x.ids, False)
+    return with_zero_flag(x.ids, False)
 
 
-def _channels_of(tracer: Tracer, node: fx.Node, x: Channels, expected: int) -> Tensor:
+def _channel_atoms(tracer: Tracer, node: fx.Node, x: Channels, expected: int) -> Tensor:
     vector = along(x.ids, 1)
     if vector is None:
         tracer.freeze(x, f"{node.name} normalises across channels")
-        return tracer.fresh(expected, f"{node.name} normalises across channels")
+        return tracer.new_atoms(expected, f"{node.name} normalises across channels")
     if len(vector) != expected:
-        raise NotTrimmable(f"{node.target} does not fit the {len(vector)} channels that it is given")
+        raise NotTrimmable(f"{node.target} expects {expected} channels, not {len(vector)}")
     return vector >> 1
 
 
 def layer_norm(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Channels:
-    """LayerNorm and RMSNorm, over the last axes: harmless where the channels lie along another one."""
+    """LayerNorm and RMSNorm normalise over the last axes. They freeze the channels if these lie along one of them."""
     module: Any = tracer.module(node) if node.op == "call_module" else None
     shape = module.normalized_shape if module else kwargs.get("normalized_shape", args[0] if args else ())
     axis = channel_axis(x.ids)
     if axis is None or axis >= x.ids.dim() - len(shape):
         tracer.freeze(x, f"{node.name} normalises over all channels together")
-    return with_zero(x.ids, False)
+    return with_zero_flag(x.ids, False)
 
 
 def maxout(tracer: Tracer, node: fx.Node, x: Channels, module: Maxout) -> Value:
-    """The maximum of k adjacent channels: they go with their unit, or, within the unit, all but one by themselves."""
+    """The maximum of k adjacent channels. They are removed with their unit, or one by one as long as one remains."""
     shape, dim, vector = tracer.shape_of(node, x), module.dim % len(x.shape), along(x.ids, module.dim)
     if vector is None or channel_axis(x.ids) != dim:
-        return tracer.unknown(node, (x,), {})
+        return tracer.without_rule(node, (x,), {})
     members, zero = vector.view(-1, module.k) >> 1, (vector % 2).view(-1, module.k).amin(1)
-    roles = {"out": tracer.outputs_of(node, len(members)), "in": members.flatten()}
+    roles = {"out": tracer.output_atoms(node, len(members)), "in": members.flatten()}
     part = tracer.part(node, module, "maxout", roles, {})
-    tracer.unite(node, members, part.outputs)
+    tracer.add_units(node, members, part.outputs)
     return Channels(spread(part.outputs * 2 + zero, shape, dim))
 
 
 def prelu(tracer: Tracer, node: fx.Node, x: Channels, module: nn.PReLU) -> Channels:
     axis = channel_axis(x.ids)
     if module.num_parameters > 1 or (axis == 1 and x.shape[1] == 1):
-        atoms = _channels_of(tracer, node, x, module.num_parameters)
+        atoms = _channel_atoms(tracer, node, x, module.num_parameters)
         tracer.part(node, module, "scale", {"out": atoms}, {"weight": ("out",)})
     return activation(tracer, node, x)

@@ -1,1 +1,1 @@
-"""The phases of a run, one a file: each goes on from the run's state and yields events."""
+"""The phases of a run, one per file. Each continues from the run's state and yields events."""

@@ -1,4 +1,4 @@
-"""The first phase: train the base network, or take it as it is."""
+"""The first phase: train the base network, or use it as it is if the spec asks for 0 epochs."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from trimcore.training.run import Run
 
 
 def train_base(run: Run) -> Iterator[Event]:
-    """Then its activations are converted, or it is iteration 0."""
+    """Train the base network. Its conversion comes next, if there is one; otherwise it becomes iteration 0."""
     yield from train(run, run.spec.base, run.spec.base_epochs, "base")
     if run.state.convert_epochs:
         yield begin_conversion(run)
         return
     if run.spec.convert_epochs:
-        yield Event("note", {"text": "the network that this run begins with has been converted already"})
+        yield Event("note", {"text": "the network that this run starts from has already been converted"})
     yield from close_iteration(run)

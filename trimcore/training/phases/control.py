@@ -1,4 +1,4 @@
-"""The control: does starting from the kept weights help at all?"""
+"""The control experiment: does starting from the kept weights help at all?"""
 
 import time
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from trimcore.training.run import Run
 
 
 def train_control(run: Run) -> Iterator[Event]:
-    """New weights at the final widths, and in the same places if weights are held at zero, for as many epochs as the
-    trimmed network has had."""
+    """Train new weights at the final widths, for as many epochs as the trimmed network was trained. Weights that were
+    held at zero are held at zero here too."""
     state = run.state
     if state.epoch == 0:
         state.optimizer, masks = None, magnitude.masks_of(state.network, state.sparse)

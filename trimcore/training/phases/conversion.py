@@ -1,4 +1,4 @@
-"""The conversion of activations: into ReLU, or into maxout units."""
+"""Convert the activations to ReLU or to maxout units."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from trimcore.training.run import Run
 
 
 def begin_conversion(run: Run) -> Event:
-    """Group neurons into maxout units, if that is asked for. Tells the accuracy before."""
+    """Start the conversion; for maxout, group the neurons. Returns a note with the accuracy before further training."""
     state, measured, epochs = run.state, run.measure("test"), run.state.convert_epochs
     state.phase, state.spent, state.epoch, state.optimizer = "convert", state.spent + state.epoch, 0, None
     over = f"{epochs} epoch{'s' if epochs > 1 else ''}"
@@ -32,8 +32,8 @@ def begin_conversion(run: Run) -> Event:
 
 
 def convert(run: Run) -> Iterator[Event]:
-    """Continue training as a maxout network; or while the activations turn into ReLU, which then replaces them: from
-    here on zeros are true zeros."""
+    """Continue training as a maxout network, or while the activations gradually become ReLU. ReLU modules then replace
+    them, so zeros are exact from here on."""
     settings, epochs = run.spec.convert, run.state.convert_epochs
     if settings.to == "maxout":
         yield from train(run, settings, epochs, "convert")
@@ -51,7 +51,7 @@ def convert(run: Run) -> Iterator[Event]:
 
 
 def _group(run: Run) -> list[str]:
-    """Group neurons into maxout units (see `surgery.grouping`); the layers that now have some."""
+    """Group neurons into maxout units (see `surgery.grouping`). Returns the layers that now have units."""
     state, settings, data = run.state, run.spec.convert, run.data
     layout = has_fast_bf16(run.device)
     batches = Batches(data.train, data, EVALUATION_BATCH, run.device, channels_last=layout)

@@ -1,4 +1,4 @@
-"""The cut: remove neurons, or hold weights at zero."""
+"""The cut: remove neurons or hold weights at zero."""
 
 import time
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from torch import nn
 
 from trimcore.compute.seeds import derive_seed
 from trimcore.graph.costs import cost_of
-from trimcore.graph.removal import kept_neurons, removed_groups, units_left
+from trimcore.graph.removal import kept_neurons, removed_groups, unit_sizes
 from trimcore.planning.plan import Plan
-from trimcore.planning.selection import choose_neurons, choose_weights, cost_of_rounding, described
+from trimcore.planning.selection import choose_neurons, choose_weights, cost_of_rounding, layer_entries
 from trimcore.runs.events import Event
 from trimcore.spec import Step, Training
 from trimcore.surgery import cut as surgery
@@ -21,7 +21,7 @@ from trimcore.training.run import Run
 
 
 def cut(run: Run) -> Iterator[Event]:
-    """Cut, then measure. Steps that find nothing are passed over; after the last one the run ends."""
+    """Cut, then measure. Steps that find nothing to remove are skipped. After the last step, the run ends."""
     state = run.state
     if run.seen is None:
         yield from run.profile()  # after a resume
@@ -53,24 +53,24 @@ def _prune_neurons(run: Run, step: Step) -> Event | None:
     state = run.state
     if state.done == step.iterations:
         return None
-    assert run.seen is not None  # `cut` has seen to it
+    assert run.seen is not None  # `cut` profiles first
     seed = derive_seed(run.spec.seed, "random", state.iteration) % 2**32
     situation = run.graph, run.seen, run.units, state.origins, seed
     chosen = choose_neurons(step, *situation)
     if not chosen.total:
         return None
     rounding = cost_of_rounding(step, chosen, *situation)
-    layers, gone = described(step, chosen, state.origins), removed_groups(run.graph, chosen)
+    layers, gone = layer_entries(step, chosen, state.origins), removed_groups(run.graph, chosen)
     kept, smaller = kept_neurons(run.graph, chosen), surgery.cut(run.graph, chosen)
     state.optimizer = _carried_optimizer(run, chosen, smaller.model, run.spec.retrain_after(step))
-    state.units |= units_left(run.graph, gone)
+    state.units |= unit_sizes(run.graph, gone)
     state.network, run.graph = smaller.model, smaller
     state.origins = {name: [state.origins[name][i] for i in kept[name]] for name in kept}
     return _begin_iteration(run, "pruned", layers, **rounding)
 
 
 def _prune_weights(run: Run, step: Step) -> Event | None:
-    """A round that finds nothing, because the layers are as sparse already, is passed over."""
+    """A round that finds nothing is skipped: the layers are already that sparse."""
     state = run.state
     while state.done < step.iterations:
         masks, found = choose_weights(step, state.network, state.done + 1)
@@ -95,7 +95,7 @@ def _begin_iteration(run: Run, kind: str, layers: dict[str, dict[str, Any]], **m
 
 
 def _carried_optimizer(run: Run, chosen: Plan, small: nn.Module, settings: Training) -> dict[str, Any] | None:
-    """Where the spec wants it, the momentum of the training before, for the weights that are kept."""
+    """The optimizer state with the momentum of the kept weights; None unless the spec keeps momentum."""
     if run.state.optimizer is None:
         return None
     before = make_optimizer(run.state.network, run.spec.retrain)

@@ -1,4 +1,4 @@
-"""The epochs of one phase: train, measure, and tell about each."""
+"""The epochs of one phase: train, measure and report each."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ def train(
     run: Run, settings: Training, epochs: int, phase: str, *, loss_of: Loss = cross_entropy,
     before_step: Callable[[int, int], None] | None = None,
 ) -> Iterator[Event]:  # fmt: skip
-    """Train the network from the epoch at which the state is to `epochs`. Weights that are held at zero stay there.
+    """Train the network from the current epoch up to `epochs`. Weights that are held at zero stay zero.
 
     `before_step(step, steps)` is called before each step, both counted over all epochs of the phase.
     """
@@ -28,7 +28,7 @@ def train(
         optimizer.load_state_dict(state.optimizer)
     seed, rate = derive_seed(run.spec.seed, phase, state.iteration), 0.0
     hold = magnitude.hold(state.network, magnitude.masks_of(state.network, state.sparse)) if state.sparse else None
-    with distributed.together(state.network, run.device) as network:
+    with distributed.data_parallel(state.network, run.device) as network:
         for epoch in range(state.epoch, epochs):
             number = {"phase": phase, "iteration": state.iteration, "epoch": epoch + 1, "epochs": epochs}
             begin, training = time.perf_counter(), train_epoch(
@@ -40,7 +40,7 @@ def train(
                     rate = result.step * settings.batch_size / (time.perf_counter() - begin)
                     done, steps = epoch + result.step / result.steps, {"step": result.step, "steps": result.steps}
                     yield run.progress.trained({**number, **steps}, done, rate)
-            assert isinstance(result, EpochResult)  # it comes last
+            assert isinstance(result, EpochResult)  # always the last
             validation = evaluate(state.network, run.data.validation, run.data, run.device)
             state.epoch, state.optimizer = epoch + 1, optimizer.state_dict()
             state.row["seconds"] = state.row.get("seconds", 0.0) + time.perf_counter() - begin

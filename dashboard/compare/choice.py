@@ -1,0 +1,60 @@
+"""The table of all runs, in which the user selects those to compare."""
+
+import zlib
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.compare.run_table import MORE
+from dashboard.compare.verdict import comparable_runs
+from dashboard.session import links, run_reader
+from dashboard.widgets import elements, sizes
+from dashboard.widgets.next_step import next_step
+
+
+def with_tags(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows with all the tags that the user selects. The selection is shown only if there are tags."""
+    known = sorted({tag for tags in table.tags.dropna() for tag in tags})
+    if not known:
+        return table
+    wanted = st.multiselect("Filter by tags", known, key="tags_wanted", placeholder="All runs")
+    has = [set(wanted) <= set(tags or ()) for tags in table.tags]
+    return table[has].reset_index(drop=True)
+
+
+def choose(table: pd.DataFrame) -> list[str]:
+    """The selected runs. Without a selection, the newest run and those that can be compared with it."""
+    table = table[[name for name in table if name not in MORE or table[name].notna().any()]]
+    ids, none = table.id.tolist(), {"rows": [], "columns": [], "cells": []}
+    key = f"compared_{zlib.crc32(' '.join(ids).encode())}"  # a selection is of rows and must not move to another run
+    if links.should_apply("runs"):
+        rows = links.read("runs", lambda text: [ids.index(run_id) for run_id in text.split("~")], [])
+        st.session_state[key] = {"selection": none | {"rows": rows}}
+    shown = table.drop(columns="id")
+    chosen = st.dataframe(
+        shown, hide_index=True, key=key, on_select="rerun",
+        selection_mode="multi-row", alt="Runs with compression and accuracy",
+        column_config=elements.with_help(shown, {
+            "compression": st.column_config.NumberColumn(format="%.2f×"),
+            "MACs ratio": st.column_config.NumberColumn(format="%.1f×"),
+            "latency ratio": st.column_config.NumberColumn(format="%.1f×"),
+            "latency ratio, batch 1": st.column_config.NumberColumn(format="%.1f×"),
+            "parameters": st.column_config.NumberColumn(format="localized"),
+            "test accuracy": st.column_config.NumberColumn(format="percent"),
+            "non-zero parameters": st.column_config.NumberColumn(format="localized"),
+            sizes.NONZERO: st.column_config.NumberColumn(format="%.2f×"),
+            "verification": st.column_config.NumberColumn(format="percent"),
+        }),
+    )  # fmt: skip
+    picked = [ids[row] for row in chosen.selection.rows if row < len(ids)]
+    links.track("runs", lambda: "~".join(picked))
+    if picked:
+        return picked
+    trimmed = [i for i, count in zip(table.id, table.iterations, strict=True) if count]
+    if trimmed:
+        st.caption("No run is selected. The newest run is shown with the runs that can be compared with it.")
+    else:
+        st.info("None of these runs has finished a cut yet. Launch a plan, and compare its run after the first "
+                "iteration.", icon=":material/hourglass_top:")  # fmt: skip
+        next_step("Open Plan", "plan", "to_plan")
+    return comparable_runs({i: run_reader.spec_of(i) for i in trimmed})[:6]

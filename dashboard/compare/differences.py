@@ -1,0 +1,31 @@
+"""The settings in which the compared runs differ."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.session import run_reader
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, str]:
+    """A spec as a flat dict: `section.key` -> text."""
+    out = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            out.update(flat(value, f"{prefix}{key}."))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, item in enumerate(value, 1):
+                out.update(flat(item, f"{prefix}{key} {number}."))
+        else:
+            out[prefix + key] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return out
+
+
+def show(picked: list[str]) -> None:
+    st.markdown("##### Differences in the specs")
+    columns = {run_reader.title(i): flat(run_reader.spec_of(i).model_dump(exclude_none=True)) for i in picked}
+    specs = pd.DataFrame(columns).fillna("—")
+    different = specs[specs.nunique(axis=1) > 1]
+    if different.empty:
+        st.caption("These runs have identical specs.")
+    else:
+        st.dataframe(different, alt="Settings in which the runs differ")

@@ -1,0 +1,130 @@
+"""The run tree on the page Compare: which run branched from which, their results, and planning from any iteration."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts
+from dashboard.charts.tables import counted
+from dashboard.charts.tree import NODES
+from dashboard.session import drafts, lineage, messages, navigation, run_reader
+from dashboard.widgets import elements
+from trimcore import runs, tables
+
+MAX_RUNS = 25  # drawn in the tree
+CHOSEN = "tree_node"  # the key of the selectbox
+TABLE = ["label", "iteration", "compression", "accuracy", "configuration", "cut", "branched from", "state"]
+
+
+def show() -> None:
+    """The section of the page: the chart, a selectbox for keyboard users, the actions, and the same data as a table."""
+    parents, selected = run_reader.parents(), navigation.selected_run()
+    st.markdown("##### Run tree")
+    everything = selected is None or st.toggle(
+        "All runs", key="tree_all", help="Shows all runs instead of only the tree of the selected run."
+    )
+    wanted = list(parents) if everything else lineage.family(parents, selected)
+    shown = lineage.newest(parents, wanted, MAX_RUNS, selected)
+    table = nodes(parents, shown)
+    place = st.container(key="tree")  # filled after the selectbox, because the chart marks the choice
+    left_out = len(wanted) - len(shown)
+    text = "The area of a node shows the remaining parameters. The numbers are test accuracies in %."
+    st.caption(text + (f" The {counted(left_out, 'oldest run')} of {len(wanted)} are not shown." if left_out else ""))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if chosen := _choice(table, selected):
+            _actions(*chosen)
+    with place:
+        elements.chart(
+            charts.run_tree(table, selected or "", chosen), "run_tree", "compare", on_select=_adopt_click,
+            selection_mode="points",
+        )  # fmt: skip
+    with st.expander("Show as a table", icon=":material/table:"):
+        listed = table[TABLE].rename(columns={"label": "run", "accuracy": "test accuracy", "cut": "removed"})
+        st.dataframe(
+            listed, hide_index=True, placeholder="—", alt="Every iteration of the runs in the tree",
+            column_config=elements.with_help(listed, {
+                "compression": st.column_config.NumberColumn(format="%.2f×"),
+                "test accuracy": st.column_config.NumberColumn(format="percent"),
+            }),
+        )  # fmt: skip
+
+
+def nodes(parents: lineage.Forest, shown: list[str]) -> pd.DataFrame:
+    """The table for `charts.run_tree` of these runs, with the column "branched from" for the page's table."""
+    row_of = lineage.rows(parents, shown)
+    found = []
+    for run_id, row in row_of.items():
+        events, parent = run_reader.events(run_id), parents[run_id]
+        start, result = lineage.depth(parents, run_id), runs.result_in(events)
+        own = {
+            "run": run_id, "label": run_reader.short_title(run_id), "row": row,
+            "state": run_reader.status(run_id).state, "parent_row": row_of[parent[0]] if parent else None,
+            "branched from": f"{run_reader.short_title(parent[0])}, iteration {parent[1]}" if parent else "",
+        }  # fmt: skip
+        table = tables.iterations(events)
+        if table.empty:
+            found.append({**own, "iteration": None, "depth": start, "result": False, "configuration": "", "cut": ""})
+            continue
+        cuts, widths = tables.cuts(events).set_index("iteration").label, tables.paper_table(events).configuration
+        found += [
+            {
+                **own, "iteration": entry.iteration, "depth": start + entry.iteration,
+                "compression": entry.compression, "accuracy": entry.accuracy_final,
+                "cut": cuts.get(entry.iteration, ""), "configuration": widths[place],
+                "result": entry.iteration == result,
+            }
+            for place, entry in enumerate(table.itertuples())
+        ]  # fmt: skip
+    table = pd.DataFrame(found, columns=[*NODES, "branched from"])
+    return table.astype({"iteration": "Int64", "compression": float, "accuracy": float, "result": bool})
+
+
+def _choice(table: pd.DataFrame, selected: str | None) -> tuple[str, int] | None:
+    """The chosen node, (run, iteration). A click in the chart also changes it."""
+    there = table.dropna(subset="iteration")
+    texts = {
+        (node.run, int(node.iteration)): f"{node.label}, iteration {node.iteration}: {node.compression:.2f}×"
+        + ("" if pd.isna(node.accuracy) else f", {node.accuracy:.1%}") + (" (result)" if node.result else "")
+        for node in there.itertuples()
+    }  # fmt: skip
+    if st.session_state.get(CHOSEN) not in texts:
+        results = [place for place, result in zip(texts, there.result, strict=True) if result]
+        own = [place for place in results if place[0] == selected]
+        st.session_state[CHOSEN] = next(iter(own or results), None)
+    return st.selectbox(
+        "Iteration", list(texts), key=CHOSEN, format_func=texts.get, persist_state="session",
+        help="You can also click a node in the chart.",
+    )  # fmt: skip
+
+
+def _adopt_click() -> None:
+    """Choose the node that was clicked in the chart."""
+    if points := st.session_state["run_tree"].selection.points:
+        run_id, iteration = points[0]["customdata"]
+        st.session_state[CHOSEN] = (run_id, int(iteration))
+
+
+def _actions(run_id: str, iteration: int) -> None:
+    st.button(
+        "Plan from here", key="plan_from_here", icon=":material/checklist:", on_click=plan_from,
+        args=(run_id, iteration), help="Plan a new run that starts from the trained network of this iteration.",
+    )  # fmt: skip
+    st.button("Show run", key="show_run", icon=":material/play_circle:", on_click=show_run, args=(run_id,))
+
+
+def plan_from(run_id: str, iteration: int) -> None:
+    """Open Plan with this iteration as the starting point; for a button's callback. The current plan is kept if it is
+    for the same network."""
+
+    def adopt() -> None:
+        if not drafts.run_matches(run_id, drafts.draft()):
+            drafts.adopt(run_id)
+        st.session_state.run, st.session_state.begin_at = run_id, (run_id, iteration)
+        navigation.go_to("plan")
+
+    messages.attempt(adopt)  # a damaged spec becomes a notice
+
+
+def show_run(run_id: str) -> None:
+    """Open a run; for a button's callback."""
+    st.session_state.run = run_id
+    navigation.go_to("run")

@@ -1,0 +1,216 @@
+"""The page Model: choose a network and data, see its parameters and MACs, and launch a first run."""
+
+import streamlit as st
+
+from dashboard import charts
+from dashboard.charts.grouping import MANY
+from dashboard.model.architecture import frozen_reasons, layer_table, reasons_text, trimmable_neurons
+from dashboard.model.uploads import show_rejection, store_upload
+from dashboard.session import devices, drafts, launch, links
+from dashboard.session.data_summary import data_summary
+from dashboard.session.draft_network import graph_of
+from dashboard.text import duration, layers_text, plain
+from dashboard.widgets import elements, rules
+from dashboard.widgets.drawing import cut_together, drawing_caption, layer_rows
+from dashboard.widgets.fields import field
+from trimcore import data, models
+from trimcore.errors import TrimError
+from trimcore.graph.costs import cost_of
+
+FOLDERS = {
+    "imagefolder:PATH": "Image folder with one subfolder per class",
+    "lfw:PATH": "Folder with Labeled Faces in the Wild (contains lfw-py)",
+}
+
+
+def choose_options(entry: models.Architecture, asked: dict[str, int]) -> dict[str, int]:
+    """Widgets for the options of an architecture. Returns the values that differ from the defaults."""
+    chosen = entry.options_for({key: value for key, value in asked.items() if key in entry.options})
+    for key, option in entry.options.items():
+        field(st.number_input, f"{key}: {option.description}", chosen, key, option.least, option.most,
+              group="options", help=f"{option.least:,} to {option.most:,}; the default is {option.default:,}.",
+              )  # fmt: skip
+    return {key: value for key, value in chosen.items() if value != entry.options[key].default}
+
+
+draft = drafts.draft()
+kinds = list(data.datasets())
+if links.should_apply("model"):
+    linked = links.read("model", {name: name for name in models.listed()}.__getitem__, draft["model"])
+    named = links.read("data", {kind: kind for kind in kinds if kind not in FOLDERS}.__getitem__, draft["data"])
+    if (linked, named) != (draft["model"], draft["data"]):
+        drafts.replace_draft(drafts.draft_for(linked, named))
+        st.rerun()  # the sidebar shows the current network
+left, right = st.columns([1, 2], gap="large")
+
+with left:
+    lines = models.listed()
+    lines.setdefault(draft["model"], "a network of your own")  # of a run started on the command line
+    names = list(lines)
+    chosen = st.selectbox("Model", names, names.index(draft["model"]), help="Type to search. Built-in networks come "
+                          "first, then torchvision's by family, then networks from installed packages.")  # fmt: skip
+    st.caption(plain(lines[chosen]))
+    for line in models.refused():
+        st.caption(plain(line))
+    own, _, path = draft["data"].partition(":")
+    kind = next((k for k in kinds if k in (draft["data"], f"{own}:PATH")), "imagefolder:PATH")
+    kind = st.selectbox("Data", kinds, kinds.index(kind), help="APoZ is measured on the validation split.")
+    name = kind
+    if kind in FOLDERS:
+        path = st.text_input(FOLDERS[kind], path)
+        name = kind.replace("PATH", path)
+    else:
+        st.caption(data.datasets()[kind])
+    if (chosen, name) != (draft["model"], draft["data"]):
+        fresh = drafts.draft_for(chosen, name) if chosen != draft["model"] else {**draft, "image_size": 0}
+        drafts.replace_draft({**fresh, "data": name, "device": draft["device"]})
+        st.rerun()  # the sidebar shows the current network
+    links.track("model", lambda: "" if chosen == "lenet5" else chosen)
+    links.track("data", lambda: "" if name == "mnist-5k" or kind in FOLDERS else name)  # a link must not reveal a path
+    links.write_url()
+
+    try:
+        entry = models.architecture(chosen)
+    except TrimError as error:
+        right.error(plain(str(error)), icon=":material/code_off:")
+        st.stop()
+    summary, trouble = None, ""
+    try:
+        with right, st.spinner(f"Loading {name}. The first use may download it…"):
+            summary = data_summary(name)
+    except TrimError as error:
+        trouble = str(error)
+
+    sources = ["train from scratch", "checkpoint file"]
+    if entry.pretrained:
+        sources.insert(0, "pretrained on ImageNet")
+    current = draft["base"]["weights"]
+    source = st.selectbox("Weights", sources, sources.index(
+        "pretrained on ImageNet" if current == "pretrained" and len(sources) > 2
+        else "checkpoint file" if current not in ("", "pretrained") else "train from scratch"
+    ), key=f"weights_{chosen}", persist_state="session")  # fmt: skip
+    if source == "checkpoint file":
+        uploaded = st.file_uploader(
+            "State dict (.pt, .pth) or .safetensors", ["pt", "pth", "safetensors"],
+            help="The file must contain only weights, of the full network or a trimmed one. Files with Python objects "
+            "are rejected.",
+        )  # fmt: skip
+        if uploaded is not None:
+            try:
+                stored = store_upload(uploaded, draft)
+                draft["base"]["weights"] = str(stored.path)
+                how = plain(", ".join(["", *stored.adjustments]))
+                st.success(f"The weights fit this architecture{how}.", icon=":material/check:")
+            except TrimError as error:
+                draft["base"]["weights"] = ""
+                with right:  # the table is wide
+                    show_rejection(error)
+        elif draft["base"]["weights"] in ("", "pretrained"):
+            st.caption("Without a file, the network is trained from scratch.")
+            draft["base"]["weights"] = ""
+        else:
+            st.caption("The previous file is still in use.")
+    else:
+        draft["base"]["weights"] = "pretrained" if source.startswith("pretrained") else ""
+    pixels = summary.image_size if summary else 64
+    natural = entry.size_for(pixels)
+    asked = {"image_size": draft["image_size"] or natural}
+    size = field(st.number_input, "Image size, pixels", asked, "image_size", entry.min_size, 1024,
+                 step=entry.multiple if entry.multiple > 1 else 4,
+                 help=f"Images are resized to this size; {kind} has {pixels} pixels. Smaller is faster.")  # fmt: skip
+    draft["image_size"] = 0 if size == natural else size
+    draft["options"] = choose_options(entry, draft["options"])
+    found = devices.devices()
+    if draft["device"] not in found:
+        draft["device"] = "auto"
+    field(st.selectbox, "Device", draft, "device", list(found), format_func=found.get)
+
+with right:
+    try:
+        graph = None if trouble else graph_of(draft)
+    except TrimError as error:
+        trouble = str(error)
+    if trouble:
+        st.error(plain(trouble), icon=":material/folder_off:")
+        st.stop()
+    cost = cost_of(graph)
+    table, reasons = layer_table(graph, cost), frozen_reasons(graph)
+    frozen = sum(neurons for _, neurons, _ in reasons)
+    elements.metrics(
+        ("Parameters", f"{cost.parameters:,}"),
+        ("MACs", f"{cost.macs:,}"),
+        ("Trimmable neurons", f"{trimmable_neurons(graph):,}"),
+        ("Frozen neurons", f"{frozen:,}"),
+    )
+    elements.concept("model")
+    if len(reasons) > 1:
+        st.caption(plain(reasons_text(reasons)))
+    shown = st.segmented_control(
+        "Show the layers as", ["Shares", "Drawing"], default="Shares", required=True, key="layers_as",
+        persist_state="session", label_visibility="collapsed",
+    )  # fmt: skip
+    if shown == "Drawing":
+        groups = cut_together(graph)
+        elements.chart(charts.network_drawing(layer_rows(graph, cost), groups), "network")
+        st.caption(drawing_caption(groups))
+    else:
+        elements.chart(charts.butterfly(table), "butterfly")
+
+with left:
+    quick = {**drafts.draft_for(chosen, name), "name": f"{chosen} quick start"}
+    quick.update({key: draft[key] for key in ("device", "image_size", "channels", "options", "base")})
+    seconds = devices.epoch_seconds(draft)
+    epochs = quick["base"]["epochs"] if quick["base"]["weights"] in ("", "pretrained") else 0
+    rounds = sum(step["iterations"] for step in quick["step"])
+    total = None if seconds is None else seconds * (epochs + rounds * quick["retrain"]["epochs"])
+    trimmed = ", then ".join(f"{rules.label(step['rule'])} on {layers_text(step['layers'])}" for step in quick["step"])
+    if st.button(
+        "Profile this network", type="primary", icon=":material/blur_on:", width="stretch",
+        help=f"Trains the base network for {epochs} epochs, then counts zeros on the validation split." if epochs
+        else "Loads the weights, then counts zeros on the validation split.",
+    ):  # fmt: skip
+        launch.start(launch.base_only(draft), "profile")
+    if st.button(
+        "Trim it now with the defaults", icon=":material/content_cut:", width="stretch",
+        help=f"{rounds} iterations: {trimmed}. To choose your own settings, use Plan.",
+    ):  # fmt: skip
+        launch.start(quick, "run")
+    if total:
+        st.caption(f"Trimming takes about {duration(total)} on this device.")
+    else:
+        rough = devices.rough_epoch_seconds(cost.macs, summary.splits["train"], draft["device"])
+        faster = " A smaller image size, or vgg16-small, is faster." if rough > 600 else ""
+        count = epochs + rounds * quick["retrain"]["epochs"]
+        st.caption(f"Rough estimate: {count} epochs of {duration(rough)} each on this device.{faster}")
+
+with right:
+    with st.container(border=True):
+        parts = summary.splits
+        st.caption(
+            f"{name}: {len(summary.classes)} classes, {summary.image_size}×{summary.image_size} pixels. "
+            f"{parts['train']:,} training images, {parts['validation']:,} validation images (used for every decision), "
+            f"{parts['test']:,} test images (used only for measuring)."
+        )
+        with st.container(horizontal=True, gap="small"):
+            for picture, label in summary.samples:
+                st.image(picture, caption=label, width=56, alt=f"sample of class {label}")
+    if summary.skipped:
+        with st.expander(f"{len(summary.skipped)} unreadable images were skipped", icon=":material/broken_image:"):
+            st.code("\n".join(summary.skipped[:200]))
+
+shares = table.assign(
+    parameters_share=table.parameters / cost.parameters, macs_share=table.macs / max(cost.macs, 1),
+    width=table.width.where(table.width > 0).astype("Int64"),
+)[["layer", "kind", "width", "note", "parameters", "parameters_share", "macs", "macs_share"]]  # fmt: skip
+st.dataframe(
+    shares, hide_index=True, height="content" if len(table) <= MANY else 36 * MANY, key=f"layers_{chosen}_{name}",
+    placeholder="", alt="Layers with widths, parameters, MACs and shares",
+    column_config=elements.with_help(shares, {
+        "layer": st.column_config.TextColumn(pinned=True, width=min(20 + 7 * int(table.layer.str.len().max()), 300)),
+        "parameters": st.column_config.NumberColumn(format="localized"),
+        "macs": st.column_config.NumberColumn("MACs", format="localized"),
+        "parameters_share": st.column_config.ProgressColumn("of parameters", format="percent", max_value=1),
+        "macs_share": st.column_config.ProgressColumn("of MACs", format="percent", max_value=1),
+        "note": st.column_config.TextColumn(width="large"),
+    }),
+)  # fmt: skip

@@ -1,0 +1,45 @@
+"""The network that a plan applies to: the architecture, or its version with maxout units after a conversion."""
+
+import streamlit as st
+
+from dashboard.plan.origin import StartPoint, is_converted, iteration_event
+from dashboard.session import run_reader
+from dashboard.session.draft_network import arguments_of
+from trimcore import runs
+from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.planning.preview import Seen
+from trimcore.spec import Convert
+from trimcore.training import prepare
+
+Profile = dict[str, Seen] | None
+
+
+def planned(
+    draft: dict, start: StartPoint | None, graph: ChannelGraph, seen: Profile
+) -> tuple[ChannelGraph, Profile]:
+    """The graph to plan with, and the matching profile. `graph` is of the architecture.
+
+    If the starting network was grouped into units that the architecture does not have, its neurons are in another
+    order. Then the network itself is used. Raises TrimError for an impossible grouping.
+    """
+    if start and set(iteration_event(start).get("k") or {}) - set(graph.units):
+        path = runs.checkpoint_path(runs.open_run(run_reader.folder(), start[0]), start[1])
+        now = {name: Seen(layer.apoz, range(len(layer.apoz))) for name, layer in (seen or {}).items()}
+        return _of_checkpoint(str(path), path.stat().st_mtime_ns), now or None
+    convert = draft["convert"]
+    if convert["to"] != "maxout" or is_converted(start):
+        return graph, seen
+    return _grouped(draft["model"], tuple(convert["layers"]), convert["k"], **arguments_of(draft)), seen
+
+
+@st.cache_resource(max_entries=4, show_spinner="Loading the starting network…")
+def _of_checkpoint(path: str, changed: int) -> ChannelGraph:
+    return prepare.open_network(path)[1]
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _grouped(
+    model: str, layers: tuple[str, ...], k: int, num_classes: int, in_channels: int, image_size: int, **options: int
+) -> ChannelGraph:
+    convert = Convert(to="maxout", layers=list(layers), k=k)
+    return prepare.blank(model, num_classes, in_channels, image_size, convert, **options)

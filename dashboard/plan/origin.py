@@ -1,0 +1,66 @@
+"""The starting point of a plan, a new network or an iteration of a run, and the profile for the preview."""
+
+import streamlit as st
+
+from dashboard.session import drafts, navigation, run_reader
+from trimcore import tables
+from trimcore.planning.preview import Seen
+
+StartPoint = tuple[str, int]  # a run and one of its iterations
+
+
+def choose_start(draft: dict) -> StartPoint | None:
+    """The (run, iteration) to branch from, or None for the weights chosen on Model."""
+    options: list[StartPoint | None] = [None]
+    run_id = navigation.selected_run()
+    if run_id and drafts.run_matches(run_id, draft):
+        branches = [(run_id, k) for k in sorted(tables.latest(run_reader.events(run_id), "iteration"))]
+        same_base = run_reader.spec_of(run_id).base.weights == draft["base"]["weights"]
+        options = branches + options if same_base else options + branches
+    key = f"begin_{run_id}_{len(options)}_{options[0] is None}"
+    wanted = st.session_state.pop("begin_at", None)  # set by the run tree
+    if wanted and wanted in options:
+        st.session_state[key] = wanted
+    fresh = {"": "a new base network", "pretrained": "the pretrained weights"}.get(
+        draft["base"]["weights"], "the checkpoint file")  # fmt: skip
+    start = st.selectbox(
+        "Start from", options, key=key, persist_state="session",
+        format_func=lambda o: fresh if o is None else f"iteration {o[1]} of {run_reader.title(o[0])}",
+        help="A run can start from any iteration of the selected run. It uses the trained weights of that iteration.",
+    )  # fmt: skip
+    return start if start in options else options[0]  # the label has changed since the browser received it
+
+
+def _base_profile(draft: dict) -> str | None:
+    """The selected run, if its iteration 0 is the network that the draft would start from."""
+    run_id = navigation.selected_run()
+    if run_id is None or not drafts.run_matches(run_id, draft):
+        return None
+    asked = run_reader.spec_of(run_id)
+    mine = (draft["base"]["weights"], _conversion(draft["convert"]))
+    same = (asked.base.weights, _conversion(asked.convert.model_dump())) == mine
+    return run_id if asked.parent is None and same else None
+
+
+def _conversion(convert: dict) -> tuple:
+    return (convert["to"], convert["k"], tuple(convert["layers"])) if convert["to"] == "maxout" else (convert["to"],)
+
+
+def profile_for_plan(draft: dict, start: StartPoint | None) -> dict[str, Seen] | None:
+    """The profile for the preview: of the starting point, else of the selected run's base if it is the same network."""
+    run_id, iteration = start or (_base_profile(draft), 0)
+    if run_id is None:
+        return None
+    found = tables.latest(run_reader.events(run_id), "profiled").get(iteration)
+    return found and {name: Seen(layer["apoz"], layer["original"]) for name, layer in found["layers"].items()}
+
+
+def is_converted(start: StartPoint | None) -> bool:
+    """Whether the activations of the starting iteration were converted to ReLU, or it has maxout units."""
+    event = iteration_event(start)
+    return event.get("activations") == "relu" or bool(event.get("k"))
+
+
+def iteration_event(start: StartPoint | None) -> dict:
+    """The recorded event of the starting iteration; empty without one."""
+    return tables.latest(run_reader.events(start[0]), "iteration")[start[1]] if start else {}

@@ -1,0 +1,128 @@
+"""The page Report: the paper's table for the run, its files, and the commands that repeat it."""
+
+import io
+import shlex
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.report import commands, exports, html_report
+from dashboard.session import lineage, links, run_reader
+from dashboard.text import plain
+from dashboard.widgets import class_history, elements, notes, sizes
+from dashboard.widgets.next_step import need_run, next_step
+from dashboard.widgets.paper_table import paper_table
+from dashboard.widgets.verification import verification
+from trimcore import runs, tables
+from trimcore.errors import TrimError
+
+
+def speedup_text(row: pd.Series, batch: int | None) -> str:
+    """The computed MACs ratio, and the measured latency ratios if the run has them."""
+    one = ("1", row.latency_1_ratio)
+    measured = [(str(batch), row.latency_ratio), one] if batch else [one]
+    times = [f"{ratio:.1f}× (batch {size})" for size, ratio in measured if pd.notna(ratio)]
+    return f"MACs ratio {row.macs_ratio:.1f}×" + (f", latency ratio {', '.join(times)}" if times else "")
+
+
+run_id = need_run()
+events = run_reader.events(run_id)
+folder = runs.open_run(run_reader.folder(), run_id)
+rows = tables.iterations(events)
+st.caption(f"{plain(run_reader.title(run_id))}  ·  `{run_id}`")
+notes.show(run_id)
+if rows.empty:
+    st.info("This run has no finished iteration yet.", icon=":material/hourglass_top:")
+    next_step("Open run", "run", "to_run")
+    st.stop()
+
+result = runs.result_in(events)
+best = rows[rows.iteration == result].iloc[0]
+elements.metrics(
+    ("Compression", f"{best.compression:.2f}×"),
+    ("Parameters", f"{best.parameters:,}"),
+    ("Test accuracy", f"{best.accuracy_final:.2%}"),
+    ("Latency", f"{best.latency_ms:.2f} ms"),
+    *sizes.metrics(events, best),
+)
+started = next((e for e in events if e["kind"] == "started"), {})
+try:
+    batch = run_reader.spec_of(run_id).retrain.batch_size
+except TrimError:
+    batch = None
+st.caption(f"Relative to the base architecture: {speedup_text(best, batch)}. Timed on {started.get('device')}.")
+elements.concept("report", "Size and accuracy by iteration")
+paper_table(events)
+if made := tables.control_row(events):
+    st.markdown(
+        f":material/balance: **Control:** the same widths, trained from scratch for {made['epochs']} epochs, have a "
+        f"test accuracy of **{made['accuracy']:.2%}**. With the kept weights it is {best.accuracy_final:.2%}."
+    )
+
+if tables.has_zero_weights(events):
+    st.caption(sizes.EXPLANATION)
+verification(events, [0, result])
+class_history.section(events)
+st.markdown("##### Files")
+texts = tables.csv_texts(events)
+texts["spec.toml"] = (folder / "spec.toml").read_text("utf-8")
+ancestors = {run for run, _ in lineage.ancestors(run_reader.parents(), run_id)}
+specs = {f"{run}.toml": (run_reader.folder() / run / "spec.toml").read_text("utf-8") for run in ancestors}
+packed = io.BytesIO()
+with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    for name, text in {**texts, **specs}.items():
+        archive.writestr(name, text)
+with st.container(horizontal=True):
+    for name, text in texts.items():
+        st.download_button(name, text, name, "text/csv" if name.endswith(".csv") else "text/plain", key=name,
+                           icon=":material/download:", on_click="ignore")  # fmt: skip
+    st.download_button("All files (.zip)", packed.getvalue(), f"{run_id}.zip", "application/zip", on_click="ignore",
+                       icon=":material/folder_zip:", help="Includes the specs of the run's ancestors.")  # fmt: skip
+    st.download_button(
+        "HTML report", lambda: html_report.report(folder), f"{run_id}.html", "text/html", on_click="ignore",
+        key="html", icon=":material/article:", disabled=batch is None,
+        help="One file with this page and the charts of the run. It opens without a network connection.",
+    )  # fmt: skip
+
+st.markdown("##### Network")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    links.bind("iteration", key := f"taken_{run_id}_{result}", rows.iteration.tolist(), result)
+    iteration = st.selectbox("Iteration", rows.iteration.tolist(), width=160, key=key,
+                             format_func=lambda i: f"{i} (result)" if i == result else str(i))  # fmt: skip
+    links.bind("format", "format", exports.LABELS, next(iter(exports.LABELS)))
+    format = st.selectbox("Format", list(exports.LABELS), format_func=exports.LABELS.get, width=260, key="format")
+    links.write_url()
+    pressed = st.button("Export", icon=":material/deployed_code:", help="Writes the file, reads it back and compares "
+                        "it with the network.")  # fmt: skip
+exported = exports.existing(folder, iteration, format)
+if pressed and exported is None:
+    try:
+        with st.spinner(f"Writing {exports.LABELS[format]} and checking it against the network…"):
+            exported = exports.export(folder, iteration, format)
+    except TrimError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+if exported:
+    st.download_button(
+        f"Download iteration {iteration} as {exports.LABELS[format]}", exported.path.read_bytes, on_click="ignore",
+        file_name=f"{run_id}-{exported.path.name}", mime="application/octet-stream", icon=":material/memory:",
+    )  # fmt: skip
+    st.caption(f":material/check: The file was read back; it {exported.check}.")
+
+st.markdown("##### Command line")
+runs_option = "" if run_reader.folder() == Path("runs") else f" --runs {shlex.quote(str(run_reader.folder()))}"
+try:
+    repeat = commands.repeat(tomllib.loads(texts["spec.toml"]), more=runs_option)
+except ValueError as error:
+    repeat = f"# cannot read the spec: {commands.one_line(str(error))}"
+st.code(
+    f"{repeat}\n"
+    f"python -m trimcore report {run_id} --out report/{runs_option}\n"
+    f"python -m dashboard.htmlreport {run_id} --out report.html{runs_option}\n"
+    f"python -m trimcore export {run_id} --iteration {iteration} --format {format} "
+    f"--out trimmed{exports.FORMATS[format]}{runs_option}",
+    language="bash",
+)
+st.caption(f"Seed {started.get('seed')}, {started.get('device')}, PyTorch {started.get('torch')}.")

@@ -1,0 +1,62 @@
+"""The draft: what the user has chosen on the pages before it becomes a run. It lives in the browser session.
+
+A draft is a plain dict with the keys of a spec. `spec.parse` checks exactly what a page has written.
+"""
+
+import streamlit as st
+
+from dashboard.session import run_reader
+from trimcore import models
+from trimcore.errors import TrimError
+from trimcore.spec import presets
+
+NETWORK = ("model", "data", "image_size", "channels", "options")  # the keys of a spec that define a network
+
+
+def draft() -> dict:
+    """The current draft, to be modified in place."""
+    if "draft" not in st.session_state:
+        st.session_state.draft = draft_for("lenet5", "mnist-5k")
+    return st.session_state.draft
+
+
+def draft_for(model: str, data_name: str) -> dict:
+    """A new draft: the model's default preset on the given data."""
+    return {**presets.default_for(model).model_dump(exclude_none=True), "data": data_name, "name": ""}
+
+
+def replace_draft(values: dict) -> None:
+    """Start another draft and reset all fields to it."""
+    st.session_state.draft = values
+    st.session_state.draft_number = st.session_state.get("draft_number", 0) + 1
+
+
+def same_network(values: dict, others: dict) -> bool:
+    """Whether two drafts or specs describe the same network on the same data."""
+    return _network(values) == _network(others)
+
+
+def _network(values: dict) -> list:
+    """The values that define the network. Missing options have their defaults."""
+    entry = models.REGISTRY.get(values["model"])
+    options = entry.options_for(values["options"]) if entry else dict(values["options"])
+    return [*(values[key] for key in NETWORK[:-1]), options]
+
+
+def run_matches(run_id: str, draft: dict) -> bool:
+    """Whether the run has the network and data of the draft."""
+    try:
+        asked = run_reader.spec_of(run_id)
+    except TrimError:
+        return False
+    return same_network(asked.model_dump(), draft)
+
+
+def adopt(run_id: str) -> None:
+    """Start a draft for the run's network and data; for a button's callback."""
+    asked = run_reader.spec_of(run_id)
+    kept = asked.model_dump(exclude_none=True, include={
+        "image_size", "channels", "options", "device", "base", "convert", "profile", "retrain", "distill", "verify",
+        "seed",
+    })  # fmt: skip
+    replace_draft({**draft_for(asked.model, asked.data), **kept})

@@ -1,0 +1,22 @@
+"""Buttons that lead to the next page, also from an empty page."""
+
+import streamlit as st
+
+from dashboard.session import navigation, run_reader
+
+
+def next_step(label: str, page: str, key: str) -> None:
+    """A button that opens another page."""
+    st.button(label, key=key, icon=":material/arrow_forward:", icon_position="right", on_click=navigation.go_to,
+              args=(page,))  # fmt: skip
+
+
+def need_run() -> str:
+    """The selected run. Without one, show what to do and stop the page here."""
+    run_id = navigation.selected_run()
+    if run_id is None:
+        text = "No run is selected." if run_reader.run_ids() else "There are no runs yet."
+        st.info(f"{text} Select a run in the sidebar, or choose a network on **Model**.", icon=":material/info:")
+        next_step("Open Model", "model", "to_model")
+        st.stop()
+    return run_id

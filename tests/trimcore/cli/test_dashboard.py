@@ -1,0 +1,50 @@
+"""`trimcore dashboard`, started in a folder that is not the checkout."""
+
+import http.client
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tests.dashboard.serving import ROOT, free_port, wait_until_healthy
+
+
+@pytest.fixture
+def started(tmp_path):
+    """The port of the server and its process."""
+    port, log = free_port(), tmp_path / "log"
+    options = ["--server.port", str(port), "--server.headless", "true"]
+    with open(log, "w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trimcore", "dashboard", *options], cwd=tmp_path, stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "TRIMCORE_RUNS": str(tmp_path / "runs")},
+        )  # fmt: skip
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}", process, log)
+        yield port, process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_the_safe_settings_hold_in_any_folder(started):
+    port, process = started
+    listening = {c.laddr.ip for c in psutil.Process(process.pid).net_connections() if c.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
+    answers = {host: _status(port, host) for host in (f"127.0.0.1:{port}", "evil.example.org")}
+    assert answers == {f"127.0.0.1:{port}": 101, "evil.example.org": 403}
+
+
+def _status(port: int, host: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/_stcore/stream", headers={
+        "Host": host, "Origin": f"http://{host}", "Connection": "Upgrade", "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Protocol": "streamlit",
+    })  # fmt: skip
+    status = connection.getresponse().status
+    connection.close()
+    return status
