@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 if sys.path[0] != str(Path(__file__).resolve().parents[1]):
-    # `streamlit run` puts this folder first, where `profile` would hide Python's own module. The packages are imported
-    # from the folder above.
+    # `streamlit run` puts this folder first on the path, where `profile` would shadow the standard module. The
+    # packages are imported from the parent folder.
     folders = Path(__file__).resolve().parents[:2]
     sys.path[:] = [str(folders[1]), *(path for path in sys.path if Path(path).resolve() not in folders)]
 

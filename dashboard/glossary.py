@@ -1,4 +1,4 @@
-"""One explanation for every number and term of the pages. Pure data with functions to look it up.
+"""One explanation for every number and term on the pages: pure data, and functions to look it up.
 
 Each text is written once and shown wherever the number appears: as the help of a metric, a column or a widget, and in
 the pop-overs that explain the concepts of a page.
@@ -21,14 +21,14 @@ _LATENCY = r"\frac{\mathrm{time\ of\ the\ base}}{\mathrm{time\ now}}"
 _SPARSITY = r"s_i = s\,\left(1 - (1 - i/n)^3\right)"
 _ERROR = r"s / \sqrt{10}"
 _NEAR = "Activations without exact zeros (GELU, SiLU, ...) count as zero up to a fraction of the root mean square "
-_NEAR += "(RMS) of all activations at the same point of the network."
+_NEAR += "(RMS) of all activations at the same point in the network."
 
 TERMS = {
     # profile
     "APoZ": Entry(
         "The average percentage of zeros: how often a neuron is exactly zero after its activation, over all N examples "
-        "and all M positions of its output. f is 1 for a zero, else 0. At 100 % the neuron is always zero and does "
-        "nothing; at 0 % it is never zero. (Hu et al. 2016, eq. 1)", _APOZ),
+        "and all M positions of its output. f is 1 for a zero and 0 otherwise. At 100 %, the neuron is always zero "
+        "and does nothing. At 0 %, it is never zero. (Hu et al. 2016, eq. 1)", _APOZ),
     "APoZ (near zero)": Entry(f"APoZ, the average percentage of zeros, including near zeros. {_NEAR}", _APOZ),
     "mean APoZ": Entry(
         "The mean APoZ over the neurons. APoZ is the average percentage of zeros: how often a neuron is exactly zero "
@@ -41,23 +41,24 @@ TERMS = {
     "max APoZ": Entry("The highest APoZ of any neuron in the layer."),
     "max APoZ (near zero)": Entry("The highest APoZ of any neuron in the layer."),
     "counted as zero": Entry(f"What counted as zero in this layer. {_NEAR} ReLU counts exact zeros."),
-    "neurons above 90 %": Entry("Neurons that are zero at more than nine of ten examples and positions. They are the "
+    "neurons above 90 %": Entry("Neurons that are zero for more than 90 % of examples and positions. They are the "
                                 "first candidates for removal."),
     "examples profiled": Entry("The number of validation images on which zeros were counted. The test split never "
                                "influences a decision."),
     "profiling time": Entry("How long counting took. One pass over the images counts the zeros of all layers."),
     "relevance": Entry(
-        "How often the neuron is the maximum of its maxout unit, over the training examples and positions. A unit adds "
-        "up to 100 %; ties are shared equally. Near 0 %, removing the neuron loses nothing. (Rueda et al. 2017)",
+        "How often the neuron is the maximum of its maxout unit, over the training examples and positions. In "
+        "each unit, the relevances add up to 100 %; ties are shared equally. A neuron near 0 % can be removed without "
+        "loss. (Rueda et al. 2017)",
         r"\frac{\mathrm{maxima\ of\ the\ neuron}}{\mathrm{maxima\ of\ its\ unit}}"),
-    "neurons per unit (k)": Entry("The number of neurons in each maxout unit. Only the largest is passed on. With "
-                                  "k = 1 there is no maximum left: the layer is an ordinary layer."),
+    "neurons per unit (k)": Entry("The number of neurons in each maxout unit. Only the largest activation is passed "
+                                  "on. With k = 1, the layer is an ordinary layer."),
     # the network
-    "parameters": Entry("All learned numbers of the network or layer: weights, biases and normalisation parameters. "
+    "parameters": Entry("All learned values of the network or layer: weights, biases and normalisation parameters. "
                         "Zeros are included."),
     "of parameters": Entry("The layer's share of all parameters of the network."),
-    "MACs": Entry("Multiply-accumulate operations for one example, in convolution and linear layers: the work of a "
-                  "forward pass."),
+    "MACs": Entry("Multiply-accumulate operations for one example, in convolution and linear layers: the compute "
+                  "cost of a forward pass."),
     "of MACs": Entry("The layer's share of all MACs of the network."),
     "MACs ratio": Entry("The MACs of the base network divided by the MACs of this network.",
                         r"\frac{\mathrm{MACs\ of\ the\ base}}{\mathrm{MACs\ now}}"),
@@ -65,14 +66,14 @@ TERMS = {
         "Channels of convolutions and outputs of linear layers that can be removed, because everything that depends on "
         "them can be cut with them. Layers that are cut together count once."),
     "frozen neurons": Entry(
-        "Neurons that cannot be removed: the outputs of the network, and channels used by an operation through which "
-        "they cannot be tracked. The table gives the reason for each layer."),
+        "Neurons that cannot be removed: the outputs of the network, and channels that cannot be tracked through an "
+        "operation. The table gives the reason for each layer."),
     "layer": Entry("The name of the layer in the network."),
     "kind": Entry("The type of the layer: convolution, linear, or another part with weights."),
-    "neurons A": Entry("The number of neurons in the layer in A."),
-    "neurons B": Entry("The number of neurons in the layer in B."),
-    "mean A": Entry("The mean APoZ of the layer's neurons in A."),
-    "mean B": Entry("The mean APoZ of the layer's neurons in B."),
+    "neurons A": Entry("The number of neurons in the layer, in result A."),
+    "neurons B": Entry("The number of neurons in the layer, in result B."),
+    "mean A": Entry("The mean APoZ of the layer's neurons, in result A."),
+    "mean B": Entry("The mean APoZ of the layer's neurons, in result B."),
     "width": Entry("The number of neurons in the layer: channels of a convolution, outputs of a linear layer."),
     "note": Entry("Why the layer is frozen, or which layer it is cut together with."),
     "configuration": Entry("The widths of the layers from input to output, in the paper's notation."),
@@ -93,20 +94,21 @@ TERMS = {
     "least relevant per unit": Entry("Removes this number of neurons from each maxout unit: those that are least often "
                                      "its maximum. Each unit keeps at least one. (Rueda et al. 2017)"),
     "shrink factor": Entry(
-        "Each iteration makes the whole network this many times smaller in parameters. Neurons of all layers are "
-        "ranked together by how far their score is above the mean of their layer and by the parameters they save."),
+        "Each iteration divides the number of parameters of the network by this factor. The neurons of all layers are "
+        "ranked together, by how far their score is above the mean of their layer and by how many parameters they "
+        "save."),
     "remove": Entry("Whether the rule above would remove the neuron."),
     "to remove": Entry("How many neurons of the layer the rule above would remove."),
-    "sparsity": Entry("The share of weights that are set to zero, smallest first. Over n iterations it rises to s on a "
+    "sparsity": Entry("The share of weights that is set to zero, smallest first. Over n iterations, it rises to s on a "
                       "cubic schedule. (Zhu and Gupta 2017)", _SPARSITY),
-    "sparsity per layer": Entry("The share of the weights of each layer that are set to zero, smallest first. Over n "
-                                "iterations it rises to s. (Zhu and Gupta 2017)", _SPARSITY),
-    "overall sparsity": Entry("The share of the weights of all chosen layers together that are set to zero, smallest "
-                              "first. Over n iterations it rises to s. (Zhu and Gupta 2017)", _SPARSITY),
+    "sparsity per layer": Entry("The share of the weights of each layer that is set to zero, smallest first. Over n "
+                                "iterations, it rises to s. (Zhu and Gupta 2017)", _SPARSITY),
+    "overall sparsity": Entry("The share of the weights of all chosen layers together that is set to zero, smallest "
+                              "first. Over n iterations, it rises to s. (Zhu and Gupta 2017)", _SPARSITY),
     "quality × std": Entry(
-        "Sets weights to zero whose magnitude is at most value × the standard deviation of the layer's non-zero "
+        "Sets a weight to zero if its magnitude is at most value × the standard deviation of the layer's non-zero "
         "weights. (Han et al. 2015)", r"|w| \le \mathrm{value} \cdot \mathrm{std}"),
-    "criterion": Entry("The score that ranks the neurons: APoZ, relevance, or a control to compare them with."),
+    "criterion": Entry("The score that ranks the neurons: APoZ, relevance, or another score to compare them with."),
     "L1": Entry("The sum of the absolute incoming weights of a neuron. The smallest are removed first. "
                 "(Li et al. 2017)", r"\sum_i |w_i|"),
     "L2": Entry("The Euclidean norm of the incoming weights of a neuron. The smallest are removed first.",
@@ -116,9 +118,9 @@ TERMS = {
     "Taylor": Entry("A first-order estimate, from activation and gradient, of how much the loss would change without "
                     "the neuron. The smallest are removed first. (Molchanov et al. 2017)",
                     r"\frac{1}{N}\sum_{k=1}^{N} \left|\,\sum a\,\frac{\partial L}{\partial a}\,\right|"),
-    "random": Entry("A random order drawn from the seed: the control that every other criterion must beat."),
-    "iteration": Entry("One round of profiling, cutting, retraining and measuring. Iteration 0 is the base network "
-                       "before any cut."),
+    "random": Entry("A random order, determined by the seed. A useful criterion must beat this control."),
+    "iteration": Entry("One round of profiling, cutting, retraining and measuring. Iteration 0 is the starting "
+                       "network, before any cut."),
     "iterations": Entry("The number of rounds of profiling, cutting, retraining and measuring. Each round counts the "
                         "zeros again."),
     "step": Entry("The step of the plan that the iteration belongs to."),
@@ -126,38 +128,38 @@ TERMS = {
     # size and speed
     "compression": Entry("Parameters of the base network divided by the parameters of this one. 2× means half as many.",
                          _COMPRESSION),
-    "non-zero parameters": Entry("Parameters without the weights that are set to zero. The network still computes with "
-                                 "the zeros; a sparse file leaves them out."),
-    "non-zero": Entry("Parameters without the weights that are set to zero."),
+    "non-zero parameters": Entry("All parameters except the weights that are set to zero. The network still computes "
+                                 "with the zeros; a sparse file leaves them out."),
+    "non-zero": Entry("All parameters except the weights that are set to zero."),
     "compression, non-zero": Entry("Parameters of the base network divided by the non-zero parameters of this one.",
                                    r"\frac{\mathrm{parameters\ of\ the\ base}}{\mathrm{non\ zero\ parameters\ now}}"),
     "bytes dense": Entry("The size of a safetensors file that stores every weight."),
     "bytes sparse": Entry("The size of a file that stores only the non-zero weights and the gaps between them, at one "
                           "byte per gap. (Han et al. 2016)"),
     "latency": Entry("The median time of a forward pass over one training batch, on the run's device."),
-    "latency ratio": Entry("How many times as long the base architecture takes for a training batch. The two are timed "
-                           "alternately.", _LATENCY),
-    "latency ratio, batch 1": Entry("How many times as long the base architecture takes for one example. The two are "
-                                    "timed alternately.", _LATENCY),
+    "latency ratio": Entry("The latency of the base architecture divided by the latency of this network, for one "
+                           "training batch. The two are timed alternately.", _LATENCY),
+    "latency ratio, batch 1": Entry("The latency of the base architecture divided by the latency of this network, for "
+                                    "one example. The two are timed alternately.", _LATENCY),
     # accuracy
     "initial accuracy": Entry("Accuracy right after the cut, before any retraining: the immediate cost of the cut."),
-    "final accuracy": Entry("Accuracy after retraining: what the cut costs, or gains, in the end."),
+    "final accuracy": Entry("Accuracy after retraining: the net effect of the cut."),
     "initial accuracy %": Entry("Test accuracy right after the cut, before any retraining. The base network has none."),
     "final accuracy %": Entry("Test accuracy after retraining; for the base network, after its training."),
     "test accuracy": Entry("The share of test images that are classified correctly after retraining. The test split is "
-                           "only used for measuring; every decision uses the validation split."),
+                           "only used for evaluation; every decision uses the validation split."),
     "validation accuracy": Entry("The share of validation images that are classified correctly. Every decision uses "
-                                 "this split; the test split is only used for measuring."),
-    "control": Entry("The final widths, trained from scratch for as many epochs. It shows whether it helps to start "
-                     "from the kept weights."),
-    "frontier": Entry("Each point is an iteration. Points further right are smaller, higher points are more accurate. "
-                      "A run is better than another where its line lies above and to the right."),
-    "sensitivity": Entry("The validation accuracy with the highest-APoZ neurons of one layer held at zero and all "
-                         "other layers intact, before retraining. A layer with a flat curve can lose many neurons. "
+                                 "this split; the test split is only used for evaluation."),
+    "control": Entry("A network with the final widths, trained from scratch for the same number of epochs. It shows "
+                     "whether starting from the kept weights helps."),
+    "frontier": Entry("Each point is an iteration. Points further to the right are smaller networks. Higher points "
+                      "are more accurate. A run is better than another where its line lies above and to the right."),
+    "sensitivity": Entry("The validation accuracy when the highest-APoZ neurons of one layer are set to zero and all "
+                         "other layers are intact, before retraining. A layer with a flat curve can lose many neurons. "
                          "(Li et al. 2017)"),
-    "accuracy at 50 %": Entry("Validation accuracy with half of this layer's neurons held at zero, before retraining."),
-    "can lose": Entry("The largest measured cut of this layer that costs less than 1 point of accuracy, as do all "
-                      "smaller cuts."),
+    "accuracy at 50 %": Entry("Validation accuracy with half of this layer's neurons set to zero, before retraining."),
+    "can lose": Entry("The largest cut of this layer that costs less than 1 point of accuracy. All smaller measured "
+                      "cuts also cost less than 1 point."),
     "verification": Entry(
         "Do two images show the same person or class? The mean accuracy over ten folds, each with a threshold chosen "
         "on the other nine, ± its standard error. s is the standard deviation over the folds.", _ERROR),
@@ -170,35 +172,35 @@ TERMS = {
     "model": Entry("The network that the run started with."),
     "data": Entry("The data set on which the run was trained and measured."),
     "seed": Entry("The seed of all random choices. The same seed gives the same result on the same machine."),
-    "tags": Entry("Tags that somebody added to the run."),
+    "tags": Entry("The tags of the run."),
     "branched from": Entry("The run and iteration that a branch started from."),
     "measure": Entry("The quantity that was measured on the result of each run."),
-    "seeds": Entry("How many of the runs that differ only in their seed have this measure."),
+    "seeds": Entry("How many runs have this measure, among runs that differ only in their seed."),
     "mean": Entry("The mean over the seeds."),
     "std": Entry("The sample standard deviation over the seeds (n - 1)."),
     "min": Entry("The smallest value over the seeds."),
     "max": Entry("The largest value over the seeds."),
     # training
     "retraining epochs": Entry("The number of passes over the training images after each cut."),
-    "retraining epochs, this step": Entry("Retraining epochs after the cuts of this step only, for example more after "
-                                          "the last cut. Empty: as many as in the training settings."),
+    "retraining epochs, this step": Entry("Retraining epochs after each cut of this step, for example more in the last "
+                                          "step. If empty, the value in the training settings applies."),
     "round widths to multiples of": Entry(
-        "Rounds the remaining width of each layer up to a multiple of this number. The neurons closest to the "
-        "threshold are kept. Some kernels take as long for 49 neurons as for 64. With 1, nothing is rounded. The "
-        "preview shows the cost in parameters; the run measures the gain in time."),
+        "Rounds the remaining width of each layer up to a multiple of this number by keeping the neurons closest to "
+        "the threshold. Some kernels take as long for 49 neurons as for 64. With 1, nothing is rounded. The preview "
+        "shows the cost in parameters; the run measures the gain in time."),
     "distillation weight": Entry(
-        "The share of the retraining loss that is the distance to the scores of the network the run started with, "
-        "instead of to the labels. 0 turns distillation off. (Hinton et al. 2015)",
+        "The share of the retraining loss that compares the scores with the scores of the starting network instead of "
+        "with the labels. 0 turns distillation off. (Hinton et al. 2015)",
         r"(1 - w) \, \mathrm{CE} + w \, T^2 \, \mathrm{KL}"),
-    "temperature": Entry("The number T by which the scores of both networks are divided first. A higher T gives the "
-                         "less likely classes more weight. (Hinton et al. 2015)"),
+    "temperature": Entry("The scores of both networks are divided by T before they are compared. A higher T gives less "
+                         "likely classes more weight. (Hinton et al. 2015)"),
     "base epochs": Entry("The number of passes over the training images before the first cut."),
     "learning rate": Entry("The step size of retraining. If it is too small, accuracy does not recover in time; if it "
                            "is too large, accuracy drops."),
-    "base learning rate": Entry("The step size of training the base network."),
+    "base learning rate": Entry("The step size when training the base network."),
     "batch size": Entry("The number of images per training step. Latency is timed with the same batch size."),
     "run name": Entry("The name shown in lists. You can change it later."),
-    "device": Entry("The device that the run computes on. Runs on the same device wait for each other."),
+    "device": Entry("The device that the run uses. Runs on the same device are executed one after another."),
     # classes and files
     "class": Entry("The true class of the images."),
     "predicted as": Entry("The class that the network predicts instead."),

@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
-MAX_NAMED_LAYERS = 4  # of a step
+MAX_NAMED_LAYERS = 4  # in the text for a step
 
 
 def plain(text: str) -> str:
-    """Escape text that may quote user input, so that it is shown literally and not as Markdown."""
+    """Escape text that may contain user input, so that it is shown literally and not as Markdown."""
     return re.sub(r"([\\`*_{}\[\]()#+\-!|<>$:~])", r"\\\1", text)
 
 

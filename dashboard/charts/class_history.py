@@ -24,7 +24,7 @@ def class_history(classes: pd.DataFrame) -> go.Figure:
     classes: iteration, class, accuracy_initial, accuracy_final (0..1 or NaN) of one split, with the same classes in the
     same order in each iteration. The first iteration with a final accuracy is the base. The full colour is the largest
     change after retraining; larger changes after a cut have the same colour. Only the MAX_CLASSES classes that lost
-    most and the last MAX_ITERATIONS iterations are shown.
+    the most accuracy and the last MAX_ITERATIONS iterations are shown.
     """
     names, steps, values = _in_columns(require(classes, "classes", COLUMNS))
     change = 100 * (values - values[:, :1])

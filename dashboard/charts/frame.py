@@ -11,7 +11,7 @@ MAX_ROWS_HEIGHT = 1280  # pixels for all rows together
 
 
 def row_height(rows: int) -> int:
-    """Pixels per row: generous for few rows, and within two screens for hundreds of rows."""
+    """Pixels per row: large for a few rows, and small enough for hundreds of rows to fit on two screens."""
     return 30 if rows <= 10 else 24 if rows <= 24 else 16 if rows <= 80 else max(2, MAX_ROWS_HEIGHT // rows)
 
 

@@ -40,10 +40,10 @@ def width_history(layers: pd.DataFrame) -> go.Figure:
     values = layers.assign(value=100 * layers.width / layers.groupby("layer").width.transform("first"))
     last = values.groupby("layer", sort=False).value.last()
     alt = (
-        f"Width of each layer relative to its base width: {last.idxmin()} is trimmed the most, to "
+        f"Width of each layer relative to its starting width: {last.idxmin()} is trimmed the most, to "
         f"{percent(last.min() / 100)}."
     )
-    return layer_history(values, "of base width", NEURONS, alt, scale=WIDTH_SCALE, shape="hv")
+    return layer_history(values, "of the starting width", NEURONS, alt, scale=WIDTH_SCALE, shape="hv")
 
 
 def frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None, size: str = "compression") -> go.Figure:
@@ -96,8 +96,8 @@ def frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None, size: 
 
 
 def _summarized(layers):
-    """If there are many layers, those that lost most neurons are kept and the others are merged into one: widths and
-    removed neurons are summed, APoZ is the mean over their neurons."""
+    """If there are many layers, those that lost the most neurons are kept and the others are merged into one. Widths
+    and removed neurons are summed; APoZ is the mean over their neurons."""
     names = in_order(layers.layer)
     if len(names) <= MANY:
         return layers

@@ -101,8 +101,8 @@ def _rows(layers: pd.DataFrame) -> pd.DataFrame:
 def widths_preview(widths: pd.DataFrame) -> go.Figure:
     """The neurons of each layer as a full bar, split into kept and removed, with numbers on the right.
 
-    widths: layer, before, after (neurons); rows in depth order. With very many layers, those that lose most have their
-    own rows and the others share one.
+    widths: layer, before, after (neurons); rows in depth order. With many layers, those that lose the most have
+    their own rows and the others share one.
     """
     widths = require(widths, "widths", ["layer", "before", "after"])
     if (widths.after > widths.before).any():

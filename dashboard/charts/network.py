@@ -93,7 +93,7 @@ def _silhouette(layers, centre, hover_texts, hatched) -> list[go.Bar]:
 
 
 def _wings(layers, axis, scale, hatched) -> list[go.Bar | go.Scatter]:
-    """Shares of parameters to the left and of MACs to the right, with the removed part at the outside. The largest of
+    """Shares of parameters to the left and of MACs to the right, with the removed part on the outside. The largest of
     each is written next to its bar, which gives the scale."""
     traces = []
     for name, direction, colour in (("parameters", -1, ACCENT), ("macs", 1, GREY)):

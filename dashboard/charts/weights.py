@@ -15,8 +15,8 @@ SPARSITY = ["iteration", "layer", "weights", "zeros"]
 def sparsity_history(layers: pd.DataFrame) -> go.Figure:
     """The share of zero weights of each layer by iteration.
 
-    layers: iteration, layer, weights, zeros (counts of the layer's weight tensor). With very many layers, those with
-    the most weights have their own lines and the others share one.
+    layers: iteration, layer, weights, zeros (counts of the layer's weight tensor). With many layers, those with the
+    most weights have their own lines and the others share one.
     """
     layers = _summarized(require(layers, "layers", SPARSITY))
     values = layers.assign(value=100 * layers.zeros / layers.weights)

@@ -26,7 +26,7 @@ def choose(table: pd.DataFrame) -> list[str]:
     """The selected runs. Without a selection, the newest run and those that can be compared with it."""
     table = table[[name for name in table if name not in MORE or table[name].notna().any()]]
     ids, none = table.id.tolist(), {"rows": [], "columns": [], "cells": []}
-    key = f"compared_{zlib.crc32(' '.join(ids).encode())}"  # a selection is of rows and must not move to another run
+    key = f"compared_{zlib.crc32(' '.join(ids).encode())}"  # a selection is by row and must not move to other runs
     if links.should_apply("runs"):
         rows = links.read("runs", lambda text: [ids.index(run_id) for run_id in text.split("~")], [])
         st.session_state[key] = {"selection": none | {"rows": rows}}
@@ -54,7 +54,7 @@ def choose(table: pd.DataFrame) -> list[str]:
     if trimmed:
         st.caption("No run is selected. The newest run is shown with the runs that can be compared with it.")
     else:
-        st.info("None of these runs has finished a cut yet. Launch a plan, and compare its run after the first "
+        st.info("None of these runs has finished a cut yet. Launch a plan, and compare its run after its first "
                 "iteration.", icon=":material/hourglass_top:")  # fmt: skip
         next_step("Open Plan", "plan", "to_plan")
     return comparable_runs({i: run_reader.spec_of(i) for i in trimmed})[:6]

@@ -14,7 +14,7 @@ from trimcore import runs, tables
 from trimcore.errors import TrimError
 from trimcore.tables import measure_name
 
-BASE = ("base", "convert", "seed")  # besides the network, what determines the weights of a base
+BASE = ("base", "convert", "seed")  # with the network, these determine the weights of a base
 MAX_NAME = 45  # characters of a name in a chart
 MAX_NAMED_LAYERS = 6  # further layers are only counted
 Result = tuple[str, int]  # a run and one of its iterations
@@ -28,7 +28,7 @@ def show(picked: list[str]) -> None:
     if without := [run_reader.title(run_id) for run_id, done in results.items() if not done]:
         st.caption(plain(f"These runs have no profile and cannot be chosen: {'; '.join(without)}."))
     if len(options) < 2:
-        st.caption("There are no two profiles to compare yet.")
+        st.caption("The comparison needs at least two profiles.")
         return
     with st.container(horizontal=True):
         chosen = [_choose(name, options, default) for name, default in zip("AB", default_results(results), strict=True)]

@@ -50,8 +50,8 @@ def delete(run_id: str) -> None:
 
 
 def size_of(run_id: str) -> int:
-    """The total size of a run's files in bytes. Files that vanish meanwhile are ignored. Raises RunError without the
-    run."""
+    """The total size of a run's files in bytes. Files that disappear in the meantime are ignored. Raises RunError if
+    the run does not exist."""
     total = 0
     for path in runs.open_run(run_reader.folder(), run_id).rglob("*"):
         try:

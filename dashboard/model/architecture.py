@@ -1,10 +1,29 @@
 """What the page Model shows of an architecture: its layers as a table, and why some of them are frozen."""
 
+import re
+
 import pandas as pd
 
 from dashboard.charts.tables import counted
-from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.channel_graph import ChannelGraph, Layer
 from trimcore.graph.costs import Cost
+
+GENERAL = [  # (pattern of a reason in `trimcore.graph`, general text); `part` is the layer that the reason names
+    (r"(?P<what>there is no rule for .+|its (channels|input) cannot be tracked) at .+", "{what}"),
+    (r"(?P<what>its channels are spread over several axes) at .+", "{what}"),
+    (r"it reaches .+ (?P<what>without passing through an activation)", "it reaches another layer {what}"),
+    (r".+ (?P<what>has a pre-hook, a parametrization or a replaced forward function)", "a module {what}"),
+    (r".+ (?P<what>does not depend on the input of the network)", "it {what}"),
+    (r"(?P<part>.+) (?P<what>is also called on an input that cannot be tracked)", "{it} {what}"),
+    (r"(?P<part>.+) shares its weights with .+", "{it} shares its weights with another layer"),
+    (r".+ reads .+ along another axis", "an operation reads a stored tensor along another axis"),
+    (r".+ hard-codes the length \d+ of its channel axis; use -1 instead",
+     "an operation hard-codes the length of its channel axis (use -1 instead)"),
+    (r".+ sets its shape from the number of other channels",
+     "an operation sets its shape from the number of channels of another tensor"),
+    (r".+ (?P<what>(computes with|combines it with|broadcasts|normalises|selects channels|spreads its channels) .+)",
+     "an operation {what}"),
+]  # fmt: skip
 
 
 def layer_table(graph: ChannelGraph, cost: Cost) -> pd.DataFrame:
@@ -26,11 +45,11 @@ def trimmable_neurons(graph: ChannelGraph) -> int:
 
 
 def frozen_reasons(graph: ChannelGraph) -> list[tuple[str, int, int]]:
-    """(generalized reason, neurons, layers), the most common reason first. Parts without neurons are separate."""
+    """(general reason, neurons, layers), the most common reason first. Parts without neurons are separate."""
     widths_of: dict[tuple[str, bool], list[int]] = {}
     for layer in graph.layers.values():
         if layer.reason:
-            widths_of.setdefault((_generalized(layer.reason, graph), layer.width > 0), []).append(layer.width)
+            widths_of.setdefault((_generalized(layer), layer.width > 0), []).append(layer.width)
     reasons = [(reason, sum(widths), len(widths)) for (reason, _), widths in widths_of.items()]
     return sorted(reasons, key=lambda row: (-row[1], -row[2]))
 
@@ -44,12 +63,11 @@ def reasons_text(reasons: list[tuple[str, int, int]]) -> str:
     return f"{text} Parts without neurons: {'; '.join(parts)}.".strip() if parts else text
 
 
-def _generalized(reason: str, graph: ChannelGraph) -> str:
-    """A reason without the names of single operations and layers, so that equal reasons are counted together."""
-    operations = {node.name for node in graph.graph.nodes}
-    words = reason.split()
-    if len(words) > 2 and words[-2] == "at" and words[-1] in operations:
-        words = words[:-2]
-    if words[0] in operations or words[0] in graph.parts:
-        words[0] = "an operation" if words[0] in operations else "it"
-    return " ".join("another layer" if word in graph.parts else word for word in words)
+def _generalized(layer: Layer) -> str:
+    """The reason why a layer is frozen, without the names of operations and layers, so that equal reasons are counted
+    together."""
+    for pattern, text in GENERAL:
+        if found := re.fullmatch(pattern, layer.reason):
+            own = found.groupdict().get("part") in (None, layer.name)
+            return text.format(it="it" if own else "a connected layer", **found.groupdict())
+    return layer.reason

@@ -45,10 +45,12 @@ left, right = st.columns([1, 2], gap="large")
 
 with left:
     lines = models.listed()
-    lines.setdefault(draft["model"], "a network of your own")  # of a run started on the command line
+    lines.setdefault(draft["model"], "a network of your own")  # in a run that was started on the command line
     names = list(lines)
-    chosen = st.selectbox("Model", names, names.index(draft["model"]), help="Type to search. Built-in networks come "
-                          "first, then torchvision's by family, then networks from installed packages.")  # fmt: skip
+    chosen = st.selectbox(
+        "Model", names, names.index(draft["model"]), help="Type to search. Built-in networks come first, then "
+        "torchvision networks by family, then networks from installed packages.",
+    )  # fmt: skip
     st.caption(plain(lines[chosen]))
     for line in models.refused():
         st.caption(plain(line))
@@ -76,7 +78,7 @@ with left:
         st.stop()
     summary, trouble = None, ""
     try:
-        with right, st.spinner(f"Loading {name}. The first use may download it…"):
+        with right, st.spinner(f"Loading {name}. On first use, it may be downloaded…"):
             summary = data_summary(name)
     except TrimError as error:
         trouble = str(error)
@@ -92,8 +94,8 @@ with left:
     if source == "checkpoint file":
         uploaded = st.file_uploader(
             "State dict (.pt, .pth) or .safetensors", ["pt", "pth", "safetensors"],
-            help="The file must contain only weights, of the full network or a trimmed one. Files with Python objects "
-            "are rejected.",
+            help="The file must contain only the weights of the full network or of a trimmed one. Files with Python "
+            "objects are rejected.",
         )  # fmt: skip
         if uploaded is not None:
             try:
@@ -117,7 +119,8 @@ with left:
     asked = {"image_size": draft["image_size"] or natural}
     size = field(st.number_input, "Image size, pixels", asked, "image_size", entry.min_size, 1024,
                  step=entry.multiple if entry.multiple > 1 else 4,
-                 help=f"Images are resized to this size; {kind} has {pixels} pixels. Smaller is faster.")  # fmt: skip
+                 help=f"Images are resized to this size. In {kind}, they are {pixels} pixels wide. Smaller images "
+                 "train faster.")  # fmt: skip
     draft["image_size"] = 0 if size == natural else size
     draft["options"] = choose_options(entry, draft["options"])
     found = devices.devices()
@@ -179,7 +182,7 @@ with left:
         st.caption(f"Trimming takes about {duration(total)} on this device.")
     else:
         rough = devices.rough_epoch_seconds(cost.macs, summary.splits["train"], draft["device"])
-        faster = " A smaller image size, or vgg16-small, is faster." if rough > 600 else ""
+        faster = " A smaller image size or vgg16-small is faster." if rough > 600 else ""
         count = epochs + rounds * quick["retrain"]["epochs"]
         st.caption(f"Rough estimate: {count} epochs of {duration(rough)} each on this device.{faster}")
 
@@ -189,7 +192,7 @@ with right:
         st.caption(
             f"{name}: {len(summary.classes)} classes, {summary.image_size}×{summary.image_size} pixels. "
             f"{parts['train']:,} training images, {parts['validation']:,} validation images (used for every decision), "
-            f"{parts['test']:,} test images (used only for measuring)."
+            f"{parts['test']:,} test images (used only for evaluation)."
         )
         with st.container(horizontal=True, gap="small"):
             for picture, label in summary.samples:
@@ -201,7 +204,7 @@ with right:
 shares = table.assign(
     parameters_share=table.parameters / cost.parameters, macs_share=table.macs / max(cost.macs, 1),
     width=table.width.where(table.width > 0).astype("Int64"),
-)[["layer", "kind", "width", "note", "parameters", "parameters_share", "macs", "macs_share"]]  # fmt: skip
+)[["layer", "kind", "width", "parameters", "parameters_share", "macs", "macs_share", "note"]]  # fmt: skip
 st.dataframe(
     shares, hide_index=True, height="content" if len(table) <= MANY else 36 * MANY, key=f"layers_{chosen}_{name}",
     placeholder="", alt="Layers with widths, parameters, MACs and shares",

@@ -29,8 +29,8 @@ class StoredUpload:
 def store_upload(uploaded, draft: dict) -> StoredUpload:
     """Store the file under its hash, below the runs folder.
 
-    Raises CheckpointError if it does not fit, and RunError if it cannot be stored. The browser's file name is used only
-    for the suffix and in messages. The outcome is cached until the user chooses another file or network.
+    Raises CheckpointError if it does not fit, and RunError if it cannot be stored. The name of the uploaded file is
+    used only for the suffix and in messages. The outcome is cached until the user chooses another file or network.
     """
     key = (uploaded.file_id, *(draft[name] for name in drafts.NETWORK))
     if st.session_state.get("upload", (None,))[0] != key:
@@ -54,7 +54,7 @@ def show_rejection(error: TrimError) -> None:
             for m in found
         ])  # fmt: skip
         st.dataframe(table, hide_index=True, column_config=elements.with_help(table),
-                     alt="Tensors of the file that do not fit the model")  # fmt: skip
+                     alt="Tensors in the file that do not fit the model")  # fmt: skip
 
 
 def _store(uploaded, draft: dict) -> StoredUpload:
@@ -78,7 +78,7 @@ def _store(uploaded, draft: dict) -> StoredUpload:
 
 
 def _check(path: Path, name: str, draft: dict) -> tuple[str, ...]:
-    """The adjustments that the weights need. Raises CheckpointError, with the file name that the user knows."""
+    """The adjustments that the weights need. Raises CheckpointError with the name of the uploaded file."""
     wanted = arguments_of(draft)
     try:
         with st.spinner("Checking the file in a separate process…"):

@@ -11,7 +11,7 @@ MAX_NAME = 80  # characters of a run's name
 
 
 def choose_criteria(draft: dict, start: StartPoint | None) -> list[str]:
-    """A choice of further criteria with which to run the plan of the draft, each as a separate run."""
+    """The choice of further criteria. The draft's plan is also run with each of them, as a separate run."""
     options = [name for name in criteria.NAMES if _ranked(draft["step"], name) != draft["step"]]
     if not options:
         return []
@@ -21,16 +21,16 @@ def choose_criteria(draft: dict, start: StartPoint | None) -> list[str]:
     picked = st.multiselect(
         "Also run this plan with", options, format_func=criteria.NAMES.get, disabled=absolute,
         placeholder="no other criterion", key=f"others_{'_'.join(own)}", persist_state="session", wrap=True,
-        help=f"Launches one more run per criterion, to compare it with the plan's own criterion.\n{criteria.HELP}",
+        help=f"Launches one more run per criterion, for comparison with the plan's own criterion.\n{criteria.HELP}",
     )  # fmt: skip
     if absolute:
-        st.caption("The rule 'absolute' compares APoZ with a threshold, so it works with no other criterion.")
+        st.caption("The rule 'absolute' compares APoZ with a threshold, so it works only with APoZ.")
         return []
     if picked:
         same = "All runs start from the same weights."
         if start is None and draft["base"]["weights"] in ("", "pretrained"):
             same = "Each run trains its own base network. These are identical, because the seed is the same."
-        st.caption(f"{same} The runs wait for each other. Compare shows them side by side.")
+        st.caption(f"{same} The runs are executed one after another. Compare shows them side by side.")
     return picked
 
 

@@ -36,8 +36,8 @@ def conversion(draft: dict, start: StartPoint | None, graph: ChannelGraph) -> No
 def _help(smooth: str, layers: list[str]) -> str:
     texts = []
     if smooth:
-        texts.append(f"{smooth} has few exact zeros or none. Training continues while it is converted to ReLU; after "
-                     "that there are exact zeros to count.")
+        texts.append(f"{smooth} has few or no exact zeros. It is converted to ReLU during further training. After "
+                     "that, there are exact zeros to count.")
     if layers:
         texts.append("Maxout units: similar neurons are grouped into units of k, and each unit passes on only its "
                      "largest activation. The least relevant neurons can then be removed (Rueda et al. 2017).")

@@ -1,4 +1,4 @@
-"""The accuracy of a plan before any retraining. A fragment that waits for a thread, so that it never blocks editing."""
+"""The accuracy of a plan before any retraining: a fragment that waits for a thread, so that it never blocks editing."""
 
 import streamlit as st
 
@@ -70,6 +70,6 @@ def _accuracies(found: rehearsal.Rehearsal | None, iterations: int) -> None:
         ("After the first cut", f"{found.first:.1%}" if found else PLACEHOLDER, text),
         *([("After all cuts", f"{found.all_at_once:.1%}" if found else PLACEHOLDER,
             f"{text} The {counted(iterations, 'iteration')} are applied at once, with the current scores. A run "
-            "retrains and counts again after each.")]
+            "retrains and counts again after each iteration.")]
           if iterations > 1 else []),
     )  # fmt: skip

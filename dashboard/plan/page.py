@@ -30,7 +30,7 @@ except TrimError as error:
 run_id = navigation.selected_run()
 if run_id and not drafts.run_matches(run_id, draft):
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.markdown(plain(f"The selected run has another network or other data: {run_reader.title(run_id)}."))
+        st.markdown(plain(f"The selected run has a different network or different data: {run_reader.title(run_id)}."))
         st.button("Plan for this run", on_click=drafts.adopt, args=(run_id,))
 
 left, right = st.columns(2, gap="large")
@@ -79,7 +79,7 @@ def steps_and_preview() -> None:
         try:
             stages = preview.stages(draft, graph, seen)
         except (TrimError, KeyError) as error:
-            st.error(plain(f"This plan cannot be carried out: {error}"))
+            st.error(plain(f"This plan cannot be carried out: {error}."))
             return
         base, final, nonzero = cost_of(full), stages[-1].cost, preview.nonzero(stages[-1])
         prunes_weights = any(step["rule"] in WEIGHT_RULES for step in draft["step"])
@@ -87,10 +87,10 @@ def steps_and_preview() -> None:
             ("Parameters", f"{final.parameters:,}", f"The base network has {base.parameters:,}."),
             ("Compression", f"{base.parameters / final.parameters:.2f}×"),
             ("MACs", macs_text(base.macs / final.macs), f"{final.macs:,} of {base.macs:,}."),
-            *([("Neurons per unit (k)", units_text(stages[-1].k), f"It is {units_text(stages[0].k)} at the start.")]
+            *([("Neurons per unit (k)", units_text(stages[-1].k), f"At the start: {units_text(stages[0].k)}.")]
               if stages[0].k else []),
             *([("Non-zero parameters", "—" if nonzero is None else f"{nonzero:,}",
-                "The number of weights that the rule quality × std prunes depends on the weights."
+                "How many weights the rule quality × std prunes depends on their values."
                 if nonzero is None else "")]
               if prunes_weights else []),
         )

@@ -48,8 +48,8 @@ def section(draft: dict, start: StartPoint, stages: list[Stage]) -> None:
     if pressed and measure(draft, start, examples, shares, estimate):
         st.rerun()  # targets can use it
     if found is None:
-        st.caption("Holds the highest-APoZ neurons of one layer after another at zero, keeps all other layers intact, "
-                   "and measures accuracy without retraining (Li et al. 2017). Any change on the page cancels the "
+        st.caption("Sets the highest-APoZ neurons of one layer at a time to zero, keeps all other layers intact, and "
+                   "measures accuracy without retraining (Li et al. 2017). Any change on the page cancels the "
                    "measurement.")  # fmt: skip
         return
     left, right = st.columns([3, 2], gap="large")
@@ -58,7 +58,7 @@ def section(draft: dict, start: StartPoint, stages: list[Stage]) -> None:
     with right:
         rows = table(found)
         st.dataframe(
-            rows, hide_index=True, alt="What each layer can lose",
+            rows, hide_index=True, alt="How many neurons each layer can lose",
             column_config=elements.with_help(rows, {HALF_ACCURACY: st.column_config.NumberColumn(format="percent")}),
         )  # fmt: skip
     st.caption(f"Iteration {start[1]}, {counted(found.examples, 'validation image')}, {percent(found.base)} accuracy "

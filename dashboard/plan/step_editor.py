@@ -19,7 +19,7 @@ def edit(step: dict, key: str, graph: ChannelGraph) -> None:
     kind = st.segmented_control(
         "Step type", offered, default=before if before in offered else offered[0], required=True,
         format_func=KINDS.get, key=f"{key}_kind",
-        help="Removing neurons makes the network itself smaller. Pruned weights are set to zero and stay zero through "
+        help="Removing neurons makes the network itself smaller. Pruned weights are set to zero and stay zero during "
         "retraining. The shape of the network stays the same; only a sparse file becomes smaller.",
     )  # fmt: skip
     if kind != before:
@@ -27,7 +27,7 @@ def edit(step: dict, key: str, graph: ChannelGraph) -> None:
     known = list(WEIGHT_RULES) if kind == "weights" else _rules_for(graph)
     rule, step["value"] = rules.choose_rule(f"{key}_{kind}", step["rule"], step["value"], known)
     if rule != step["rule"]:
-        step["layer"] = {}  # the values for single layers were for another rule
+        step["layer"] = {}  # the separate values were for another rule
     step["rule"], layers = rule, layers_for(rule, graph)
     every = step["layers"] == ["all"]
     shown = layers if every else [name for name in step["layers"] if name in layers]
@@ -130,13 +130,13 @@ def _search(label: str, names: list[str], default: list[str], key: str) -> list[
 
 
 def _own_values(step: dict, key: str, layers: list[str]) -> None:
-    """Separate values for single layers of the step, each with the rule that it belongs to."""
+    """Separate values for individual layers of the step, each with the rule that it belongs to."""
     st.session_state.setdefault(f"{key}_single", bool(step["layer"]))  # expanded if there are any
-    with st.expander("Values for single layers", key=f"{key}_single", on_change="rerun",
+    with st.expander("Values for individual layers", key=f"{key}_single", on_change="rerun",
                      icon=":material/tune:") as box:  # fmt: skip
         if not box.open:
             return
-        names = _search("Layers with their own value", layers, list(step["layer"]), f"{key}_own")
+        names = _search("Layers with a separate value", layers, list(step["layer"]), f"{key}_own")
         before, step["layer"] = step["layer"], {}
         for name in names:
             own = before.get(name, {"rule": step["rule"], "value": step["value"]})

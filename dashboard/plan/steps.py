@@ -15,7 +15,7 @@ from trimcore.planning import orders
 from trimcore.planning.preview import Seen
 from trimcore.spec import Step
 
-STEPS = 12  # at most, if an order of many layers is merged
+STEPS = 12  # maximum, if an order of many layers is merged
 
 
 def _ids(draft: dict) -> list[str]:
@@ -77,7 +77,7 @@ def caption(step: dict) -> str:
     default = criteria.criteria_for(step["rule"])[0]
     times = f"{step['iterations']} iteration{'s' if step['iterations'] > 1 else ''}"
     by = "" if step["criterion"] == default else f" by {criteria.NAMES[step['criterion']]}"
-    own = f", own rules for {layers_text(list(step['layer']))}" if step["layer"] else ""
+    own = f", separate values for {layers_text(list(step['layer']))}" if step["layer"] else ""
     rounded = f", widths in multiples of {step['multiple']}" if step.get("multiple", 1) > 1 else ""
     return f"{rules.label(step['rule'])} {step['value']:g}{by} · {times}{own}{rounded}"
 

@@ -79,7 +79,7 @@ def _planned(
     subject: run_network.Subject, seen: Profile, target: Target, found: Sensitivity | None
 ) -> tuple[Plan, Measure]:  # fmt: skip
     """A plan, and the measured accuracy before retraining. Cutting several layers together can cost more than the
-    predicted sum. For an accuracy target, the demand is therefore tightened until the cut network meets it."""
+    predicted sum. An accuracy target is therefore tightened until the cut network meets it."""
     asked = [target]
     if isinstance(target, Accuracy) and found:
         asked += [Accuracy(found.base - share * (found.base - target.at_least)) for share in TIGHTENING]
@@ -88,8 +88,8 @@ def _planned(
         measured = one_shot(subject.graph, plan, measurement.batches(subject, run_network.QUICK_IMAGES))
         if not isinstance(target, Accuracy) or measured.accuracy >= target.at_least:
             return plan, measured
-    raise SpecError(f"accuracy {target.at_least:g} cannot be reached: the smallest cut predicted to keep it leaves "
-                    f"{measured.accuracy:g}")  # fmt: skip
+    raise SpecError(f"accuracy {target.at_least:g} cannot be reached: the smallest cut that was predicted to "
+                    f"reach it leaves {measured.accuracy:g}")  # fmt: skip
 
 
 def _target(kind: type[Target], base: float) -> Target:

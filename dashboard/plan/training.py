@@ -23,7 +23,7 @@ def _fields(draft: dict, start: StartPoint | None, graph: ChannelGraph) -> None:
     field(left.number_input, "Batch size", retrain, "batch_size", 1, 65_536, group="retrain")
     field(right.selectbox, "Augmentation", retrain, "augment", list(AUGMENTATIONS),
           group="retrain", help="nudge: each image is shifted by up to 1/28 of its size; shift: by up to 1/14; "
-          "flip: mirrored half of the time; affine: slightly rotated, scaled, sheared and shifted.")  # fmt: skip
+          "flip: mirrored with probability 1/2; affine: slightly rotated, scaled, sheared and shifted.")  # fmt: skip
     if start is None and base["weights"] in ("", "pretrained"):
         field(left.number_input, "Base epochs", base, "epochs", 0, 1000, group="base")
         field(right.number_input, "Base learning rate", base, "lr", 1e-5, 10.0, format="%g",
@@ -46,7 +46,7 @@ def _fields(draft: dict, start: StartPoint | None, graph: ChannelGraph) -> None:
               0, 10_000_000, help="The number of training images; 0 uses all.")  # fmt: skip
     field(left.number_input, "Minimum accuracy, 0 to 1", draft["stop"], "min_accuracy", 0.0, 1.0, step=0.005,
           format="%.3f", help="The run ends when the validation accuracy after retraining falls below this value. "
-          "The previous iteration is then the result.")  # fmt: skip
+          "The result is then the previous iteration.")  # fmt: skip
     field(right.text_input, "Run name", draft, "name", max_chars=80)
     field(st.toggle, "Also train the final widths from scratch", draft["control"], "scratch",
-          help="A control that shows whether it helps to start from the kept weights.")  # fmt: skip
+          help="A control that shows whether starting from the kept weights helps.")  # fmt: skip

@@ -9,8 +9,9 @@ from trimcore.errors import TrimError
 
 SOURCES = {"": "none", "test": "pairs from the test split", "lfw": "LFW folder"}
 HELP = """
-Do two images show the same person or class? The distance between the network's last features decides. The threshold is
-chosen on nine of ten folds, and the accuracy is measured on the tenth. Every iteration reports the mean over the folds.
+Do two images show the same person or class? They match if the distance between the inputs of the network's last
+layer is below a threshold. The threshold is chosen on nine of ten folds, and the accuracy is measured on the tenth.
+Every iteration reports the mean over the folds.
 
 - **pairs from the test split**: test images of classes that the network knows
 - **LFW folder**: Labeled Faces in the Wild, 6,000 pairs of people that the network has not seen
@@ -35,7 +36,7 @@ def verification(draft: dict) -> None:
 
 def _check_folder(path: str) -> None:
     if not path:
-        st.caption("Without a folder, the run does no verification.")
+        st.caption("Without a folder, the run skips the verification.")
         return
     try:
         data.check_there(f"lfw:{path}")

@@ -1,6 +1,7 @@
 """A section of the page Profile: the APoZ of each neuron by class, and how trimming changed each class.
 
-Everything is measured on the validation split, because it informs decisions. The test split is only for measuring.
+Everything is measured on the validation split, because decisions are based on it. The test split is only used for
+evaluation.
 """
 
 from collections.abc import Generator
@@ -22,8 +23,8 @@ from trimcore.evaluation.accuracy import EVALUATION_BATCH
 from trimcore.scoring import per_class
 from trimcore.scoring.apoz import passes
 
-MATRIX = 50  # the most classes with a confusion matrix; more classes have a list of the confusions that grew most
-ROWS = 40  # classes in the dot plot
+MATRIX = 50  # maximum classes of a confusion matrix; for more classes, a list shows the largest increases
+ROWS = 40  # maximum classes in the dot plot
 WORST = 3  # confusions described in sentences
 PAIRS = 20  # confusions in the list
 
@@ -61,9 +62,9 @@ def _apoz(subject: run_network.Subject, layer: str, examples: int) -> None:
     wide, high = (-(-count // most) for count, most in ((len(order), charts.COLUMNS), (seen.sum(), charts.ROWS)))
     if max(wide, high) > 1:
         sizes = " and ".join(f"{size} {noun}" for size, noun in ((wide, "neurons"), (high, "classes")) if size > 1)
-        text += f"A cell is the mean of up to {sizes}. "
+        text += f"Each cell is the mean of up to {sizes}. "
     if not seen.all():
-        text += f"{(~seen).sum():,} classes without images here are not shown."
+        text += f"{(~seen).sum():,} of {len(seen):,} classes have no images here and are not shown."
     st.caption(plain(text.strip()))
 
 
@@ -130,19 +131,19 @@ def _comparison(run_id: str, subject: run_network.Subject, iteration: int, base:
         worst = (table.after - table.before).sort_values(kind="stable").index[:ROWS]
         elements.chart(charts.class_accuracy(table.loc[worst], *names), "class_accuracy")
         if len(worst) < len(table):
-            st.caption(f"The {ROWS} of {len(table):,} classes that lost most are shown.")
+            st.caption(f"The {ROWS} of {len(table):,} classes that lost the most accuracy are shown.")
     with right:
         if len(classes) <= MATRIX:
             st.markdown("###### Change in confusions")
             elements.chart(charts.confusion_change(before.numpy(), after.numpy(), classes), "confusion_change")
             st.caption("Change in the number of images. Correct predictions are on the diagonal.")
         elif worse:
-            st.markdown("###### Confusions that grew most")
+            st.markdown("###### Confusions that increased the most")
             rows = [(classes[t], classes[w], 100 * was, 100 * now) for t, w, was, now in worse]
-            share = st.column_config.NumberColumn(format="%.1f %%", help="The share of the images of the class.")
+            share = st.column_config.NumberColumn(format="%.1f %%", help="The share of the images of the true class.")
             listed = pd.DataFrame(rows, columns=["class", "predicted as", *names])
             st.dataframe(
-                listed, hide_index=True, alt="The confusions that grew most, as shares of the class",
+                listed, hide_index=True, alt="The confusions that increased the most, as shares of the class",
                 column_config=elements.with_help(listed, dict.fromkeys(names, share)),
             )  # fmt: skip
 

@@ -17,7 +17,7 @@ Decision = tuple[str, int, str]  # layer, neuron in the base network, key of ACT
 
 
 def in_step(step: dict, layer: str) -> bool:
-    """Whether a step removes neurons of a layer, so that it can name single neurons."""
+    """Whether a step removes neurons of a layer, so that it can list individual neurons."""
     rule = step["layer"].get(layer, step)["rule"]
     return (step["layers"] == ["all"] or layer in step["layers"]) and rule not in ("maxout", *WEIGHT_RULES)
 
@@ -57,10 +57,10 @@ def undo(draft: dict, layer: str, neuron: int) -> None:
 
 
 def summary(step: dict) -> str:
-    """The manual decisions in a step as text: "manually 1 kept, 2 removed"; "" without any."""
+    """The manual decisions in a step as text: "manual: 1 kept, 2 removed"; "" without any."""
     counts = {word: sum(len(neurons) for neurons in step[key].values()) for key, word in ACTIONS.items()}
     text = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return f"manually {text}" if text else ""
+    return f"manual: {text}" if text else ""
 
 
 def without_stale(step: dict) -> dict:
@@ -83,8 +83,8 @@ def controls(run_id: str, layer: str, neuron: int) -> None:
             _undo_button(layer, neuron, "card")
         return
     if any(step["layer"].get(layer, step)["rule"] == "maxout" and layer in step["layers"] for step in steps):
-        st.caption("The plan removes the least relevant neurons of each unit in this layer. You cannot choose single "
-                   "neurons.")  # fmt: skip
+        st.caption("The plan removes the least relevant neurons of each unit in this layer. You cannot choose "
+                   "individual neurons.")  # fmt: skip
         return
     nothing = same and not any(in_step(step, layer) for step in steps)
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -106,7 +106,7 @@ def show_list(run_id: str) -> None:
     if not found:
         return
     st.markdown("##### Manual decisions")
-    st.caption("**Plan** applies these regardless of its rules. Neurons have their index in the base network.")
+    st.caption("**Plan** applies these decisions regardless of its rules. Neuron indices refer to the base network.")
     with st.container(height=240 if len(found) > 4 else "content", border=False, key="by_hand"):
         for layer, neuron, key in found:
             with st.container(horizontal=True, vertical_alignment="center"):

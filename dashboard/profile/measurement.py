@@ -29,7 +29,7 @@ def measure(
 ):
     """The return value of `find()`, which yields how many of `total` images are done. Cached under `kind` and `key`.
 
-    A progress bar shows `what` is being done. A long measurement waits for a button and gives None until it is pressed.
+    A progress bar shows the text `what`. A long measurement waits for a button and returns None until it is pressed.
     Raises what `find` raises.
     """
     cache = _cache(kind)

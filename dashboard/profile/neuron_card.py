@@ -112,8 +112,8 @@ def _numbers(found: Neuron) -> None:
         ("Zero at", f"{found.apoz:.1%} of positions", "The neuron's APoZ on these images."),
         ("All zero on", f"{found.silent:,} of {seen:,}", "The images on which the whole feature map is zero."),
         ("Accuracy without it", f"{found.without.accuracy:.2%}",
-         f"With it: {found.before.accuracy:.2%}, on {seen:,} images of the validation split. Nothing is retrained."),
-        ("Change", f"{100 * change:+.2f} points", "The change in accuracy when only this neuron is held at zero."),
+         f"With the neuron: {found.before.accuracy:.2%}. Measured on {seen:,} validation images, without retraining."),
+        ("Change", f"{100 * change:+.2f} points", "The change in accuracy when only this neuron is set to zero."),
         ("Change in loss", f"{found.without.loss - found.before.loss:+.4f}",
          f"The loss with the neuron is {found.before.loss:.4f}."),
         ("Parameters saved", f"{found.parameters:,}", "The parameters that are removed with the neuron."),
@@ -129,7 +129,7 @@ def _filter(found: Neuron) -> None:
     what = f"Weights {'×'.join(map(str, shape))}{small if len(shape) > 1 and found.weights[0].numel() > 1 else ''}"
     most = float(found.weights.abs().max())
     st.caption(f"{what}; {bias}, norm {found.norm:.4f}. Colours range from −{most:.3g} (blue) to +{most:.3g} (orange). "
-               "The numbers are the indices of the inputs.")  # fmt: skip
+               "The numbers are input indices.")  # fmt: skip
     elements.chart(charts.filter_slices(found.weights.numpy()), "neuron_filter")
 
 
@@ -146,16 +146,17 @@ def _activations(found: Neuron) -> None:
 
 
 def _cost(found: Neuron) -> None:
-    st.markdown("###### Weights removed with it")
+    st.markdown("###### Weights removed with the neuron")
     others = [i for i in found.together if i not in found.mates]
     if len(others) > 1:
-        st.caption(f"{len(others)} neurons of the layer can only be removed together: {_some(others)}.")
+        st.caption(f"These {len(others)} neurons of the layer can only be removed together: {_some(others)}.")
     if found.mates:
         st.caption(f"The neuron shares a maxout unit with {_some(found.mates)}. The numbers above are for this neuron "
                    "alone. Removing it by APoZ or manually removes the whole unit.")  # fmt: skip
     takes = pd.DataFrame({"tensor": list(found.takes), "weights": list(found.takes.values())})
     st.dataframe(
-        takes, hide_index=True, height=min(245, 38 + 35 * len(takes)), alt="Tensors that shrink without the neuron",
+        takes, hide_index=True, height=min(245, 38 + 35 * len(takes)),
+        alt="Tensors that shrink when the neuron is removed",
         column_config=elements.with_help(
             takes, {"weights": st.column_config.NumberColumn("weights removed", format="localized")}
         ),
@@ -170,7 +171,7 @@ def _some(numbers: Sequence[int], most: int = 12) -> str:
 def _top_images(subject: run_network.Subject, found: Neuron, maps: dict[int, np.ndarray]) -> None:
     st.markdown("###### Images with the highest activation")
     if not found.exciting:
-        st.caption("There are none: the neuron is zero on all images.")
+        st.caption("There are none. The neuron is zero on all images.")
         return
     below = " Below each image: its feature map, from blue (lowest) to yellow (highest)."
     st.caption(f"Class and largest activation.{'' if found.size == (1, 1) else below}")

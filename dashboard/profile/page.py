@@ -21,7 +21,8 @@ draft = drafts.draft()
 run_id = navigation.selected_run()
 if run_id is None:
     with st.container(border=True):
-        st.markdown(f"**No profile yet.** **APoZ.** {glossary.about('APoZ')}")
+        st.markdown("**No profile yet.** A profile measures the APoZ of each neuron.")
+        st.markdown(f"**APoZ.** {glossary.about('APoZ')}")
         seconds = devices.epoch_seconds(draft)
         about = f" (about {duration(seconds * draft['base']['epochs'])})" if seconds else ""
         with contextlib.suppress(TrimError):  # the page Model shows errors in the model or the data
@@ -46,7 +47,7 @@ if not profiled:
 
         wait_for_profile()
     else:
-        st.info("This run ended before it had a profile. See its log on **Run**.", icon=":material/info:")
+        st.info("This run ended before it was profiled. See its log on **Run**.", icon=":material/info:")
         next_step("Open run", "run", "to_run")
     st.stop()
 

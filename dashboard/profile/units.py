@@ -10,7 +10,7 @@ from dashboard.widgets import draft_steps, elements
 
 EXPLANATION = "The neurons of a maxout layer form units of k, and each unit passes on only its largest activation. The "
 EXPLANATION += "**relevance** of a neuron is how often it is that maximum, over the training examples and positions. "
-EXPLANATION += "The relevance in a unit adds up to 100 %. A tie is shared equally among all neurons that attain the "
+EXPLANATION += "The relevance in a unit adds up to 100 %. A tie is shared equally among all neurons that reach the "
 EXPLANATION += "maximum, even if all are zero, so the order of the neurons does not matter (Rueda et al. 2017)."
 
 
@@ -44,7 +44,7 @@ def show(units: pd.DataFrame, examples: int, run_id: str) -> None:
             "removed first."
         )  # fmt: skip
     with right:
-        st.markdown(f"###### Share of the strongest neuron, units of {plain(layer)}")
+        st.markdown(f"###### Share of the strongest neuron in each unit of {plain(layer)}")
         elements.chart(charts.unit_imbalance(own), "unevenness")
         _table(own)
     st.button(

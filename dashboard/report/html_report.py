@@ -119,7 +119,8 @@ def figures(events: list[dict], asked: dict) -> list[Chart]:
             "(left) and after retraining (right).")  # fmt: skip
     if units.iteration.nunique() > 1:
         add("relevance", "Relevance of the weakest neuron of each maxout unit", charts.unit_history(units),
-            "How often the weakest neuron is its unit's maximum. 100 % is as often as the others.")  # fmt: skip
+            "How often the weakest neuron is the maximum of its unit. At 100 %, it is the maximum as often as the "
+            "others.")  # fmt: skip
     if len(zeros):
         add("sparsity", "Zero weights by layer", charts.sparsity_history(zeros),
             "The share of each layer's weights that are set to zero.")  # fmt: skip
@@ -132,8 +133,8 @@ def figures(events: list[dict], asked: dict) -> list[Chart]:
                 "between them.")  # fmt: skip
     if len(verified):
         add("verification", "Verification accuracy", charts.verification_history(verified),
-            "Whether two images show the same person or class, by the distance of the last layer's inputs. Mean of "
-            "ten folds with standard error.")  # fmt: skip
+            "Do two images show the same person or class? They match if the distance between the inputs of the last "
+            "layer is below a threshold. The chart shows the mean of ten folds with its standard error.")  # fmt: skip
         curves = tables.rocs(events)
         curves = curves[curves.iteration.isin([0, runs.result_in(events)])]
         if len(curves):
@@ -188,8 +189,8 @@ def _table(events: list[dict]) -> str:
     )
     return (
         f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        f'<p class="quiet">Accuracy is measured on the test split. Initial accuracy is after the cut and before '
-        f"retraining. The result of the run is iteration {result}.</p>"
+        f'<p class="quiet">Accuracy is measured on the test split. Initial accuracy is measured after the cut and '
+        f"before retraining. The result of the run is iteration {result}.</p>"
     )
 
 
@@ -210,8 +211,8 @@ def _cell(name: str, value) -> str:
 def _control(events: list[dict]) -> str:
     made = tables.control_row(events)
     return "" if not made else (
-        f"<p>Control: the same widths, trained from scratch for {made['epochs']} epochs, have a test accuracy of "
-        f"{made['accuracy']:.2%}.</p>"
+        f"<p>Control: a network with the same widths, trained from scratch for {made['epochs']} epochs, has a test "
+        f"accuracy of {made['accuracy']:.2%}.</p>"
     )
 
 

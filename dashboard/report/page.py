@@ -58,8 +58,9 @@ elements.concept("report", "Size and accuracy by iteration")
 paper_table(events)
 if made := tables.control_row(events):
     st.markdown(
-        f":material/balance: **Control:** the same widths, trained from scratch for {made['epochs']} epochs, have a "
-        f"test accuracy of **{made['accuracy']:.2%}**. With the kept weights it is {best.accuracy_final:.2%}."
+        f":material/balance: **Control:** a network with the same widths, trained from scratch for {made['epochs']} "
+        f"epochs, has a test accuracy of **{made['accuracy']:.2%}**. With the kept weights, it is "
+        f"{best.accuracy_final:.2%}."
     )
 
 if tables.has_zero_weights(events):
@@ -123,6 +124,6 @@ st.code(
     f"python -m dashboard.htmlreport {run_id} --out report.html{runs_option}\n"
     f"python -m trimcore export {run_id} --iteration {iteration} --format {format} "
     f"--out trimmed{exports.FORMATS[format]}{runs_option}",
-    language="bash",
+    language="bash", wrap_lines=True,
 )
 st.caption(f"Seed {started.get('seed')}, {started.get('device')}, PyTorch {started.get('torch')}.")

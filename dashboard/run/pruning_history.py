@@ -15,13 +15,13 @@ def history(events: list[dict], rows: pd.DataFrame) -> None:
     """Charts of a run that has maxout units or prunes weights, two per row. rows: of `tables.iterations`."""
     units, zeros, found = tables.units(events), tables.sparsity(events), []
     if units.iteration.nunique() > 1:
-        help = "At 100 %, it is the maximum as often as the others. Near 0 %, removing it loses nothing."
+        help = "At 100 %, it is the maximum as often as the others. Near 0 %, it can be removed without loss."
         found.append(("Relevance of the weakest neuron of each unit", charts.unit_history(units), "unit_history", help))
     if len(zeros):
         help = "Measured after each step that prunes weights."
         found.append(("Zero weights by layer", charts.sparsity_history(zeros), "sparsity", help))
     if tables.has_zero_weights(events) and len(rows) > 1:
-        help = "Weight pruning leaves the non-zero parameters. The network still computes with the zeros."
+        help = "Non-zero parameters remain after weight pruning. The network still computes with the zeros."
         found.append(("Parameters", charts.parameter_history(rows), "parameter_history", help))
         if rows.bytes_dense.notna().any():
             found.append(("File size", charts.byte_history(rows), "byte_history", BYTES))

@@ -1,7 +1,7 @@
 """The results of a run so far, for its page: curves, sizes, tables, notes and the log.
 
-They are drawn once for all viewers, and again when something new is recorded. Replaying a cached element costs
-Streamlit a hundredth of drawing it.
+They are drawn once for all viewers, and again when something new is recorded. Replaying a cached element takes about
+1 % of the time of drawing it.
 """
 
 import pandas as pd
@@ -77,8 +77,8 @@ def _tables(run_id: str, state: tuple) -> None:
         paper_table(events)
     if made := tables.control_row(events):
         st.markdown(
-            f":material/balance: **Control:** the same widths, trained from scratch for {made['epochs']} epochs, have "
-            f"a test accuracy of {made['accuracy']:.2%}."
+            f":material/balance: **Control:** a network with the same widths, trained from scratch for "
+            f"{made['epochs']} epochs, has a test accuracy of {made['accuracy']:.2%}."
         )
     for text in dict.fromkeys(event["text"] for event in events if event["kind"] == "note"):
         st.caption(plain(text))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-MAX_FILES = 10_000  # cached at once
+MAX_FILES = 10_000  # in the cache
 
 
 class FileCache(Generic[T]):
@@ -32,6 +32,6 @@ class FileCache(Generic[T]):
 
 
 def fingerprint(path: Path) -> tuple[int, int, int, int]:
-    """Identifies the state of a file. It is taken before the file is read, so a change in between triggers a reread."""
+    """Identifies the state of a file. Take it before reading, so that a change in between triggers a reread."""
     found = os.stat(path)
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -72,7 +72,7 @@ def read(name: str, known: Callable[[str], object], default):
         return known(value)
     except (LookupError, ValueError):
         quoted = value if len(value) <= MAX_QUOTED else f"{value[:MAX_QUOTED]}…"
-        text = f"The link has {name} “{' '.join(quoted.split())}”, which does not exist. The rest of it is ignored."
+        text = f"The link contains {name} “{' '.join(quoted.split())}”, which does not exist. The rest is ignored."
         st.toast(plain(text), icon=":material/link_off:", duration=NOTICE_SECONDS)  # survives a rerun of the page
         ignore_rest()
         return default

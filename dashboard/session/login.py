@@ -38,8 +38,8 @@ def require_login() -> None:
 
 
 def allowed(email: str | None, verified: bool | None, patterns: Sequence[str] | None) -> bool:
-    """Whether an account may enter. Without a list, every account that can log in. With a list, an account whose
-    address is on it and is not known to be unverified.
+    """Whether an account may enter. Without a list, every account that can log in may enter. With a list, the
+    address of the account must be on it and must not be known to be unverified.
 
     >>> allowed("ada@example.org", True, ["*@example.org"]), allowed("ada@example.org", False, ["*@example.org"])
     (True, False)

@@ -14,7 +14,7 @@ _last = float("-inf")
 def freeze_long_lived(page: str) -> None:
     """Exclude all current objects from garbage collection: when a page's script starts for the first and the second
     time (then all its imports are loaded), and every two minutes. Before that, everything is scanned once, so that
-    excluded objects which are no longer used, such as a closed session or a large network, are freed."""
+    excluded objects that are no longer used, such as a closed session or a large network, are freed."""
     global _last
     if not _page_starts:
         atexit.register(gc.unfreeze)

@@ -41,14 +41,14 @@ def _draw(events: list[dict], split: str) -> None:
 
 
 def caption(table: pd.DataFrame, split: str) -> str:
-    """What the cells mean, and how much one image counts. table: from `of_split`, of one run."""
+    """The meaning of the cells, and the weight of one image. table: from `of_split`, of one run."""
     base = table[table.iteration == table.iteration.min()]
     examples, classes = base.examples[base.examples > 0], len(base)
     text = f"Change in {split} accuracy relative to the base, in points. Each iteration has two cells: after the cut "
     text += "(left) and after retraining (right). The full colour is the largest change after retraining; changes "
     text += "right after a cut can be larger. "
     if classes > charts.MAX_CLASSES:
-        text += f"The {charts.MAX_CLASSES} of {classes:,} classes that lost most are shown. "
+        text += f"The {charts.MAX_CLASSES} of {classes:,} classes that lost the most accuracy are shown. "
     if len(examples):
         least = int(examples.min())
         text += f"In a class of {least:,} images, one image is {100 / least:.2g} point{'s' * (least != 100)}."

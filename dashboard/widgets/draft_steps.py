@@ -22,8 +22,8 @@ def plan_with(run_id: str, rule: str, value: float) -> None:
 
 
 def _by_rule(step: dict, rule: str, value: float) -> dict:
-    """A step that removes neurons, with another rule except for layers whose maxout units are pruned. A step that
-    prunes weights is returned unchanged."""
+    """A step with another rule. Layers whose maxout units are pruned keep their rule, and a step that prunes weights is
+    returned unchanged."""
     if step["rule"] in WEIGHT_RULES:
         return step
     known = criteria.criteria_for(rule)

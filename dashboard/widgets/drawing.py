@@ -66,4 +66,4 @@ def drawing_caption(groups: pd.DataFrame) -> str:
     """The caption below the drawing, which explains how to read it."""
     text = "The input is at the top. The length of a bar is the square root of the layer's width."
     joined = " A numbered line joins layers that are cut together: a neuron removed from one is removed from all."
-    return text + (joined if len(groups) else " Every layer can be cut on its own.")
+    return text + (joined if len(groups) else " Each layer can be cut on its own.")

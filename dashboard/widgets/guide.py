@@ -1,8 +1,8 @@
 """The guide: a strip at the top of each page for first-time users.
 
-It lists the five steps from a network to a report, says what to do on this page, and links to the next step. Which
-steps are done is read from the selected run, never from clicks. It is shown while there are no runs, until the user
-hides it, and when the user asks for it.
+It lists the five steps from a network to a report, says what to do on this page, and links to the next step. The
+completed steps are read from the selected run, not from clicks. The guide is shown on the first visit if there are no
+runs, until the user hides it, and when the user asks for it.
 """
 
 from collections.abc import Collection
@@ -77,7 +77,7 @@ def advice(page: str, progress: Progress, network: str = "the network") -> str:
 def _model(progress: Progress, network: str) -> str:
     if progress.state:
         return "You have chosen a network and selected its run. To use another network, choose it and profile it."
-    return (f"Press **Profile this network** to train {network} and count its zeros. You see what can be removed "
+    return (f"Press **Profile this network** to train {network} and count its zeros. This shows what can be removed "
             "before anything is cut.")  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def _profile(progress: Progress, network: str) -> str:
     if not progress.profiled and progress.active:
         return "The base network is being trained. Its APoZ appears here when training has finished."
     if not progress.profiled:
-        return "This run ended before it had a profile. See its log on **Run**, or start again on **Model**."
+        return "This run ended before it was profiled. See its log on **Run**, or start again on **Model**."
     return ("Neurons far to the right are mostly zero. Move **Value** to choose how many to remove, then press "
             "**Plan with this rule**.")  # fmt: skip
 
@@ -98,7 +98,7 @@ def _plan(progress: Progress, network: str) -> str:
     if not progress.profiled and progress.active:
         return "You can preview rules as soon as the network is profiled. **Profile** shows the progress."
     if not progress.profiled:
-        return "This run ended before it had a profile. Press **Profile it first** to train and profile the network."
+        return "This run ended before it was profiled. Press **Profile it first** to train and profile the network."
     if progress.cuts:
         return "This run has a plan. To try another, change the steps, start from any iteration, and launch again."
     return ("Each card is a step, and **Compression** shows the size after all of them. When you are satisfied, press "
@@ -113,7 +113,7 @@ def _run(progress: Progress, network: str) -> str:
     if progress.active and not progress.cuts:
         return "The base network is being trained and profiled. Nothing is cut yet."
     if progress.active:
-        return ("Accuracy drops with each cut and should recover. If it does not, press **Stop…**: finished epochs are "
+        return ("Accuracy drops with each cut and should recover. If it does not, press **Stop…**. Finished epochs are "
                 "kept. You can close this page; the run continues.")  # fmt: skip
     if not progress.cuts:
         return "This run only trained and profiled its base network. Plan the cuts next."
@@ -130,7 +130,7 @@ def _report(progress: Progress, network: str) -> str:
     if not progress.state:
         return NO_RUN
     if "run" not in progress.done():
-        return "This page grows with each iteration. Come back when the run has finished."
+        return "This page is updated after each iteration. Come back when the run has finished."
     return ("Download the **HTML report** to share the results, and **Export** the network to use it. This was the "
             "last step: hide the guide, or try another plan.")  # fmt: skip
 

@@ -15,8 +15,11 @@ def need_run() -> str:
     """The selected run. Without one, show what to do and stop the page here."""
     run_id = navigation.selected_run()
     if run_id is None:
-        text = "No run is selected." if run_reader.run_ids() else "There are no runs yet."
-        st.info(f"{text} Select a run in the sidebar, or choose a network on **Model**.", icon=":material/info:")
+        if run_reader.run_ids():
+            text = "No run is selected. Select one in the sidebar, or start a new one on **Model**."
+        else:
+            text = "There are no runs yet. Start one on **Model**."
+        st.info(text, icon=":material/info:")
         next_step("Open Model", "model", "to_model")
         st.stop()
     return run_id

@@ -11,11 +11,11 @@ from trimcore.spec import NEURON_RULES, WEIGHT_RULES
 
 DESCRIPTIONS = {
     "mean+std": "remove neurons above the layer's mean + value × standard deviation (the paper uses 1)",
-    "absolute": "remove neurons with an APoZ above this",
+    "absolute": "remove neurons with an APoZ above this value",
     "fraction": "remove this share of each layer's neurons",
     "count": "remove this many neurons from each layer",
     "keep": "keep this many neurons in each layer",
-    "maxout": "remove this many neurons from each maxout unit; one always stays",
+    "maxout": "remove this many neurons from each maxout unit; at least one remains",
     "smaller": "remove neurons of all layers until the network has this many times fewer parameters",
     "quality": "set weights up to value × the layer's standard deviation to zero (Han et al. 2015)",
     "sparsity": "set the smallest weights to zero until this share of each layer is zero",

@@ -14,7 +14,7 @@ from trimcore.jobs import control, queue
 from trimcore.runs import Status
 
 EVERY = 1.0  # seconds
-IDLE_EVERY = 5.0  # ... after the run has ended, because somebody else may resume it
+IDLE_EVERY = 5.0  # ... after the run has ended, because another user may resume it
 UNKNOWN = "—"
 PHASES = {
     "base": "training the base network", "retrain": "retraining", "control": "training the control",
@@ -107,8 +107,8 @@ def show(status: Status) -> None:
     with st.container(border=True, gap="small"):
         st.markdown(f"{run_reader.STATE_ICONS[status.state]} {state_line(status)}")
         if status.stalled:
-            st.warning("The run has not responded for 30 s. Its process is alive but may hang. Stop the run if it does "
-                       "not recover.")  # fmt: skip
+            st.warning("The run has not responded for 30 s. Its process is alive but may be stuck. Stop the run if it "
+                       "does not recover.")  # fmt: skip
         if status.state not in ("queued", "starting"):
             progress(status)
 

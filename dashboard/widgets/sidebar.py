@@ -78,7 +78,7 @@ def _network_card() -> None:
         st.markdown(f"**{draft['model']}** on **{draft['data']}**")
         run_id = navigation.selected_run()
         if run_id and (first := _base_row(run_id)):
-            st.caption(f"base accuracy {first['accuracy_final']:.2%}, {first['parameters']:,} parameters")
+            st.caption(f"iteration 0: {first['accuracy_final']:.2%} accuracy, {first['parameters']:,} parameters")
         st.caption(devices.devices().get(draft["device"], draft["device"]))
 
 

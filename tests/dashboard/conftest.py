@@ -16,7 +16,7 @@ from trimcore.models import own
 
 @pytest.fixture(autouse=True)
 def allow_imports_after_the_app(monkeypatch):
-    """The app forbids its process to import code. Later tests share that process, so the ban is lifted."""
+    """The app forbids its process to import user code. Later tests share that process, so this undoes it."""
     monkeypatch.setenv(own.FORBIDDEN, "")
 
 
@@ -56,7 +56,7 @@ def finished_run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(finished_run, tmp_path, monkeypatch) -> Path:
-    """A copy of the run in a separate runs folder, which the pages read."""
+    """A copy of the run, in a separate runs folder for the pages."""
     copy = tmp_path / "runs" / finished_run.name
     shutil.copytree(finished_run, copy)
     monkeypatch.setenv("TRIMCORE_RUNS", str(tmp_path / "runs"))

@@ -76,7 +76,7 @@ def test_apoz_is_defined_as_in_the_paper():
     text, formula = glossary.TERMS["APoZ"]
     assert formula.replace(" ", "").endswith(r"\sum_{j=1}^{M}f\left(O_{c,j}(k)=0\right)")
     assert r"\frac{1}{N M}" in formula
-    assert "At 100 % the neuron is always zero" in text
+    assert "At 100 %, the neuron is always zero" in text
 
 
 def test_terms_are_found_in_any_case():

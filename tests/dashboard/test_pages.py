@@ -19,6 +19,7 @@ def test_an_empty_page_shows_what_to_do(no_runs, name):
     assert app.button, "there is something to do on every page"
     if name in ("run", "compare", "report"):
         assert "Model" in texts(app)
+        assert "sidebar" not in app.info[0].value, "there is no run to select"
     if name == "profile":
         assert "No profile yet" in texts(app)
     assert not no_runs.exists(), "reading must not write"

@@ -1,10 +1,12 @@
 """The layers of an architecture as a table, and why some of them are frozen."""
 
+import pytest
 import torch
 from torch import nn
 
 from dashboard.model import architecture
 from tests.dashboard.pages import page, texts
+from tests.trimcore.nets import Net, conv
 from trimcore.graph.costs import cost_of
 from trimcore.graph.tracing import trace
 from trimcore.training.prepare import blank
@@ -36,7 +38,7 @@ def test_parts_without_neurons_are_counted_separately(recurrent):
     assert table.parameters.sum() == cost.parameters
 
 
-def test_other_reasons_are_generalized():
+def test_reasons_of_a_mobile_net():
     graph = blank("mobilenet_v2", 10, 3, 64)
     assert [why for why, _, _ in architecture.frozen_reasons(graph)] == [
         "it reaches another layer without passing through an activation", "it is an output of the network",
@@ -67,8 +69,80 @@ def test_parts_without_neurons_have_no_width_on_the_page(recurrent):
     assert f"22 neurons are frozen. {layers} {parts}" in texts(app).replace("\\", "")
 
 
-def test_a_reason_that_starts_with_a_layer_name():
-    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
-    graph = trace(network, torch.zeros(1, 1, 8, 8))
-    graph.layers["0"].reason = "0 shares its weights with 3"
-    assert architecture.frozen_reasons(graph)[0] == ("it shares its weights with another layer", 4, 1)
+REASONS = {
+    "output": (lambda m, x: m.pool(x).flatten(1), "conv1", "it is an output of the network"),
+    "without a rule": (lambda m, x: x.softmax(1), "conv1", "there is no rule for softmax"),
+    "module without a rule": (lambda m, x: m.softmax(x), "conv1", "there is no rule for Softmax2d"),
+    "untracked channels": (lambda m, x: m.wide(x), "conv1", "its channels cannot be tracked"),
+    "untracked input": (lambda m, x: m.relu(m.depthwise(x.transpose(1, 2))), "depthwise",
+                        "its input cannot be tracked"),
+    "no channel axis": (lambda m, x: m.relu(x.mean((0, 2, 3))), "conv1", "its channels are spread over several axes"),
+    "spread": (lambda m, x: x.flatten(0, 1), "conv1", "an operation spreads its channels over several axes"),
+    "no activation": (lambda m, x: m.conv2(x + 1), "conv1",
+                      "it reaches another layer without passing through an activation"),
+    "no activation at all": (lambda m, x: (m.conv2(x), x)[1], "conv2", "its output reaches no activation"),
+    "all at once": (lambda m, x: m.conv2(m.six(x) + m.six(x).transpose(1, 2)), "conv1",
+                    "its channels can only be removed all at once"),
+    "hook": (lambda m, x: m.relu(m.hooked(x)), "conv1",
+             "a module has a pre-hook, a parametrization or a replaced forward function"),
+    "constant": (lambda m, x: x + m.linear(m.table), "linear", "it does not depend on the input of the network"),
+    "also called on a constant": (lambda m, x: m.relu(m.conv2(x)) + m.conv2(m.image), "conv2",
+                                  "it is also called on an input that cannot be tracked"),
+    "into a layer that is also called on a constant": (
+        lambda m, x: m.relu(m.conv2(x)) + m.conv2(m.image), "conv1",
+        "a connected layer is also called on an input that cannot be tracked"),
+    "shared weight": (lambda m, x: m.relu(m.twin2(m.relu(m.twin1(x)))), "twin1",
+                      "it shares its weights with another layer"),
+    "into a layer with a shared weight": (lambda m, x: m.relu(m.twin2(m.relu(m.twin1(x)))), "conv1",
+                                          "a connected layer shares its weights with another layer"),
+    "weight read elsewhere": (lambda m, x: m.one(m.relu(m.conv2(x))) * m.conv2.weight.norm(), "conv2",
+                              "it shares its weights with another layer"),
+    "stored tensor": (lambda m, x: x * m.unsaved, "conv1", "an operation combines it with a stored tensor"),
+    "stored tensor along another axis": (
+        lambda m, x: m.relu(m.conv2(x * m.cube)).transpose(1, 2) * m.cube, "conv1",
+        "an operation reads a stored tensor along another axis"),
+    "hard-coded length": (lambda m, x: x.view(-1, 6, 36), "conv1",
+                          "an operation hard-codes the length of its channel axis (use -1 instead)"),
+    "width as a number": (lambda m, x: x * x.size(1), "conv1", "an operation computes with the number of channels"),
+    "width of another layer": (
+        lambda m, x: m.conv2(m.relu(x.view(x.size(0), -1, m.relu(m.twelve(x)).size(1), 3))), "conv1",
+        "an operation sets its shape from the number of channels of another tensor"),
+    "broadcast": (lambda m, x: m.conv2(x + m.relu(m.one(x))), "one",
+                  "an operation broadcasts one value over all channels"),
+    "group norm": (lambda m, x: m.relu(m.group_norm(x)), "conv1",
+                   "an operation normalises over all channels together"),
+    "norm of another axis": (lambda m, x: m.relu(m.norm(x.transpose(1, 2))), "conv1",
+                             "an operation normalises across channels"),
+    "some channels": (lambda m, x: x[:, :4], "conv1", "an operation selects channels by index"),
+}  # fmt: skip
+
+
+def network(steps) -> Net:
+    """conv1 and a ReLU, followed by `steps`, for images (N, 3, 6, 6)."""
+    hooked = conv(6, 6)
+    hooked.register_forward_pre_hook(lambda module, inputs: None)
+    net = Net(
+        lambda m, x: steps(m, m.relu(m.conv1(x))), conv1=conv(3, 6), conv2=conv(6, 6), one=nn.Conv2d(6, 1, 1),
+        twin1=conv(6, 6), twin2=conv(6, 6), twelve=conv(6, 12), wide=nn.Linear(6, 6), linear=nn.Linear(6, 6),
+        relu=nn.ReLU(), depthwise=conv(6, 6, groups=6), softmax=nn.Softmax2d(), hooked=hooked,
+        group_norm=nn.GroupNorm(1, 6), norm=nn.BatchNorm2d(6), six=nn.AdaptiveAvgPool2d(6),
+        pool=nn.AdaptiveAvgPool2d(1),
+    )  # fmt: skip
+    net.twin2.weight = net.twin1.weight
+    for name, shape in {"table": (6, 6), "image": (1, 6, 6, 6), "cube": (6, 6, 6)}.items():
+        net.register_buffer(name, torch.ones(shape))
+    net.register_buffer("unsaved", torch.ones(6, 1, 1), persistent=False)
+    return net
+
+
+@pytest.mark.parametrize(("steps", "layer", "reason"), REASONS.values(), ids=REASONS)
+def test_every_reason_has_a_general_form(steps, layer, reason):
+    graph = trace(network(steps), torch.zeros(2, 3, 6, 6))
+    graph.layers = {layer: graph.layers[layer]}
+    assert [found for found, _, _ in architecture.frozen_reasons(graph)] == [reason], graph.layers[layer].reason
+
+
+def test_words_of_a_reason_that_are_names_of_layers_are_kept():
+    net = Net(lambda m, x: m.output(m.network(x).relu()), network=conv(3, 6), output=conv(6, 2))
+    graph = trace(net, torch.zeros(2, 3, 6, 6))
+    assert architecture.frozen_reasons(graph) == [("it is an output of the network", 2, 1)]

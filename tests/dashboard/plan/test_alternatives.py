@@ -55,7 +55,7 @@ def test_all_runs_start_from_the_same_iteration(launched, runs_folder):
 def test_a_plan_with_the_rule_absolute_has_no_further_criteria(launched, where):
     app = page("plan", draft=plan_of([{"layers": ["fc1"], "value": 0.9, **where}]))
     assert others(app).disabled
-    assert "works with no other criterion" in texts(app)
+    assert "works only with APoZ" in texts(app)
 
 
 def test_a_plan_with_another_criterion_can_be_compared_with_apoz():

@@ -107,9 +107,9 @@ def test_narrow_layers_share_one_warning(deep):
 
 
 def test_other_options_make_another_network(units_run):
-    assert "another network" not in texts(page("plan", run=units_run.name, draft=unit_draft()))
+    assert "different network" not in texts(page("plan", run=units_run.name, draft=unit_draft()))
     app = page("plan", run=units_run.name, draft=unit_draft(options={"width": 128}))
-    assert "another network" in texts(app)
+    assert "different network" in texts(app)
     click(app, "Plan for this run")
     assert app.session_state.draft["options"] == {"width": 64}
     assert app.session_state.draft["verify"]["pairs"] == "test"

@@ -38,7 +38,7 @@ def test_single_layers_can_have_their_own_values(launched):
     own = {"conv1": {"rule": "keep", "value": 15.0}}
     draft = plan_of([{"layers": ["all"], "rule": "fraction", "value": 0.25, "layer": own}])
     app = page("plan", draft=draft)
-    box = next(box for box in app.multiselect if box.label == "Layers with their own value")
+    box = next(box for box in app.multiselect if box.label == "Layers with a separate value")
     assert box.value == ["conv1"]
     box.set_value(["conv1", "fc1"]).run()
     field(app, "fraction for fc1").set_value(0.5).run()
@@ -51,11 +51,11 @@ def test_single_layers_can_have_their_own_values(launched):
 
 def test_the_shrink_factor_has_one_value_for_all_layers(launched):
     app = page("plan", draft=plan_of([{"layers": ["all"], "rule": "fraction", "value": 0.25}]))
-    assert "Values for single layers" in [expander.label for expander in app.expander]
+    assert "Values for individual layers" in [expander.label for expander in app.expander]
     segmented(app, "Rule to remove neurons").set_value("smaller").run()
     field(app, VALUE).set_value(3.0).run()
     assert not app.exception
-    assert "Values for single layers" not in [expander.label for expander in app.expander]
+    assert "Values for individual layers" not in [expander.label for expander in app.expander]
     app.button(key="launch").click().run()
     (step,) = launched[0].step
     assert (step.rule, step.value, step.layer, step.layers, step.retrain) == ("smaller", 3.0, {}, ["all"], None)

@@ -20,7 +20,7 @@ def test_a_verification_is_launched(launched, distance):
 def test_lfw_needs_a_folder(launched, tmp_path):
     app = page("plan", draft=unit_draft())
     field(app, "Verification").set_value("lfw").run()
-    assert "Without a folder, the run does no verification" in texts(app)
+    assert "Without a folder, the run skips the verification" in texts(app)
     app.button(key="launch").click().run()
     app.switch_page("plan/page.py").run()
     field(app, "Verification").set_value("lfw").run()

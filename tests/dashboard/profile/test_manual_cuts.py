@@ -33,7 +33,7 @@ def test_a_decision_applies_to_every_step_that_removes_neurons_of_the_layer(draf
         ("conv1", 2, "never_cut"), ("conv1", 7, "never_cut"), ("fc1", 5, "also_cut"),
     ]
     assert manual_cuts.reasons()["conv1", 7, "never_cut"] == "active for 3 only"
-    assert manual_cuts.summary(draft["step"][1]) == "manually 2 kept, 1 removed"
+    assert manual_cuts.summary(draft["step"][1]) == "manual: 2 kept, 1 removed"
     assert manual_cuts.summary(draft["step"][3]) == ""
     spec.parse(draft)
 

@@ -28,7 +28,7 @@ def test_comments_name_further_requirements():
     assert commands.repeat({"model": "lenet5-maxout", "options": {"k": 2}}) == "python -m trimcore run spec.toml"
     own = commands.repeat({"model": "my.nets:tiny", "base": {"weights": "weights file.pt\nrm -r ~"}})
     assert own.splitlines() == [
-        "# run this in the folder of my.py", "# it starts from the weights in weights file.pt rm -r ~",
+        "# run this in the folder that contains my.py", "# the run starts from the weights in weights file.pt rm -r ~",
         "python -m trimcore run spec.toml",
     ]  # fmt: skip
     assert "weights" not in commands.repeat({"base": {"weights": "pretrained"}})

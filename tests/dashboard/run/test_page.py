@@ -49,7 +49,7 @@ def test_two_viewers_see_the_same(chromium, runs_folder, tmp_path):
         for watcher in (one, two):
             watcher.get_by_role("button", name="Resume").wait_for()
         elsewhere.get_by_test_id("stToast").filter(has_text="mine is paused").wait_for()
-        (folder / "exit.json").unlink()  # somebody resumes it, and both viewers see that it is running
+        (folder / "exit.json").unlink()  # another user resumes it, and both viewers see that it is running
         runs.update_status(folder, iteration=2, epoch=3, heartbeat=time.time())
         for watcher in (one, two):
             watcher.get_by_text("iteration 2 of 4, retraining, epoch 3 of 4").wait_for()

@@ -1,4 +1,4 @@
-"""A shared server: nobody sees a run without a login, and a server that is open to all shows a warning."""
+"""A shared server: runs are visible only after a login, and a server that is open to all shows a warning."""
 
 import contextlib
 

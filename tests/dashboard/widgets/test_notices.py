@@ -35,7 +35,7 @@ def test_the_notice_appears_once_on_any_page(runs_folder, name):
     assert not app.toast
 
 
-def test_a_run_resumed_by_somebody_else_is_announced_again(runs_folder):
+def test_a_run_resumed_by_another_user_is_announced_again(runs_folder):
     run_id = active_run(runs_folder)
     app, counts = page("model"), []
     for state in ("paused", "", "finished", "finished"):

@@ -61,7 +61,7 @@ def test_a_starting_run_does_not_show_values_of_an_earlier_process(runs_folder):
 
 def test_a_stalled_run_has_a_warning(runs_folder):
     app = page("run", run=active_run(runs_folder, heartbeat=time.time() - 60))
-    assert "may hang" in app.warning[0].value
+    assert "may be stuck" in app.warning[0].value
 
 
 def test_a_queued_run_names_the_run_ahead(runs_folder):

@@ -28,4 +28,5 @@ def test_old_runs_do_not_have_these_metrics(runs_folder):
         absent = {"Non-zero parameters", "Verification", "Neurons per unit (k)", "Never the maximum"}
         assert not absent & set(metrics(app))
     assert "bytes dense" not in app.dataframe[0].value
+    assert app.dataframe[0].value.columns[-1] == "configuration", "also if it is short"
     assert "Three sizes" not in texts(app)
