@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts.grouping import MANY
-from dashboard.model.architecture import frozen_reasons, layer_table, reasons_text, trimmable_neurons
+from dashboard.model.architecture import layer_table, reasons_text, trimmable_neurons
 from dashboard.model.uploads import show_rejection, store_upload
 from dashboard.session import devices, drafts, launch, links
 from dashboard.session.data_summary import data_summary
@@ -16,6 +16,7 @@ from dashboard.widgets.fields import field
 from trimcore import data, models
 from trimcore.errors import TrimError
 from trimcore.graph.costs import cost_of
+from trimcore.graph.summary import LITTLE, free_share, frozen_reasons, summary
 
 FOLDERS = {
     "imagefolder:PATH": "Image folder with one subfolder per class",
@@ -146,7 +147,9 @@ with right:
         ("Frozen neurons", f"{frozen:,}"),
     )
     elements.concept("model")
-    if len(reasons) > 1:
+    if free_share(graph) < LITTLE:
+        st.warning(plain(summary(graph)), icon=":material/lock:")
+    elif len(reasons) > 1:
         st.caption(plain(reasons_text(reasons)))
     shown = st.segmented_control(
         "Show the layers as", ["Shares", "Drawing"], default="Shares", required=True, key="layers_as",

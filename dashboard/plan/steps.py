@@ -1,6 +1,7 @@
 """The steps of a plan: cards in order, preset orders, and buttons to add and remove steps."""
 
 import itertools
+import math
 
 import streamlit as st
 
@@ -14,6 +15,7 @@ from trimcore.graph.costs import cost_of
 from trimcore.planning import orders
 from trimcore.planning.preview import Seen
 from trimcore.spec import Step
+from trimcore.tables.recorded import mean_apoz
 
 STEPS = 12  # maximum, if an order of many layers is merged
 
@@ -37,9 +39,9 @@ def order_buttons(draft: dict, graph: ChannelGraph, seen: dict[str, Seen] | None
     if seen is None:
         return
     layers = list(seen)
-    mean = {name: sum(layer.apoz) / len(layer.apoz) for name, layer in seen.items()}
+    mean = {name: mean_apoz(layer.apoz) for name, layer in seen.items()}
     costs = cost_of(graph).layers
-    saved = {name: round(costs[name].parameters * mean[name]) for name in layers}
+    saved = {name: 0 if math.isnan(mean[name]) else round(costs[name].parameters * mean[name]) for name in layers}
 
     def reorder() -> None:
         order = orders.ORDERS[st.session_state.order]

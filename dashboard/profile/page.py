@@ -15,7 +15,7 @@ from dashboard.widgets.fields import near_zero
 from dashboard.widgets.next_step import next_step
 from trimcore import tables
 from trimcore.errors import TrimError
-from trimcore.tables import counted_as_zero, measure_name
+from trimcore.tables import counted_as_zero, measure_name, no_activation_text
 
 draft = drafts.draft()
 run_id = navigation.selected_run()
@@ -59,6 +59,8 @@ if len(done) > 1:
     picked = st.segmented_control("Iteration", done, format_func=labels.get, key=key)
     iteration = done[0] if picked is None else picked
 neurons = run_reader.profile_of(run_id, iteration)
+without = [layer for layer, own in neurons.groupby("layer", sort=False) if own.apoz.isna().all()]
+neurons = neurons[~neurons.layer.isin(without)]
 event = profiled[iteration]
 zeros = {name: (own.get("tolerance", 0.0), own.get("limits", [])) for name, own in event["layers"].items()}
 near = max((tolerance for tolerance, _ in zeros.values()), default=0.0)
@@ -68,6 +70,11 @@ elements.metrics(
     ("Examples profiled", f"{event['examples']:,}"),
     ("Profiling time", f"{event['seconds']:.2f} s"),
 )
+
+if without:
+    st.caption(plain(no_activation_text(without)))
+if neurons.empty:
+    st.stop()
 
 links.bind("rule", "profile_rule", rules.LAYER_RULES, rules.LAYER_RULES[0])
 low, high, step, default = rules.RANGES[st.session_state.profile_rule]
@@ -92,10 +99,10 @@ with left:
     text = f"The rule removes {len(cut)} of {len(own)} neurons of **{plain(layer)}**. "
     text += f"They can only be removed in {groups}. " if groups else ""
     st.markdown(f"{text}Counted as zero: {counted_as_zero(*zeros[layer])}.")
-    elements.chart(charts.apoz_histogram(own.apoz.to_numpy(), limit, name=apoz), "histogram")
+    elements.chart(charts.apoz_histogram(own.apoz.dropna().to_numpy(), limit, name=apoz), "histogram")
 with right:
     st.markdown(f"##### Neurons of {layer}")
-    elements.chart(charts.apoz_strip(own.apoz.to_numpy(), apoz), "strip")
+    elements.chart(charts.apoz_strip(own.apoz.dropna().to_numpy(), apoz), "strip")
     listed = pd.DataFrame({
         "neuron": own.neuron.to_numpy(), "original": own.original_neuron.to_numpy(), apoz: own.apoz.to_numpy() * 100,
         "remove": own.neuron.isin(cut).to_numpy(),

@@ -41,13 +41,16 @@ def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 
 
 def masked(graph: ChannelGraph, plan, within: tuple[str, ...] = ()) -> fx.GraphModule:
-    """The traced network with a multiplication behind each counting site: 0 for what the plan removes, else 1."""
+    """The traced network with a multiplication behind each counting site and each exit of a layer or norm: 0 for what
+    the plan removes and what is held there, else 1."""
     gone = removed_groups(graph, plan, within)
     traced = copy.deepcopy(graph.graph)
     nodes = {node.name: node for node in traced.nodes}
-    for site in graph.fine.sites:
+    behind = graph.fine.held_behind
+    sites, exits = graph.fine.sites, graph.fine.exits
+    for site, held_here in [(site, gone & behind) for site in sites] + [(exit, gone & ~behind) for exit in exits]:
         node = nodes[site.node]
-        mask = (~gone[site.groups]).double()
+        mask = (~held_here[site.groups]).double()
         with traced.inserting_after(node):
             held = traced.call_function(hold, (node, mask.tolist(), site.axis))
         node.replace_all_uses_with(held, lambda user, held=held: user is not held)

@@ -46,6 +46,7 @@ def profile(
     seen = next(e for e in events if e["kind"] == "profiled")
     if not weights:
         click.echo("note: without --weights, the network is untrained", err=True)
+    click.echo(f"note: {events[0]['trimmable']}", err=True)
     click.echo(f"{seen['examples']} examples in {seen['seconds']:.2f} s")
     shown = tables.layers(events)[["layer", "kind", "width", "apoz_mean", "apoz_std", "apoz_min", "apoz_max"]]
     if any(layer["tolerance"] for layer in seen["layers"].values()):

@@ -9,6 +9,7 @@ from torch import nn
 from trimcore.compute import distributed
 from trimcore.compute.device import has_fast_bf16
 from trimcore.compute.modes import in_mode
+from trimcore.compute.outputs import scores_of
 from trimcore.data.batches import Batches
 from trimcore.data.dataset import Data
 from trimcore.data.splits import Split
@@ -44,7 +45,7 @@ def evaluate(model: nn.Module, split: Split, data: Data, device: torch.device) -
     with in_mode(model, training=False), torch.inference_mode():
         size, layout = EVALUATION_BATCH * distributed.world(), has_fast_bf16(device)
         for x, y in Batches(split, data, size, device, channels_last=layout, shared=True):
-            output = model(x)
+            output = scores_of(model(x))
             loss += F.cross_entropy(output, y, reduction="sum")
             outcomes.append(2 * y + (output.argmax(1) == y))  # class and correctness, in one number
     counts = torch.bincount(torch.cat(outcomes), minlength=2 * data.num_classes)  # only now, since it synchronises

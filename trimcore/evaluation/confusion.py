@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trimcore.compute.modes import in_mode
+from trimcore.compute.outputs import scores_of
 from trimcore.errors import DataError
 
 
@@ -32,7 +33,7 @@ def confusing(model: nn.Module, loader: Iterable[Any], classes: int) -> Generato
     for x, labels in loader:
         with in_mode(model, training=False), torch.inference_mode():
             scores = model(x.to(device, non_blocking=True))
-        found += confusion(scores[0] if isinstance(scores, tuple | list) else scores, labels, classes)
+        found += confusion(scores_of(scores), labels, classes)
         done += len(x)
         yield done
     if not done:

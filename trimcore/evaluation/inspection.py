@@ -15,6 +15,7 @@ from torch import Tensor
 from trimcore.compute.device import has_fast_bf16
 from trimcore.compute.generators import finished
 from trimcore.compute.modes import in_mode
+from trimcore.compute.outputs import scores_of
 from trimcore.data import Data
 from trimcore.data.batches import Batches
 from trimcore.data.splits import Split
@@ -150,7 +151,7 @@ class _Seen:
         self.which, labels = which, self.labels[which]
         for network, measure in zip(self.networks, self.measures, strict=True):
             scores = network(x)
-            scores = (scores[0] if isinstance(scores, tuple | list) else scores).cpu().double()
+            scores = scores_of(scores).cpu().double()
             if scores.dim() != 2 or scores.shape[1] < len(self.zeros):
                 raise DataError(f"{len(self.zeros)} classes need as many scores, not shape {tuple(scores.shape)}")
             measure[0] += int((scores.argmax(1) == labels).sum())

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from trimcore.compute.modes import in_mode
+from trimcore.compute.outputs import scores_of
 from trimcore.errors import DataError
 from trimcore.evaluation.accuracy import Measure
 from trimcore.graph.channel_graph import ChannelGraph
@@ -19,7 +20,8 @@ Batches = Iterable[tuple[Tensor, Tensor]]  # images (N, ...) and class numbers (
 
 
 class MaskedNetwork:
-    """The traced network with a gate behind every activation, so that neurons can be held at zero without surgery.
+    """The traced network with gates, so that neurons can be held at zero without surgery: behind every activation, and
+    where layers and the norms after them give out their channels (see `ChannelGraph.held_behind`).
 
     Nothing is masked at first. Modules are shared with the original. A gate with nothing to mask returns its input
     tensor itself. In front of a maximum, a neuron that leaves its unit is held at minus infinity, so that it is never
@@ -33,7 +35,9 @@ class MaskedNetwork:
         sources = [(unit.source, unit.dim, part.inputs) for unit, part in units]
         sites = [(site.node, site.axis, site.groups) for site in fine.sites]
         # A node can be both. The gate that is inserted last runs first, so the unit sees the output of its own gate.
-        self._places = sources + sites
+        exits = [(site.node, site.axis, site.groups) for site in fine.exits]
+        self._places = sources + sites + exits
+        self._behind = [True] * len(sources + sites) + [False] * len(exits)
         self._gates: list[tuple[Tensor, Tensor] | None] = [None] * len(self._places)
         self.network = with_probes(fine, self._gate, replace=True, after=[node for node, *_ in self._places])
 
@@ -45,9 +49,11 @@ class MaskedNetwork:
             stays = ~gone[part.outputs].repeat_interleave(len(part.inputs) // len(part.outputs))
             leaves[part.inputs] = gone[part.inputs] & stays
         value = torch.zeros(len(gone)).masked_fill(leaves, -torch.inf)
+        behind = gone & self.graph.fine.held_behind
         for number, (_, _, groups) in enumerate(self._places):
             fill = value[groups] if number < len(self._units) else torch.zeros(len(groups))
-            self._gates[number] = (gone[groups], fill) if gone[groups].any() else None
+            held = behind[groups] if self._behind[number] else (gone & ~behind)[groups]
+            self._gates[number] = (held, fill) if held.any() else None
 
     def masks_at(self, node: fx.Node) -> bool:
         """Whether a node of `network` is a gate that currently masks something."""
@@ -97,7 +103,7 @@ def on_device(model: nn.Module, batches: Batches) -> Generator[tuple[Tensor, Ten
 
 def class_scores(outputs: Any) -> Tensor:
     """Class scores (N, classes), from the first output if there are several. Raises DataError for another shape."""
-    scores: Tensor = outputs[0] if isinstance(outputs, tuple | list) else outputs
+    scores: Tensor = scores_of(outputs)
     if scores.dim() != 2:
         raise DataError(f"accuracy needs class scores (N, classes), not an output of shape {tuple(scores.shape)}")
     return scores

@@ -23,6 +23,7 @@ from trimcore.files.mismatch import mismatches, summary, unwrapped
 from trimcore.files.weights import are_plain, read, write_safetensors
 from trimcore.graph.tracing import trace
 from trimcore.layers import sharpened
+from trimcore.layers.places import split_places
 from trimcore.surgery.reconstruction import architecture, build_with, units_by_shape, widths_of
 
 FORMAT = 1
@@ -196,7 +197,7 @@ def _check_fit(
     path: str | Path, state: dict[str, Tensor], network: nn.Module, model: str, arguments: dict[str, int]
 ) -> None:
     """Raise CheckpointError, with the mismatches, if tensors do not fit the architecture."""
-    wanted = network.state_dict()
+    wanted, (state, _) = network.state_dict(), split_places(state)
     if not mismatches(wanted, state, {}):
         return  # untrimmed, so tracing is unnecessary
     if found := mismatches(wanted, state, _free_axes(network, arguments)):

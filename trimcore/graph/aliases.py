@@ -1,30 +1,13 @@
-"""Detect in-place changes that torch.fx cannot represent.
-
-torch.fx records `x += y` as `x = x + y`. That is wrong if the old x is used again through an alias.
-"""
+"""Values that share memory: an in-place change of one shows in the others."""
 
 from torch import fx
 
-from trimcore.errors import NotTrimmable
 from trimcore.graph.nodes import operand
 from trimcore.graph.rules import rule_for
 from trimcore.graph.rules.elementwise import identity
-from trimcore.graph.rules.shape import chunk, expand, getitem, move, reshape, squeeze
+from trimcore.graph.rules.pieces import chunk, getitem
+from trimcore.graph.rules.shape import expand, move, reshape, squeeze
 from trimcore.graph.tracer import Tracer
-
-
-def check_in_place(tracer: Tracer, graph: fx.Graph) -> None:
-    """Raise NotTrimmable if an operation uses a value after it was changed in place."""
-    position = {node: i for i, node in enumerate(graph.nodes)}
-    for node in position:
-        if "in_place" not in node.meta or not tracer.is_tracked(node):
-            continue
-        for alias in aliases_of(tracer, operand(node)):
-            later = next((user for user in alias.users if position[user] > position[node]), None)
-            if later:
-                raise NotTrimmable(
-                    f"{later.name} uses a value that {node.name} changed in place; write x = x + y instead of x += y"
-                )
 
 
 def aliases_of(tracer: Tracer, node: fx.Node) -> set[fx.Node]:
@@ -51,7 +34,7 @@ def _is_view(tracer: Tracer, node: fx.Node) -> bool:
 
 def is_in_place(tracer: Tracer, node: fx.Node) -> bool:
     """Whether a call changes its first operand and returns it: through an `inplace` setting of the module or call, or
-    by its name (`relu_`). Augmented assignments (`x += y`) are handled by `check_in_place`."""
+    by its name (`relu_`)."""
     if not node.args or not isinstance(node.args[0], fx.Node):
         return False
     if node.op == "call_module":

@@ -1,17 +1,26 @@
-"""Record the operations of a network with `torch.fx`, and mark the in-place ones, which torch.fx does not record."""
+"""Record the operations of a network by running its own forward function, without computing values."""
 
+import copy
+import inspect
 import operator
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partialmethod
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from trimcore.compute.modes import in_mode
 from trimcore.errors import NotTrimmable, first_line
-from trimcore.layers.maxout import Maxout
+from trimcore.graph.layer_shapes import result_of
+from trimcore.graph.recorder import NeedsValues, Recorder, entered
+from trimcore.layers.wrappers import unwrapped
+
+IsLayer = Callable[[nn.Module], bool]
+_one_at_a_time = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -19,39 +28,53 @@ class Captured:
     """The recorded graphs.
 
     The first graph is of evaluation mode. A second one, of training mode, is present if some modules are used only in
-    training (auxiliary heads). `held` maps the target names in the graphs to modules and tensors. Nodes recorded from
-    augmented assignments such as `+=` have `meta["in_place"]`.
+    training (auxiliary heads). `held` maps the target names in the graphs to modules and tensors. `lost` has, for each
+    graph, the nodes of numbers that Python code converted to plain ones.
     """
 
     graphs: list[fx.Graph]
     held: dict[str, Any]
+    lost: list[list[fx.Node]]
 
 
-def capture(model: nn.Module) -> Captured:
-    """Record the model with torch.fx. The model is unchanged afterwards, even if its forward function modifies it.
+def capture(model: nn.Module, inputs: tuple[Any, ...], is_layer: IsLayer) -> Captured:
+    """Run the model on inputs of these shapes and record what it does. Calls of modules that satisfy `is_layer` are one
+    operation. The model is unchanged afterwards, even if its forward function modifies it.
 
-    Raises NotTrimmable if torch.fx cannot trace the model.
+    Raises NotTrimmable if the forward function fails, or if it reads values that only data decides.
     """
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            where = f"its module {path!r}" if path else "it"
+            raise NotTrimmable(
+                f"{type(model).__name__} cannot be traced: {where} is scripted, so its Python code is gone"
+            )
     with _restored(model):
-        graphs = _graphs(model)
-        names = {node.target for graph in graphs for node in graph.nodes if node.op in ("call_module", "get_attr")}
-        recorded = {name: operator.attrgetter(name)(model) for name in names}
+        recorders = _recordings(model, inputs, is_layer)
+        recorded = {name: value for recorder in recorders for name, value in recorder.values.held.items()}
     held = {}
     for name, value in recorded.items():
         try:
             held[name] = operator.attrgetter(name)(model)
         except AttributeError:
-            held[name] = value  # a constant that torch.fx added
-    return Captured(graphs, held)
+            held[name] = value  # a constant of the forward function
+    return Captured([r.values.graph for r in recorders], held, [_lost(r) for r in recorders])
 
 
 @contextmanager
 def _restored(model: nn.Module) -> Iterator[None]:
-    """Restore all module attributes afterwards: forward functions may store values, and torch.fx adds constants."""
+    """Restore all module attributes afterwards, and what their lists and dicts contain: forward functions may store
+    values, and some packages add hooks when a model first runs."""
     before = [(module, _snapshot(module)) for module in model.modules()]
+    contents = [(value, copy.copy(value) if value else ()) for module, _ in before for value in vars(module).values()
+                if type(value) in CONTAINERS]  # fmt: skip
     try:
         yield
     finally:
+        for value, saved in contents:
+            if len(value) != len(saved) or any(a is not b for a, b in zip(value, saved, strict=True)):
+                value.clear()
+                value.extend(saved) if type(value) is list else value.update(saved)
         for module, snapshot in before:
             for attributes, saved in zip(_attribute_dicts(module), snapshot, strict=True):
                 if attributes.keys() != saved.keys() or any(attributes[key] is not saved[key] for key in saved):
@@ -59,67 +82,125 @@ def _restored(model: nn.Module) -> Iterator[None]:
                     attributes.update(saved)
 
 
+CONTAINERS = (dict, OrderedDict, list, set)
+
+
 def _attribute_dicts(module: nn.Module) -> list[dict[str, Any]]:
-    candidates = [module.__dict__, module._parameters, module._buffers, module._modules]
-    return [attributes for attributes in candidates if isinstance(attributes, dict)]  # not dicts in a scripted module
+    return [module.__dict__, module._parameters, module._buffers, module._modules]
 
 
 def _snapshot(module: nn.Module) -> list[dict[str, Any]]:
     return [dict(attributes) for attributes in _attribute_dicts(module)]
 
 
-def _graphs(model: nn.Module) -> list[fx.Graph]:
-    graph = _fx_graph(model, training=False)
-    called = _called_modules(graph)
+def _recordings(model: nn.Module, inputs: tuple[Any, ...], is_layer: IsLayer) -> list[Recorder]:
+    first = _recording(model, inputs, is_layer, training=False)
+    used = _used_modules(first)
     with_parameters = {n for n, m in model.named_modules() if next(m.parameters(recurse=False), None) is not None}
-    if with_parameters - called:  # not used in evaluation: check whether training uses them
-        training = _fx_graph(model, training=True)
-        if _called_modules(training) & (with_parameters - called):
-            return [graph, training]
-    return [graph]
-
-
-def _called_modules(graph: fx.Graph) -> set[str]:
-    return {node.target for node in graph.nodes if node.op == "call_module"}
-
-
-def _fx_graph(model: nn.Module, training: bool) -> fx.Graph:
-    try:
-        with in_mode(model, training):
-            return _FxTracer().trace(model)
-    except Exception as error:  # user-defined forward functions may raise anything
-        raise NotTrimmable(f"{type(model).__name__} cannot be traced by torch.fx: {first_line(error)}") from error
-
-
-class _Proxy(fx.Proxy):
-    """Marks in-place operations."""
-
-    def _in_place(self, operation: Callable[[Any, Any], fx.Proxy], other: Any) -> fx.Proxy:
-        result = operation(self, other)
-        result.node.meta["in_place"] = True
-        return result
-
-    __iadd__ = partialmethod(_in_place, operator.add)
-    __isub__ = partialmethod(_in_place, operator.sub)
-    __imul__ = partialmethod(_in_place, operator.mul)
-    __itruediv__ = partialmethod(_in_place, operator.truediv)
-
-
-class _FxTracer(fx.Tracer):
-    proxy_buffer_attributes = True  # otherwise values computed from a buffer would be recorded as constants
-
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, Maxout) or super().is_leaf_module(module, name)
-
-    def call_module(
-        self, module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Record the call. Trace into a container created in the forward function, such as `self.features[:2]`."""
+    if with_parameters - used:  # not used in evaluation: check whether training uses them
         try:
-            self.path_of_module(module)
-        except NameError:
-            return forward(*args, **kwargs)
-        return super().call_module(module, forward, args, kwargs)
+            second = _recording(model, inputs, is_layer, training=True)
+        except NotTrimmable:
+            return [first]  # training needs more than the inputs, such as targets
+        if _used_modules(second) & (with_parameters - used):
+            return [first, second]
+    return [first]
 
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Proxy(node, self)
+
+def _used_modules(recorder: Recorder) -> set[str]:
+    nodes = recorder.values.graph.nodes
+    return {node.target for node in nodes if node.op == "call_module"} | {
+        node.target.rpartition(".")[0] for node in nodes if node.op == "get_attr"
+    }
+
+
+def _recording(model: nn.Module, inputs: tuple[Any, ...], is_layer: IsLayer, training: bool) -> Recorder:
+    recorder, name = Recorder(model), type(model).__name__
+    names = _input_names(model, len(inputs))
+    try:
+        with in_mode(model, training), _undisturbed(), _calls(recorder, is_layer):
+            _trace_widths(recorder, model, is_layer)
+            given = [recorder.add_input(name, value) for name, value in zip(names, inputs, strict=True)]
+            with recorder:
+                result = model.forward(*given)
+            recorder.values.note_lost()
+            recorder.add_output(result)
+    except NotTrimmable as error:
+        raise NotTrimmable(f"{name} cannot be traced: {error}") from error
+    except NeedsValues as error:
+        where = recorder.failed_at or name
+        raise NotTrimmable(f"{name} cannot be traced: {where} reads values that only data decides ({error})") from error
+    except Exception as error:  # user-defined forward functions may raise anything
+        raise NotTrimmable(f"{name} cannot be traced: its forward function fails: {first_line(error)}") from error
+    return recorder
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No gradients, and the state of the random numbers is restored."""
+    with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=()):
+        yield
+
+
+WIDTHS = ("in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels")
+
+
+def _trace_widths(recorder: Recorder, model: nn.Module, is_layer: IsLayer) -> None:
+    """Let numbers that the forward function reads from layers remember where they come from."""
+    for path, module in model.named_modules():
+        if is_layer(module):
+            attributes = module.__dict__
+            for name in WIDTHS:
+                if type(attributes.get(name)) is int:
+                    attributes[name] = recorder.values.width(f"{path}.{name}", attributes[name])
+
+
+def _input_names(model: nn.Module, count: int) -> list[str]:
+    names: list[str] = []
+    for name, parameter in inspect.signature(model.forward).parameters.items():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(name)
+    return [*names, *(f"input_{i}" for i in range(len(names), count))][:count]
+
+
+@contextmanager
+def _calls(recorder: Recorder, is_layer: IsLayer) -> Iterator[None]:
+    """Let the recorder see the calls of the network's modules that this thread makes."""
+    thread = threading.get_ident()
+
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        path = recorder.modules.get(id(module)) if threading.get_ident() == thread else None
+        if path is None:  # a container that the forward function made, such as `self.features[:2]`
+            return original(module, *args, **kwargs)
+        if (inner := unwrapped(module)) is not module:
+            return call(inner, *args, **kwargs)
+        if is_layer(module):
+            return _call_layer(recorder, path, module, args, kwargs)
+        with entered(recorder, path):
+            return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    with _one_at_a_time:
+        original = nn.Module.__call__
+        nn.Module.__call__ = call  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            nn.Module.__call__ = original  # type: ignore[method-assign]
+
+
+def _call_layer(recorder: Recorder, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    recorder.values.held[path] = module
+    with torch._C.DisableTorchFunction():
+        try:
+            result = result_of(module, recorder.stand_ins(args), recorder.stand_ins(kwargs))
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            raise NotTrimmable(f"{path or type(module).__name__}: {first_line(error)}") from error
+        if args and getattr(module, "inplace", False):
+            result = args[0]
+        elif isinstance(result, Tensor) and any(result is value for value in args):
+            result = result.view_as(result)  # dropout in evaluation, for example
+        return recorder.call_layer(path, result, args, kwargs)
+
+
+def _lost(recorder: Recorder) -> list[fx.Node]:
+    return [number.node for number in recorder.values.lost]

@@ -85,6 +85,7 @@ class Site:
     axis: int
     groups: Tensor
     exact: bool = True
+    norm: bool = False  # of an exit: whether a norm gives out the channels, not the layer itself
 
 
 @dataclass
@@ -153,6 +154,11 @@ class ChannelGraph:
     units: dict[str, Units] = field(default_factory=dict)
     coarse_group: Tensor = field(default_factory=lambda: torch.arange(0))
     per_neuron: "ChannelGraph | None" = None  # `fine`, if the network has maxout units
+    exits: list[Site] = field(default_factory=list)  # where layers, and the norms after them, give out their channels
+    held_behind: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))  # (group_count,)
+    padded: Tensor = field(
+        default_factory=lambda: torch.zeros(0, dtype=torch.bool)
+    )  # (group_count,), see layers.places
 
     @property
     def fine(self) -> "ChannelGraph":
@@ -179,8 +185,8 @@ class ChannelGraph:
 
     @cached_property
     def removable(self) -> Tensor:
-        """Mask of the groups that are not frozen and reach an activation. (group_count,)"""
-        return self.reaches_activation & ~self.is_frozen
+        """Mask of the groups that are not frozen and that can be held at zero. (group_count,)"""
+        return ~self.is_frozen & (self.held_behind | self._mask([site.groups for site in self.exits]))
 
     @cached_property
     def reaches_activation(self) -> Tensor:
@@ -201,20 +207,32 @@ class ChannelGraph:
 
     def kept(self, removed: Tensor) -> Kept:
         """The positions that remain, by part and role, if the groups of the mask `removed` are removed."""
-        groups, lengths = self._all_groups
-        return self._by_role(kept.nonzero().flatten() for kept in torch.split((~removed)[groups], lengths))
+        groups, lengths, _ = self._all_groups
+        return self._by_role(kept.nonzero().flatten() for kept in torch.split(self._stays(removed), lengths))
 
     def sizes(self, removed: Tensor) -> dict[str, dict[str, int]]:
         """The number of positions that remain, by part and role, if the groups of the mask `removed` are removed."""
-        groups, lengths = self._all_groups
-        running = torch.cat([torch.zeros(1, dtype=torch.long), (~removed)[groups].cumsum(0)])
+        _, lengths, _ = self._all_groups
+        running = torch.cat([torch.zeros(1, dtype=torch.long), self._stays(removed).cumsum(0)])
         return self._by_role(running[torch.tensor([0, *lengths]).cumsum(0)].diff().tolist())
 
+    def _stays(self, removed: Tensor) -> Tensor:
+        """Which of all the positions remain. Tensors that scale an activation keep its width."""
+        groups, _, whole = self._all_groups
+        return ~removed[groups] | whole
+
     @cached_property
-    def _all_groups(self) -> tuple[Tensor, list[int]]:
-        """The groups of all parts and roles, concatenated so that one lookup covers them, and the length of each."""
+    def _all_groups(self) -> tuple[Tensor, list[int], Tensor]:
+        """The groups of all parts and roles, concatenated so that one lookup covers them, the length of each, and which
+        positions are never cut because their channels keep their places."""
+        parts = [part for part in self.parts.values() for _ in part.groups]
         groups = [groups for part in self.parts.values() for groups in part.groups.values()]
-        return torch.cat([torch.arange(0), *groups]), [len(one) for one in groups]
+        never = [
+            self.padded[own] if part.kind == "scale" else torch.zeros(len(own), dtype=torch.bool)
+            for part, own in zip(parts, groups, strict=True)
+        ]
+        none = torch.zeros(0, dtype=torch.bool)
+        return torch.cat([torch.arange(0), *groups]), [len(one) for one in groups], torch.cat([none, *never])
 
     @cached_property
     def parameters(self) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 T = TypeVar("T")
+BEHIND, OWN, BOTH = 1, 2, 3
 Value = Any  # a node's value: `Channels` for a tensor, other values unchanged, or tuples, lists and dicts of them
 
 
@@ -30,10 +31,11 @@ class Constant:
 
 @dataclass
 class Channels:
-    """The channel of each element of a tensor: `ids = 2 * channel + zero`.
+    """The channel of each element of a tensor: `ids = 4 * channel + flags`.
 
-    `zero` is 1 where the value must be zero if all activations of the channel are held at zero: after an activation,
-    and still after pooling or dropout, but not after BatchNorm, which adds a bias.
+    The flags say when the value must be zero. `BEHIND`: if the channel is held at zero behind its activations. This is
+    so after an activation, and still after pooling or dropout, but not after BatchNorm, which adds a bias. `OWN`: if it
+    is held at zero where its own layers, and the norms after them, give it out.
     """
 
     ids: Tensor
@@ -114,7 +116,16 @@ def narrowed(tensors: list[Tensor], keep: int | None = None) -> list[Tensor]:
     return [t[cut] for t in tensors]
 
 
-def with_zero_flag(ids: Tensor, zero: bool) -> Channels:
-    """The same channels with the zero flag set or cleared for all of them."""
+def atoms_of(ids: Tensor) -> Tensor:
+    """The channels without the flags."""
+    return ids >> 2
+
+
+def ids_of(atoms: Tensor, flags: int = 0) -> Tensor:
+    return atoms * 4 + flags
+
+
+def with_flags(ids: Tensor, on: int = 0, off: int = BOTH) -> Channels:
+    """The same channels with the flags `off` cleared and then the flags `on` set for all of them."""
     (slim,) = narrowed([ids])
-    return Channels((slim | 1 if zero else slim & ~1).expand(ids.shape))
+    return Channels((slim & ~off | on).expand(ids.shape))

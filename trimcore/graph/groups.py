@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trimcore.graph.channel_graph import WITHOUT_NEURONS, ChannelGraph, Layer, Part, Site
 
@@ -39,13 +39,48 @@ def first_reasons(root: Tensor, freezes: list[tuple[Tensor, str]]) -> dict[int, 
     return {group: freezes[number][1] for group, number in zip(groups.tolist(), first[groups].tolist(), strict=True)}
 
 
-def with_groups(root: Tensor, parts: dict[str, Part], sites: list[Site]) -> tuple[dict[str, Part], list[Site]]:
-    """Copies of parts and sites whose atoms are replaced by their groups, given by `root` (atoms,)."""
+def held_behind(root: Tensor, parts: dict[str, Part], sites: list[Site], exposed: list[Tensor]) -> Tensor:
+    """Mask of the groups that are held at zero behind their activations: those that have one, or the maximum of a unit,
+    and that are then zero in every layer they reach, which those of `exposed` are not. The others are held where their
+    own layers give them out."""
+    units = [part.groups["in"] for part in parts.values() if part.kind == "maxout"]
+    mask = mask_of(root, [*(site.groups for site in sites), *units])
+    return mask & ~mask_of(root, exposed)
+
+
+def mask_of(root: Tensor, atoms: list[Tensor]) -> Tensor:
+    """Mask of the groups of these atoms. (len(root),)"""
+    mask = torch.zeros(len(root), dtype=torch.bool)
+    if atoms:
+        mask[root[torch.cat(atoms)]] = True
+    return mask
+
+
+PADDED = ("conv", "transposed", "depthwise", "linear", "norm", "scale")  # the kinds of parts that can keep places
+
+
+def paddable(parts: dict[str, Part], modules: dict[str, nn.Module], count: int) -> Tensor:
+    """Mask of the groups, of `count`, whose channels can keep their places: all their parts are modules that are called
+    as such. Stored tensors that scale them are not cut at all."""
+    mask = torch.ones(count, dtype=torch.bool)
+    for part in parts.values():
+        placed = part.kind in PADDED and (part.kind == "scale" or modules.get(part.name) is part.module)
+        if not placed or isinstance(part.module, nn.GroupNorm):
+            for groups in part.groups.values():
+                mask[groups] = False
+    return mask
+
+
+def with_groups(
+    root: Tensor, parts: dict[str, Part], sites: list[Site], exits: list[Site]
+) -> tuple[dict[str, Part], list[Site], list[Site]]:
+    """Copies of parts, sites and exits whose atoms are replaced by their groups, given by `root` (atoms,)."""
     grouped = {
         name: replace(part, groups={role: root[atoms] for role, atoms in part.groups.items()})
         for name, part in parts.items()
     }
-    return grouped, [replace(site, groups=root[site.groups]) for site in sites]
+    own_sites, own_exits = ([replace(site, groups=root[site.groups]) for site in some] for some in (sites, exits))
+    return grouped, own_sites, own_exits
 
 
 def layers_of(graph: ChannelGraph) -> dict[str, Layer]:
@@ -69,9 +104,8 @@ def layers_of(graph: ChannelGraph) -> dict[str, Layer]:
         free = groups[~graph.is_frozen[groups]]
         if not len(free):
             layer.reason = graph.frozen[int(groups[0])]
-        elif not graph.reaches_activation[free].any():
-            only = "it is only used in training"
-            layer.reason = only if part.training_only else "its output reaches no activation"
+        elif not graph.removable[free].any():
+            layer.reason = "it is only used in training"
         elif layer.width > 1 and (free == free[0]).all():
             layer.reason = "its channels can only be removed all at once"
     return layers

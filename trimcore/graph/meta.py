@@ -15,6 +15,14 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
+# Functions that are made of matrix products or convolutions.
+MULTIPLY = frozenset((
+    "matmul", "mm", "bmm", "baddbmm", "addmm", "addbmm", "mv", "dot", "inner", "outer", "tensordot", "einsum", "linear",
+    "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "scaled_dot_product_attention", "multi_head_attention_forward", "lstm", "gru", "rnn_tanh", "rnn_relu",
+))  # fmt: skip
+
+
 def execute(node: fx.Node, args: Args, kwargs: Kwargs, modules: dict[str, nn.Module]) -> Any:
     """Execute the node with the given operands."""
     if node.op == "call_module":
@@ -24,20 +32,29 @@ def execute(node: fx.Node, args: Args, kwargs: Kwargs, modules: dict[str, nn.Mod
     return function(node)(*args, **kwargs)
 
 
-def run_on_meta(node: fx.Node, args: Args, kwargs: Kwargs, modules: dict[str, nn.Module]) -> tuple[Any, int]:
-    """The node's result on the meta device, and its multiply-accumulates for the whole batch.
+def macs_of(node: fx.Node, args: Args, kwargs: Kwargs, modules: dict[str, nn.Module]) -> int:
+    """The multiply-accumulates of a node for the whole batch. The node runs on the meta device.
 
     All floating-point tensors have the default dtype. MACs are counted where PyTorch has a formula: for matrix products
     and convolutions. Module hooks are not called.
     """
+    if node.op != "call_module" and getattr(node.target, "__name__", node.target) not in MULTIPLY:
+        return 0
     # In inference mode, composite operations would not be decomposed and therefore not be counted.
     with torch.inference_mode(False), torch.no_grad(), _FlopCounter() as counter:
         args, kwargs = fx.node.map_aggregate(args, _meta_operand), fx.node.map_aggregate(kwargs, _meta_operand)
         if node.op != "call_module":
-            return execute(node, args, kwargs, modules), counter.flops // 2
-        module = _WithoutHooks(modules[target(node)])
-        state = {n: _to_meta(t) for n, t in (*module.named_parameters(), *module.named_buffers())}
-        return torch.func.functional_call(module, state, args, kwargs), counter.flops // 2
+            execute(node, args, kwargs, modules)
+        else:
+            run_module_on_meta(modules[target(node)], args, kwargs)
+        return int(counter.flops) // 2
+
+
+def run_module_on_meta(module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
+    """The module's result for operands on the meta device. Its hooks are not called."""
+    without = _WithoutHooks(module)
+    state = {n: _to_meta(t) for n, t in (*without.named_parameters(), *without.named_buffers())}
+    return torch.func.functional_call(without, state, args, kwargs)
 
 
 def shapes_on_meta(value: Any) -> Any:

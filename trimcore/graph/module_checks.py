@@ -4,6 +4,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from trimcore.layers.places import has_foreign_hooks
+
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -11,7 +13,7 @@ def is_modified(module: nn.Module) -> bool:
     """Whether the module may compute something other than its class defines: its weights are parametrized (weight norm,
     for example), it has forward pre-hooks, or its forward method was replaced."""
     modified = nn.utils.parametrize.is_parametrized(module) or "forward" in vars(module)
-    return modified or bool(module._forward_pre_hooks)
+    return modified or has_foreign_hooks(module)
 
 
 def can_absorb_constants(module: nn.Module) -> bool:

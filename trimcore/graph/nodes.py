@@ -11,6 +11,11 @@ def target(node: fx.Node) -> str:
     return cast(str, node.target)
 
 
+def part_name(node: fx.Node) -> str:
+    """The name of the layer that a node calls, as a module or as a function with the module's tensors."""
+    return cast(str, node.meta.get("part", node.target))
+
+
 def function(node: fx.Node) -> Callable[..., Any]:
     """The function that a node calls."""
     return cast(Callable[..., Any], node.target)

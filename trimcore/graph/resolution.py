@@ -6,11 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from trimcore.graph.channel_graph import ChannelGraph, Units
-from trimcore.graph.groups import connected, first_reasons, layers_of, with_groups
+from trimcore.graph.groups import connected, first_reasons, held_behind, layers_of, mask_of, paddable, with_groups
 from trimcore.graph.nodes import target
 from trimcore.graph.sizes import same_proportions
-from trimcore.graph.tracer import Tracer
+from trimcore.graph.tracer import Limit, Tracer
 from trimcore.layers.maxout import Maxout
+
+# The role of the channels that a width attribute counts.
+ROLES = {
+    "in_channels": "in", "in_features": "in", "out_channels": "out", "out_features": "out", "num_features": "out",
+    "num_channels": "out",
+}  # fmt: skip
 
 
 def resolve(tracer: Tracer) -> ChannelGraph:
@@ -46,18 +52,43 @@ def _freeze_shared_weights(tracer: Tracer) -> None:
 
 
 def _grouped(tracer: Tracer, root: Tensor) -> ChannelGraph:
-    freezes = list(tracer.freezes)
-    for name, atoms, others in tracer.channel_checks:
-        if not same_proportions(root[atoms], root[others]):
-            both = torch.cat([atoms, others])
-            freezes.append((both, f"{name} sets its shape from the number of other channels"))
-    parts, sites = with_groups(root, tracer.parts, tracer.sites)
+    limits, follows = _all_limits(tracer, root)
+    parts, sites, exits = with_groups(root, tracer.parts, tracer.sites, tracer.exits)
+    of_kind = {kind: [limit for limit in limits if limit.kind == kind] for kind in ("frozen", "width", "exposed")}
+    padded = mask_of(root, [limit.own for limit in of_kind["width"]]) & paddable(parts, tracer.modules, len(root))
+    padded &= ~mask_of(root, [*follows, *(limit.own for limit in of_kind["frozen"] + of_kind["exposed"])])
+    if tracer.unit_ties:
+        padded &= False
+    behind = held_behind(root, parts, sites, [limit.behind for limit in of_kind["exposed"]]) & ~padded
+    overcome = {"frozen": torch.zeros_like(behind), "width": padded, "exposed": behind}
+    freezes = [(limit.own[~overcome[limit.kind][root[limit.own]]], limit.reason) for limit in limits]
     graph = ChannelGraph(
         tracer.model, tracer.graphs[0], tracer.held, tracer.inputs, parts, sites, {}, tracer.atoms,
-        first_reasons(root, freezes), tracer.outputs, tracer.folds,
+        first_reasons(root, freezes), tracer.outputs, tracer.folds, exits=exits, held_behind=behind, padded=padded,
     )  # fmt: skip
     graph.layers = layers_of(graph)
     return graph
+
+
+def _all_limits(tracer: Tracer, root: Tensor) -> tuple[list[Limit], list[Tensor]]:
+    """The limits that the trace recorded, and those of numbers that count channels. Second: the channels whose number a
+    layer's width attribute must follow."""
+    limits, follows = list(tracer.limits), []
+    for attribute, atoms, reason in tracer.attribute_uses:
+        path, _, name = attribute.rpartition(".")
+        part = tracer.parts.get(path)
+        counted = None if part is None else part.groups.get(ROLES[name])
+        if counted is None and atoms is not None:
+            limits.append(Limit("width", reason, atoms, atoms))
+        elif counted is not None and (atoms is None or not torch.equal(root[atoms], root[counted])):
+            limits += [Limit("frozen", reason, own, own) for own in (counted, atoms) if own is not None]
+        elif counted is not None:
+            follows.append(counted)
+    for name, atoms, others in tracer.channel_checks:
+        if not same_proportions(root[atoms], root[others]):
+            both = torch.cat([atoms, others])
+            limits.insert(0, Limit("width", f"{name} sets its shape from the number of other channels", both, both))
+    return limits, follows
 
 
 def _units(tracer: Tracer, fine: ChannelGraph) -> dict[str, Units]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from trimcore.graph.channels import Channels, along, changing_axes, channel_axis, channel_vector
+from trimcore.graph.channels import Channels, along, atoms_of, changing_axes, channel_axis, channel_vector
 
 
 class Sizes:
@@ -21,6 +21,7 @@ class Sizes:
     def __init__(self) -> None:
         self.counted: dict[fx.Node, Tensor] = {}
         self.by_axis: dict[fx.Node, dict[int, Tensor]] = {}
+        self.attributes: dict[fx.Node, set[str]] = {}  # the width attributes of layers that a number is computed from
 
     def record_shape(self, node: fx.Node, x: Channels) -> None:
         """The node's value is the whole shape of x."""
@@ -44,6 +45,14 @@ class Sizes:
                 self.counted[node] = lengths[index % rank]
         elif (found := self.counted_by(node.all_input_nodes)) is not None:
             self.counted[node] = found
+        if known := self.attributes_of(node.all_input_nodes):
+            self.attributes[node] = known
+
+    def attributes_of(self, operands: Any) -> set[str]:
+        """The width attributes, such as "fc1.in_features", that numbers among the operands are computed from."""
+        nodes: list[fx.Node] = []
+        fx.node.map_arg(operands, nodes.append)
+        return set().union(*(self.attributes.get(node, set()) for node in nodes))
 
     def counted_by(self, operands: Any) -> Tensor | None:
         """The atoms of the channels that numbers among the operands count, or None if no number counts channels."""
@@ -61,13 +70,13 @@ def _channels_along(x: Channels, axis: int) -> Tensor:
     vector = along(x.ids, axis)
     if vector is None:
         vector = torch.unique(x.ids)
-    return vector >> 1
+    return atoms_of(vector)
 
 
 def counts_channels_of(atoms: Tensor, x: Channels) -> bool:
     """Whether the atoms are the channels of x in order, possibly each repeated over several positions."""
     axis = channel_axis(x.ids)
-    vector = None if axis is None else channel_vector(x.ids, axis) >> 1
+    vector = None if axis is None else atoms_of(channel_vector(x.ids, axis))
     if vector is None or len(vector) % len(atoms):
         return False
     return torch.equal(vector, atoms.repeat_interleave(len(vector) // len(atoms)))

@@ -1,6 +1,6 @@
 """The state of a trace. Rules query it and record parts, ties, frozen channels and sites in it."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -10,24 +10,42 @@ from trimcore.errors import NotTrimmable
 from trimcore.graph.capture import Captured
 from trimcore.graph.channel_graph import Fold, Part, Roles, Site
 from trimcore.graph.channels import (
+    BEHIND,
+    OWN,
     Channels,
     Constant,
     Value,
+    atoms_of,
     canonical,
     channel_axis,
     channel_vector,
+    ids_of,
     leaves_of,
     narrowed,
     spread,
     varying_axes,
 )
-from trimcore.graph.meta import Args, Kwargs, map_leaves, run_on_meta, shapes_on_meta
+from trimcore.graph.meta import Args, Kwargs, macs_of, map_leaves
 from trimcore.graph.module_checks import can_absorb_constants, is_modified, is_plain_batch_norm
-from trimcore.graph.nodes import operand, target
+from trimcore.graph.nodes import operand, part_name, target
 from trimcore.graph.sizes import Sizes
 
 Groups = dict[str, Tensor]  # by role
 Axes = dict[str, Roles]  # by tensor
+
+
+class Limit(NamedTuple):
+    """What stands against the removal of channels.
+
+    frozen: they cannot be removed. width: their number must stay, so the others must keep their places. exposed: a
+    layer meets them where they may be nonzero, `behind` even if they are held at zero behind their activations, `own`
+    even if they are held where their own layers give them out. The two are the same for the other kinds.
+    """
+
+    kind: str
+    reason: str
+    behind: Tensor
+    own: Tensor
 
 
 class Tracer:
@@ -37,12 +55,13 @@ class Tracer:
     and resolved together at its end (see `resolution`).
     """
 
-    def __init__(self, model: nn.Module, captured: Captured, example_input: Tensor | tuple[Any, ...]):
-        self.model, self.graphs, self.held = model, captured.graphs, captured.held
-        self.inputs = shapes_on_meta(example_input if isinstance(example_input, tuple) else (example_input,))
+    def __init__(self, model: nn.Module, captured: Captured, inputs: tuple[Any, ...]):
+        self.model, self.graphs, self.held, self.lost = model, captured.graphs, captured.held, captured.lost
+        self.inputs = inputs
         tensors = [v for v in tree_leaves(self.inputs) if isinstance(v, Tensor) and v.dim()]
         self.batch = max(1, len(tensors[0])) if tensors else 1
         self.modules: dict[str, nn.Module] = dict(model.named_modules())
+        self.stored_ids = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
         self.training_only = False  # True while the second graph is walked, for modules that evaluation does not use
         self.atoms = 0
         self.parts: dict[str, Part] = {}
@@ -50,7 +69,10 @@ class Tracer:
         self.ties: list[tuple[Tensor, Tensor]] = []
         self.unit_ties: list[tuple[Tensor, Tensor]] = []  # neurons and their maxout units
         self.maxouts: list[fx.Node] = []
-        self.freezes: list[tuple[Tensor, str]] = []
+        self.limits: list[Limit] = []
+        self.exits: list[Site] = []
+        # Width attributes that numbers come from, the channels that each must count (None: it may not change), and why.
+        self.attribute_uses: list[tuple[str, Tensor | None, str]] = []
         self.env: dict[fx.Node, Value] = {}
         self.sizes = Sizes()
         self.folds: list[Fold] = []
@@ -59,7 +81,9 @@ class Tracer:
         self.outputs: list[torch.Size] = []
 
     def module(self, node: fx.Node) -> nn.Module:
-        return self.modules[target(node)]
+        """The layer that a node calls. For a layer called as a function, a module of its class with its tensors."""
+        found: nn.Module | None = node.meta.get("module")
+        return found if found is not None else self.modules[target(node)]
 
     def is_tracked(self, node: fx.Node) -> bool:
         """Whether the value of a node contains channels."""
@@ -67,22 +91,21 @@ class Tracer:
 
     def shape_of(self, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
         """The shape of the node's result, computed on the meta device. For several results, a tuple of shapes."""
-        result, _ = run_on_meta(node, args, kwargs, self.modules)
-        return map_leaves(result, lambda t: t.shape if isinstance(t, Tensor) else t)
+        return node.meta["shape"]
 
     def moved(self, node: fx.Node, x: Channels) -> Channels:
         """A value after data movement. It is frozen if its channels no longer lie along one axis."""
         x = Channels(canonical(x.ids))
         if varying_axes(x.ids) and channel_axis(x.ids) is None:
-            self.freeze(x, f"{node.name} spreads its channels over several axes")
+            self.fix_width(x, f"{node.name} spreads its channels over several axes")
         return x
 
     def frozen_value(self, shape: torch.Size, reason: str, dtype: torch.dtype = torch.float32) -> Channels:
         """A value whose channels are all frozen. A four-dimensional value gets one atom per channel, so that the input
         axis of the first layer has distinct channels; other values share one atom."""
         if len(shape) == 4:
-            return Channels(spread(self.new_atoms(shape[1], reason) * 2, shape, 1), dtype)
-        return Channels((self.new_atoms(1, reason)[0] * 2).expand(shape), dtype)
+            return Channels(spread(ids_of(self.new_atoms(shape[1], reason)), shape, 1), dtype)
+        return Channels(ids_of(self.new_atoms(1, reason)[0]).expand(shape), dtype)
 
     def new_atoms(self, count: int, reason: str = "") -> Tensor:
         """New atoms, frozen if a reason is given."""
@@ -95,10 +118,19 @@ class Tracer:
     def freeze(self, value: Value, reason: str) -> None:
         for channels in leaves_of(value, Channels):
             (slim,) = narrowed([channels.ids])
-            self.freeze_atoms(slim.reshape(-1) >> 1, reason)
+            self.freeze_atoms(atoms_of(slim.reshape(-1)), reason)
 
     def freeze_atoms(self, atoms: Tensor, reason: str) -> None:
-        self.freezes.append((atoms, reason))
+        self.limits.append(Limit("frozen", reason, atoms, atoms))
+
+    def fix_width(self, value: Value, reason: str) -> None:
+        """Note that the number of channels must stay: they can only be removed if the others keep their places."""
+        for channels in leaves_of(value, Channels):
+            (slim,) = narrowed([channels.ids])
+            self.limit_width(atoms_of(slim.reshape(-1)), reason)
+
+    def limit_width(self, atoms: Tensor, reason: str) -> None:
+        self.limits.append(Limit("width", reason, atoms, atoms))
 
     def tie(self, a: Tensor, b: Tensor) -> None:
         self.ties.append((a.reshape(-1), b.reshape(-1)))
@@ -117,13 +149,16 @@ class Tracer:
     def require_same_channels(self, node: fx.Node, atoms: Tensor, x: Channels) -> None:
         """Freeze `atoms` and x at the end of the trace unless x has the same channels in the same proportions."""
         (slim,) = narrowed([x.ids])
-        self.channel_checks.append((node.name, atoms, slim.reshape(-1) >> 1))
+        self.channel_checks.append((node.name, atoms, atoms_of(slim.reshape(-1))))
 
     def freeze_counted(self, node: fx.Node, operands: Any) -> None:
-        """Freeze the channels that numbers among the operands count."""
+        """Fix the number of the channels that numbers among the operands count, and freeze those that a width attribute
+        among them counts."""
+        for attribute in self.sizes.attributes_of(operands):
+            self.attribute_uses.append((attribute, None, f"{node.name} computes with the number of channels"))
         atoms = self.sizes.counted_by(operands)
         if atoms is not None:
-            self.freeze_atoms(atoms, f"{node.name} computes with the number of channels")
+            self.limit_width(atoms, f"{node.name} computes with the number of channels")
 
     def input_atoms(self, node: fx.Node, vector: Tensor | None, expected: int) -> Tensor:
         """The atoms of the channels (ids `vector`) that enter a layer. If they cannot be tracked, new frozen ones."""
@@ -131,25 +166,30 @@ class Tracer:
             self.freeze(self.env[operand(node)], f"its channels cannot be tracked at {node.name}")
             return self.new_atoms(expected, f"its input cannot be tracked at {node.name}")
         if len(vector) != expected:
-            raise NotTrimmable(f"{node.target} expects {expected} channels, not {len(vector)}")
-        return vector >> 1
+            raise NotTrimmable(f"{part_name(node)} expects {expected} channels, not {len(vector)}")
+        return atoms_of(vector)
 
     def mixed_input_atoms(self, node: fx.Node, x: Channels, vector: Tensor | None, expected: int) -> Tensor:
-        """Like `input_atoms`, for a layer that mixes its inputs. Channels that may be nonzero here are frozen, because
-        removing them would not equal holding an activation at zero. A known constant may be folded instead."""
+        """Like `input_atoms`, for a layer that mixes its inputs. Channels that may be nonzero here are exposed, because
+        removing them would not equal holding them at zero. A known constant may be folded instead."""
         if vector is not None:
-            exposed = vector % 2 == 0
+            exposed = vector & BEHIND == 0
             constant = x.constant if x.constant and len(x.constant.zero) == len(vector) else Constant(exposed[:0])
             if constant.zero.any() and exposed.any() and (into := self._absorber(node)):
                 if not self.training_only:
-                    self.folds.append(Fold(target(node), constant.chain, into))
+                    self.folds.append(Fold(part_name(node), constant.chain, into))
                 exposed &= constant.zero == 0
-            self.freeze_atoms(vector[exposed] >> 1, f"it reaches {node.target} without passing through an activation")
+            behind, own = atoms_of(vector[exposed]), atoms_of(vector[vector & OWN == 0])
+            self.limits.append(
+                Limit("exposed", f"it reaches {part_name(node)} without passing through an activation", behind, own)
+            )
         return self.input_atoms(node, vector, expected)
 
     def _absorber(self, node: fx.Node) -> str | None:
         """The module that can absorb a layer's constant inputs in its bias or running mean: the layer itself or the
         BatchNorm after it. It must be called only once."""
+        if node.op != "call_module":
+            return None
         module, calls = self.module(node), [n.target for n in node.graph.nodes]
         if calls.count(node.target) > 1 or not can_absorb_constants(module):
             return None
@@ -161,12 +201,12 @@ class Tracer:
 
     def output_atoms(self, node: fx.Node, count: int) -> Tensor:
         """The atoms of a layer's outputs, the same at every call."""
-        found = self.parts.get(target(node))
+        found = self.parts.get(part_name(node))
         return self.new_atoms(count) if found is None or found.kind == "fixed" else found.outputs
 
     def part(self, node: fx.Node, module: nn.Module, kind: str, groups: Groups, axes: Axes, positions: int = 0) -> Part:
         """The part of a module, created at its first call. Later calls tie their channels to those of the first."""
-        return self._part(target(node), module, kind, groups, axes, positions)
+        return self._part(part_name(node), module, kind, groups, axes, positions)
 
     def _part(self, name: str, module: nn.Module, kind: str, groups: Groups, axes: Axes, positions: int = 0) -> Part:
         part = self.parts.get(name)
@@ -204,33 +244,41 @@ class Tracer:
         known = self.parts.get(path)
         other_axis = known is not None and known.axes != {name: roles}
         if source is None or axis is None or other_axis or not saved or stored.shape[own_axis] != x.shape[axis]:
-            self.freeze(x, f"{node.name} combines it with a stored tensor")
+            self.fix_width(x, f"{node.name} combines it with a stored tensor")
             if known is not None:
                 self.freeze_atoms(known.outputs, f"{node.name} reads {path} along another axis")
             return
-        self._part(path, module, "scale", {"out": channel_vector(x.ids, axis) >> 1}, {name: roles})
+        self._part(path, module, "scale", {"out": atoms_of(channel_vector(x.ids, axis))}, {name: roles})
         self.stored_uses.add((source, node))
 
     def add_site(self, node: fx.Node, x: Channels, exact: bool) -> None:
         """Count activations after this node. `exact` means that the activation has true zeros."""
         axis = channel_axis(x.ids)
-        if axis is None:
-            self.freeze(x, f"its channels are spread over several axes at {node.name}")
-        elif not self.training_only:
-            self.sites.append(Site(node.name, axis, channel_vector(x.ids, axis) >> 1, exact))
+        if axis is not None and not self.training_only:
+            self.sites.append(Site(node.name, axis, atoms_of(channel_vector(x.ids, axis)), exact))
+
+    def add_exit(self, node: fx.Node, atoms: Tensor, axis: int, norm: bool = False) -> None:
+        """Note that a layer, or a norm after it, gives out these channels here."""
+        if not self.training_only:
+            self.exits.append(Site(node.name, axis, atoms, exact=False, norm=norm))
 
     def without_rule(self, node: fx.Node, args: Args, kwargs: Kwargs) -> Value:
         """Handle an operation without a rule: freeze its inputs and its outputs."""
         module = self.module(node) if node.op == "call_module" else None
         what = type(module).__name__ if module is not None else getattr(node.target, "__name__", node.target)
-        reason = f"there is no rule for {what} at {node.name}"
+        reason = node.meta.get("why", f"there is no rule for {what} at {node.name}")
         if module is not None and is_modified(module):
             reason = f"{node.name} has a pre-hook, a parametrization or a replaced forward function"
         self.freeze((args, kwargs), reason)
         self.freeze_counted(node, node.all_input_nodes)
-        result, macs = run_on_meta(node, args, kwargs, self.modules)
-        self.add_fixed(node, macs, reason)
-        return map_leaves(result, lambda t: self.frozen_value(t.shape, reason, t.dtype) if isinstance(t, Tensor) else t)
+        self.add_fixed(node, macs_of(node, args, kwargs, self.modules), reason)
+        return map_leaves(
+            node.meta["value"], lambda t: self.frozen_value(t.shape, reason, t.dtype) if isinstance(t, Tensor) else t
+        )
+
+    def add_products(self, node: fx.Node, args: Args, kwargs: Kwargs) -> None:
+        """Record the MACs of a product of activations."""
+        self.add_fixed(node, macs_of(node, args, kwargs, self.modules), "it multiplies activations, and has no neurons")
 
     def add_fixed(self, node: fx.Node, macs: int, reason: str) -> None:
         """Record the weights and MACs of an operation without a rule, under the innermost module that contains it."""
@@ -239,8 +287,7 @@ class Tracer:
             if not macs and next(self.module(node).parameters(), None) is None:
                 return
         elif macs:
-            name = next(reversed(node.meta.get("nn_module_stack", {"": ""})))
-            name = name.partition("@")[0]  # torch.fx appends "@n" to a module that is called again
+            name = node.meta.get("within", "")
         else:
             return
         part = self._part(name or node.name, self.modules[name], "fixed", {"out": torch.arange(0)}, {})

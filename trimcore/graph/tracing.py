@@ -1,4 +1,4 @@
-"""Build the channel graph of a network: `torch.fx` records its operations, and `rules` track channels through them."""
+"""Build the channel graph of a network: `capture` records its operations, and `rules` track channels through them."""
 
 import functools
 import inspect
@@ -10,26 +10,35 @@ from torch import Tensor, fx, nn
 
 from trimcore.errors import NotTrimmable, first_line
 from trimcore.graph import rules
-from trimcore.graph.aliases import aliases_of, check_in_place, is_in_place
+from trimcore.graph.aliases import aliases_of, is_in_place
 from trimcore.graph.capture import capture
 from trimcore.graph.channel_graph import ChannelGraph
-from trimcore.graph.channels import Channels, Value, leaves_of, with_zero_flag
-from trimcore.graph.meta import Args, Kwargs, execute, run_on_meta
+from trimcore.graph.channels import Channels, Value, leaves_of, with_flags
+from trimcore.graph.meta import Args, Kwargs, execute, macs_of, shapes_on_meta
 from trimcore.graph.nodes import operand, target
 from trimcore.graph.resolution import resolve
+from trimcore.graph.rules.placed import call_placed
 from trimcore.graph.tracer import Tracer
+from trimcore.layers.places import is_placed
+from trimcore.layers.wrappers import unwrapped
 
 
 def trace(model: nn.Module, example_input: Tensor | tuple[Any, ...]) -> ChannelGraph:
     """Trace `model` and track its channels. Weights are neither changed nor copied, and may be on the meta device.
 
-    `example_input` only gives shapes: a batch (N, C, H, W), or a tuple of inputs. The network is traced in evaluation
-    mode, and also in training mode if some modules are used only in training; its mode is unchanged afterwards. Raises
-    NotTrimmable if torch.fx cannot trace the model (data-dependent control flow, for example) or if shapes do not fit.
+    `example_input` only gives shapes: a batch (N, C, H, W), or a tuple of inputs, which may be lists or dicts of
+    tensors. The network's forward function runs on inputs of these shapes without computing values, in evaluation mode,
+    and also in training mode if some modules are used only in training; its mode is unchanged afterwards. A model in
+    DataParallel, DistributedDataParallel or torch.compile is taken out of its wrapper. Raises NotTrimmable if the
+    forward function fails, reads values that only data decides, or returns no tensor.
     """
-    tracer = Tracer(model, capture(model), example_input)
-    for graph in tracer.graphs:
+    model = unwrapped(model)
+    inputs = shapes_on_meta(example_input if isinstance(example_input, tuple) else (example_input,))
+    tracer = Tracer(model, capture(model, inputs, rules.is_layer), inputs)
+    for graph, lost in zip(tracer.graphs, tracer.lost, strict=True):
         walk(tracer, graph)
+        for node in lost:
+            tracer.freeze_counted(node, [node])
         tracer.training_only = True
     return resolve(tracer)
 
@@ -49,7 +58,6 @@ def walk(tracer: Tracer, graph: fx.Graph) -> None:
                 raise
             except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, KeyError) as error:
                 raise NotTrimmable(f"{node.name}: {first_line(error)}") from error
-    check_in_place(tracer, graph)
 
 
 def _input(tracer: Tracer, node: fx.Node, inputs: Iterator[Any]) -> Value:
@@ -77,17 +85,28 @@ def _values(tracer: Tracer, operands: Any) -> Any:
 
 def _call(tracer: Tracer, node: fx.Node) -> Value:
     if node.op == "get_attr":
-        return tracer.held[target(node)]
+        value = tracer.held[target(node)]
+        if isinstance(value, int):
+            tracer.sizes.attributes[node] = {target(node)}
+        return value
     args, kwargs = _values(tracer, node.args), _values(tracer, node.kwargs)
     if not leaves_of((args, kwargs), Channels):
         return _constant(tracer, node, args, kwargs)
     rule = rules.rule_for(tracer, node)
-    extra = {"module": tracer.module(node)} if rule in rules.TAKES_MODULE else {}
-    if rule is not None and ("out" in kwargs or not _accepts(rule, 2 + len(args), (*kwargs, *extra))):
+    extra: dict[str, Any] = {}
+    if "part" in node.meta:
+        args, kwargs = (args[0] if args else kwargs["input"],), {}
+    if rule in rules.TAKES_MODULE:
+        extra = {"module": tracer.module(node)}
+    if rule is not None and node.op == "call_module" and is_placed(tracer.module(node)):
+        return call_placed(tracer, node, rule, args[0], extra)
+    if rule is not None and (kwargs.get("out") is not None or not _accepts(rule, 2 + len(args), (*kwargs, *extra))):
         rule = None
     if rule not in rules.CHECKS_SIZES:
         tracer.freeze_counted(node, node.all_input_nodes)
     result = rule(tracer, node, *args, **kwargs, **extra) if rule else tracer.without_rule(node, args, kwargs)
+    if isinstance(result, Channels) and result.shape != node.meta.get("shape", result.shape):
+        result = tracer.without_rule(node, args, kwargs)  # the rule does not know this form of the call
     if isinstance(result, torch.Size):
         tracer.sizes.record_shape(node, args[0])
     elif rule is rules.size:
@@ -102,19 +121,19 @@ def _after_in_place(tracer: Tracer, node: fx.Node) -> None:
     for alias in aliases_of(tracer, operand(node)) - {node}:
         value = tracer.env.get(alias)
         if isinstance(value, Channels):
-            tracer.env[alias] = with_zero_flag(value.ids, False)
+            tracer.env[alias] = with_flags(value.ids)
 
 
 def _constant(tracer: Tracer, node: fx.Node, args: Args, kwargs: Kwargs) -> Any:
-    """The value of a node that depends on numbers and stored tensors alone. For tensors, only the shape is computed."""
-    if not leaves_of((args, kwargs), Tensor) and node.op != "call_module":
+    """The value of a node that depends on numbers and stored tensors alone. Large tensors are on the meta device."""
+    if "value" not in node.meta:  # a number
         tracer.sizes.record_computed(node, len(args[0]) if args and isinstance(args[0], tuple) else 0)
         return execute(node, args, kwargs, tracer.modules)
     tracer.freeze_counted(node, node.all_input_nodes)
-    result, macs = run_on_meta(node, args, kwargs, tracer.modules)
     if node.op == "call_module":
-        tracer.add_fixed(node, macs, f"{node.name} does not depend on the input of the network")
-    return result
+        reason = f"{node.name} does not depend on the input of the network"
+        tracer.add_fixed(node, macs_of(node, args, kwargs, tracer.modules), reason)
+    return node.meta["value"]
 
 
 @functools.cache

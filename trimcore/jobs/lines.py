@@ -1,6 +1,9 @@
 """Events as log lines."""
 
+import math
+
 from trimcore.runs.events import Event
+from trimcore.tables.recorded import mean_apoz
 
 
 def log_line(event: Event) -> str:
@@ -10,8 +13,9 @@ def log_line(event: Event) -> str:
         return (f"{d['phase']} iteration {d['iteration']} epoch {d['epoch']}/{d['epochs']}: loss {d['loss']:.4f}, "
                 f"validation {d['validation_accuracy']:.2%}, {d['images_per_second']:,.0f} images/s")  # fmt: skip
     if event.kind == "profiled":
-        means = ", ".join(f"{n} {sum(x['apoz']) / len(x['apoz']):.1%}" for n, x in d["layers"].items())
-        return f"APoZ after iteration {d['iteration']} on {d['examples']} examples: {means}"
+        means = {name: mean_apoz(layer["apoz"]) for name, layer in d["layers"].items()}
+        shown = ", ".join(f"{n} {'no activation' if math.isnan(m) else f'{m:.1%}'}" for n, m in means.items())
+        return f"APoZ after iteration {d['iteration']} on {d['examples']} examples: {shown}"
     if event.kind == "pruned":
         gone = ", ".join(f"{name} −{len(layer['cut'])}" for name, layer in d["layers"].items())
         rounding = d.get("rounding")

@@ -15,7 +15,8 @@ def choose(
 ) -> tuple[list[int], float | None]:
     """The neurons that a rule removes from one layer, ascending, and the threshold (None for rules that count).
 
-    scores (width,). Ties go to the lower index. Neurons outside `candidates` stay. Neurons with the same number in
+    scores (width,). Ties go to the lower index. Neurons outside `candidates` stay, and so do those whose score is not a
+    number: they have no activation to count. Neurons with the same number in
     `groups` (width,) are only removed together: each group gets the mean of its scores, and a rule that counts removes
     fewer neurons rather than exceed its count. At least one neuron (or group) stays: the one with the lowest score (on
     a tie, the one with the highest index). Raises SpecError for the rule `maxout`, which works on one unit at a time
@@ -29,12 +30,12 @@ def choose(
     group = torch.arange(width) if groups is None else _renumbered(groups)
     sizes = group.bincount()
     pooled = torch.zeros(len(sizes), dtype=torch.float64).index_add_(0, group, scores.double().cpu()) / sizes
-    fixed = torch.zeros(len(sizes), dtype=torch.bool)
+    fixed = pooled.isnan()
     if candidates is not None:
         excluded = torch.ones(width, dtype=torch.bool)
         excluded[list(candidates)] = False
         fixed[group[excluded]] = True
-    ranked = pooled.argsort(descending=True, stable=True)
+    ranked = pooled.nan_to_num(-math.inf).argsort(descending=True, stable=True)
     ranked = ranked[~fixed[ranked]]
     if isinstance(rule, MeanPlusStd | Absolute):
         threshold = _threshold(rule, pooled[group])
@@ -67,6 +68,9 @@ def choose_in_units(scores: Tensor, k: int, count: int = 1) -> list[int]:
 def _threshold(rule: MeanPlusStd | Absolute, scores: Tensor) -> float:
     if isinstance(rule, Absolute):
         return rule.value
+    scores = scores[~scores.isnan()]
+    if not len(scores):
+        return math.nan
     rounding = 1e-12 * scores.abs().max()  # keeps equal scores from exceeding their own mean
     return float(scores.mean() + rule.value * scores.std(correction=0) + rounding)
 

@@ -1,5 +1,6 @@
 """Keep at least one neuron in every layer, including layers that lose neurons only because others are removed."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
@@ -27,13 +28,21 @@ def keep_one_per_layer(
         own = set(layer.neurons.tolist())
         groups = {name: graph.layers[name].neurons.tolist() for name in result}
         options = [
-            (score(name, i), -i, groups[name][i]) for name, cut in result.items() for i in cut if groups[name][i] in own
+            (_known(score(name, i)), -i, groups[name][i])
+            for name, cut in result.items()
+            for i in cut
+            if groups[name][i] in own
         ]
         if options:  # otherwise the layer was already empty
             kept = min(options)[2]
             result = {name: [i for i in cut if groups[name][i] != kept] for name, cut in result.items()}
             mask = _mask(graph, result, gone)
     return result
+
+
+def _known(score: float) -> float:
+    """A neuron without a score, which the user chose to remove, is the first to go."""
+    return math.inf if math.isnan(score) else score
 
 
 def _mask(graph: ChannelGraph, plan: Mapping[str, list[int]], gone: Tensor | None) -> Tensor:

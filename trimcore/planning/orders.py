@@ -1,5 +1,6 @@
 """Ready-made orders in which to trim the layers, based on a profile. Pure functions of names and numbers."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 Order = list[list[str]]  # the layers of each step
@@ -11,7 +12,7 @@ def paper(layers: Sequence[str], mean_apoz: Mapping[str, float], saved: Mapping[
     >>> paper(["a", "b", "c", "d"], {"a": 0.1, "b": 0.2, "c": 0.9, "d": 0.8}, {})
     [['c', 'd'], ['b'], ['a']]
     """
-    first = sorted(sorted(layers, key=lambda name: -mean_apoz[name])[:2], key=layers.index)
+    first = sorted(ranked_by_apoz(layers, mean_apoz)[:2], key=layers.index)
     order, done = [first], set(first)
     while len(done) < len(layers):
         places = [layers.index(name) for name in done]
@@ -22,9 +23,14 @@ def paper(layers: Sequence[str], mean_apoz: Mapping[str, float], saved: Mapping[
     return order
 
 
+def ranked_by_apoz(layers: Sequence[str], mean_apoz: Mapping[str, float]) -> list[str]:
+    """The layers with the highest mean APoZ first; layers without an activation, whose APoZ is not a number, last."""
+    return sorted(layers, key=lambda name: (math.isnan(mean_apoz[name]), -mean_apoz[name]))
+
+
 def by_apoz(layers: Sequence[str], mean_apoz: Mapping[str, float], saved: Mapping[str, int]) -> Order:
     """One layer per step, the highest mean APoZ first."""
-    return [[name] for name in sorted(layers, key=lambda name: -mean_apoz[name])]
+    return [[name] for name in ranked_by_apoz(layers, mean_apoz)]
 
 
 def by_saving(layers: Sequence[str], mean_apoz: Mapping[str, float], saved: Mapping[str, int]) -> Order:

@@ -27,9 +27,10 @@ from trimcore.surgery.magnitude import scheduled
 
 @dataclass(frozen=True)
 class Seen:
-    """A layer's APoZ as recorded by a run. `original` are the indices of its neurons in the base model."""
+    """A layer's APoZ as recorded by a run, None for neurons without an activation. `original` are the indices of its
+    neurons in the base model."""
 
-    apoz: Sequence[float]
+    apoz: Sequence[float | None]
     original: Sequence[int]
 
 
@@ -61,7 +62,7 @@ def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]
             torch.tensor(list(layer.original)),
             torch.zeros(graph.layer(name).width, dtype=torch.float64),
         )
-        scores[name][present] = torch.tensor(layer.apoz, dtype=torch.float64)
+        scores[name][present] = _tensor(layer.apoz)
         removed = torch.ones(len(scores[name]), dtype=torch.bool)
         removed[present] = False
         _remove(graph, gone, name, removed)
@@ -77,6 +78,10 @@ def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]
                     break
             stages.append(Stage(number, cut, cost_without(graph, gone), unit_sizes(graph, gone), zeros))
     return stages
+
+
+def _tensor(apoz: Sequence[float | None]) -> Tensor:
+    return torch.tensor([math.nan if value is None else value for value in apoz], dtype=torch.float64)
 
 
 def _remove(graph: ChannelGraph, gone: Tensor, name: str, neurons: Tensor | list[int]) -> None:
@@ -170,9 +175,9 @@ def _zeros(graph: ChannelGraph, gone: Tensor, step: Step, round: int, before: in
 
 
 def beyond(
-    apoz: Sequence[float], rule: str, value: float, groups: Sequence[int] | None = None
+    apoz: Sequence[float | None], rule: str, value: float, groups: Sequence[int] | None = None
 ) -> tuple[list[int], float | None]:
     """The neurons of one layer that a rule would remove now, and its threshold (None for rules that count). Neurons
     with the same number in `groups` are only removed together."""
     numbers = None if groups is None else torch.tensor(list(groups))
-    return choose(torch.tensor(list(apoz), dtype=torch.float64), make_rule(rule, value), groups=numbers)
+    return choose(_tensor(apoz), make_rule(rule, value), groups=numbers)

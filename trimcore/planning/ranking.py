@@ -41,12 +41,14 @@ class Removal(NamedTuple):
 
 
 def ranked(groups: Tensor, scores: Tensor, candidates: Sequence[int]) -> Ranked:
-    """Rank the neurons of a layer as `choice.choose` does. `groups` and `scores` are (width,); only `candidates` may be
-    removed."""
+    """Rank the neurons of a layer as `choice.choose` does. `groups` and `scores` are (width,); only `candidates` whose
+    score is a number may be removed."""
     own = scores.double()
+    candidates = [i for i in candidates if not own[i].isnan()]
     numbers, which, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
     mean = torch.zeros(len(numbers), dtype=torch.float64).index_add_(0, which, own) / sizes
-    z = (mean - own.mean()) / (mean[which].std(correction=0) or 1.0)
+    known = mean[which][~mean[which].isnan()]
+    z = (mean - known.mean()) / (known.std(correction=0) or 1.0)
     removable = dict.fromkeys(which[list(candidates)].tolist())  # in order of their first neurons
     order = sorted(removable, key=lambda k: -float(mean[k]))
     return Ranked(*(values[order].tolist() for values in (numbers, mean, z, sizes)))

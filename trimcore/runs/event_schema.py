@@ -58,7 +58,7 @@ BY_CLASS = {
     "class_accuracy": table_of(list_of(maybe(number))), "class_examples": table_of(list_of(count)),
 }  # fmt: skip
 PROFILED = fields(
-    {"kind": text, "width": count, "parameters": count, "macs": count, "apoz": list_of(number),
+    {"kind": text, "width": count, "parameters": count, "macs": count, "apoz": list_of(maybe(number)),
      "original": list_of(count)},
     tolerance=number, groups=list_of(count),
 )  # fmt: skip

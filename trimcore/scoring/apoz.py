@@ -31,11 +31,12 @@ from trimcore.spec import DEFAULT_TOLERANCE
 class LayerProfile:
     """Counts of one layer.
 
-    `zeros` and `totals` (N * M) are int64 (width,). The total of a neuron without an activation is 0. `candidates` are
-    the neurons that may be removed. Neurons with the same number in `groups` (width,) can only be removed together and
-    have the same counts. `mean_activation` and `taylor`, float64 (width,), are present if requested. `tolerance` is 0
-    if all activations of the layer have true zeros, otherwise the tolerance of the profile. `limits` are the magnitudes
-    up to which activations without true zeros counted as zero, one per activation.
+    `zeros` and `totals` (N * M) are int64 (width,). The total of a neuron without an activation is 0, and its APoZ and
+    mean activation are not a number. `candidates` are the neurons that may be removed. Neurons with the same number in
+    `groups` (width,) can only be removed together and have the same counts. `mean_activation` and `taylor`, float64
+    (width,), are present if requested. `tolerance` is 0 if all activations of the layer have true zeros, otherwise the
+    tolerance of the profile. `limits` are the magnitudes up to which activations without true zeros counted as zero,
+    one per activation.
     """
 
     layer: str
@@ -61,8 +62,8 @@ class LayerProfile:
 
     @property
     def apoz(self) -> Tensor:
-        """APoZ of each neuron, 0..1, float64. (width,)"""
-        return self.zeros.double() / self.totals.clamp(min=1)
+        """APoZ of each neuron, 0..1, float64; not a number for a neuron without an activation. (width,)"""
+        return self.zeros.double() / self.totals.double()
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,8 @@ class Counter:
             self.sums[number] += x.sum([d for d in range(x.dim()) if d != axis], dtype=self.sums[number].dtype)
 
     def by_group(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Zeros and positions, int64, and the mean activation, float64, of each channel group. (group_count,) each
+        """Zeros and positions, int64, and the mean activation, float64, of each channel group. (group_count,) each. The
+        mean activation of a group without an activation is not a number.
 
         Raises TrimError if an activation was NaN.
         """
@@ -92,7 +93,7 @@ class Counter:
             totals.index_add_(0, site.groups, seen)
             zeros.index_add_(0, site.groups, seen - self.nonzero[number].cpu())
             sums.index_add_(0, site.groups, self.sums[number].cpu().double())
-        return zeros, totals, sums / totals.clamp(min=1)
+        return zeros, totals, sums / totals
 
 
 def _activation_error(site: Site, graph: ChannelGraph, values: str) -> TrimError:

@@ -12,28 +12,36 @@ from torch import Tensor
 
 from trimcore.compute import distributed
 from trimcore.compute.modes import in_mode
+from trimcore.compute.outputs import scores_of
 from trimcore.errors import DataError, TrimError
-from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.channel_graph import ChannelGraph, Site
 from trimcore.graph.probes import with_probes
 
 
 class Taylor:
     """Accumulates |dL / dgate|. Each example and channel group has a gate with the value 1 that multiplies every
-    activation of the group. By the chain rule, its gradient is the sum of a * dL/da over these activations."""
+    activation of the group. By the chain rule, its gradient is the sum of a * dL/da over these activations.
+
+    A group that is held at zero where its layers give it out (see `ChannelGraph.held_behind`) has its gate there.
+    """
 
     def __init__(self, graph: ChannelGraph, device: torch.device):
         self.graph = graph
         none = torch.empty(0, dtype=torch.int64)
-        self.groups: Tensor = torch.unique(torch.cat([none, *(site.groups for site in graph.sites)]))
+        self.places = [*graph.sites, *_last_exits(graph)]
+        self.groups: Tensor = torch.unique(torch.cat([none, *(place.groups for place in self.places)]))
         column = torch.zeros(graph.group_count, dtype=torch.int64)
         column[self.groups] = torch.arange(len(self.groups))
-        self.columns = [column[site.groups].to(device) for site in graph.sites]
+        self.columns = [column[place.groups].to(device) for place in self.places]
+        behind = [True] * len(graph.sites) + [False] * (len(self.places) - len(graph.sites))
+        self.gated = [(graph.held_behind[place.groups] == is_site).to(device)
+                      for place, is_site in zip(self.places, behind, strict=True)]  # fmt: skip
         self.sums = torch.zeros(len(self.groups), dtype=torch.float32 if device.type == "mps" else torch.float64).to(
             device
         )
         self.examples = 0
         self.gates = torch.empty(0)  # (N, groups) during a batch
-        self.network = with_probes(graph, self._gate, replace=True)
+        self.network = with_probes(graph, self._gate, replace=True, after=[place.node for place in self.places])
 
     def add_batch(self, x: Tensor, labels: Tensor) -> None:
         """Add a batch `x` (N, ...) with class indices `labels` (N,). L is the cross-entropy of each example.
@@ -44,8 +52,7 @@ class Taylor:
         with in_mode(self.graph.model, training=False), torch.inference_mode(False), torch.enable_grad():
             dtype = torch.promote_types(x.dtype, torch.float32)
             self.gates = torch.ones(len(x), len(self.groups), dtype=dtype, device=x.device, requires_grad=True)
-            scores = self.network(x)
-            scores = scores[0] if isinstance(scores, tuple | list) else scores
+            scores = scores_of(self.network(x))
             _check(labels, len(x), scores)
             # An example's gates affect only its own loss, so one backward pass gives the gradients of all losses.
             loss = F.cross_entropy(scores.to(dtype), labels.long(), reduction="sum")
@@ -56,7 +63,7 @@ class Taylor:
         self.gates = torch.empty(0)
 
     def result(self) -> Tensor:
-        """The mean over examples for each channel group, 0 for groups without an activation. (group_count,) float64
+        """The mean over examples for each channel group, 0 for groups that no layer gives out. (group_count,) float64
 
         Raises TrimError if a gradient is not finite.
         """
@@ -68,7 +75,9 @@ class Taylor:
         return torch.zeros(self.graph.group_count, dtype=torch.float64).index_copy_(0, self.groups, means)
 
     def _gate(self, x: Tensor, number: int) -> Tensor:
-        site = self.graph.sites[number]
+        site, gated = self.places[number], self.gated[number]
+        if not gated.any():
+            return x
         if len(x) != len(self.gates):
             raise TrimError(
                 f"criterion 'taylor' needs the {len(self.gates)} examples along axis 0 at {site.node}, "
@@ -76,7 +85,18 @@ class Taylor:
             )
         shape = [1] * x.dim()
         shape[0], shape[site.axis] = len(x), -1
-        return x * self.gates[:, self.columns[number]].view(shape).to(x.dtype)
+        gates = self.gates[:, self.columns[number]]
+        if not gated.all():
+            gates = torch.where(gated, gates, 1)
+        return x * gates.view(shape).to(x.dtype)
+
+
+def _last_exits(graph: ChannelGraph) -> list[Site]:
+    """The exits that are not followed by a norm alone: behind a norm, what comes before it no longer matters."""
+    named, norms = {node.name: node for node in graph.graph.nodes}, {exit.node for exit in graph.exits if exit.norm}
+    return [exit for exit in graph.exits if not named[exit.node].users or any(
+        user.name not in norms for user in named[exit.node].users
+    )]  # fmt: skip
 
 
 def _check(labels: Tensor, examples: int, scores: Tensor) -> None:

@@ -17,7 +17,9 @@ from trimcore.graph.comparison import trace_and_compare
 from trimcore.graph.removal import Cut, removed_groups, unit_sizes
 from trimcore.graph.tracing import trace
 from trimcore.layers.maxout import set_units
+from trimcore.layers.wrappers import unwrapped
 from trimcore.surgery.fold import absorb, shift_of
+from trimcore.surgery.places import keep_places
 from trimcore.surgery.widths import set_widths
 
 BLOCK = 1 << 18  # elements; 1 MB of float32
@@ -44,6 +46,7 @@ def prune(
     >>> small.conv2.out_channels, small.fc1.in_features
     (48, 768)
     """
+    model = unwrapped(model)
     if graph is None:
         if example_input is None:
             raise NotTrimmable("prune needs an example_input (a batch of the network's input shape) or a graph")
@@ -85,8 +88,9 @@ def _build_smaller(graph: ChannelGraph, removed: Tensor, kept: Kept) -> nn.Modul
         shorter = any(len(own[role]) < len(groups) for role, groups in part.groups.items())
         if shorter and part.name in modules:  # a stored tensor has no width attributes
             set_widths(modules[part.name], {role: len(positions) for role, positions in own.items()})
+    keep_places(graph.fine, removed, modules)
     for fold in graph.folds:
-        shift = shift_of(fold, parts, removed)
+        shift = shift_of(fold, parts, removed & graph.fine.held_behind)
         if shift is not None:
             absorb(modules[fold.into], kept[fold.consumer]["out"], shift)
     return set_units(small, {graph.units[layer].maxout: k for layer, k in unit_sizes(graph, removed).items()})

@@ -10,6 +10,7 @@ from trimcore.errors import CheckpointError, NotTrimmable, SpecError, first_line
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.tracing import trace
 from trimcore.layers.maxout import units_of
+from trimcore.layers.places import INPUTS, OUTPUTS, set_places, split_places
 from trimcore.surgery.grouping import groupable, insert
 from trimcore.surgery.widths import set_widths
 
@@ -39,7 +40,7 @@ def build_with(
 ) -> nn.Module:  # fmt: skip
     """`model` with the weights of `state`, at the widths given by their shapes, and with the maxout units `units`
     (layer -> neurons per unit). Raises CheckpointError if they do not fit."""
-    network = architecture(model, arguments)
+    network, (state, places) = architecture(model, arguments), split_places(state)
     wanted = network.state_dict()
     if missing := sorted(set(wanted) - set(state)):
         raise CheckpointError(
@@ -60,13 +61,15 @@ def build_with(
             module = full.parts[name].module if name in full.parts else None
             if module is not None and _is_bare_norm(module) and 0 < width <= len(full.parts[name].outputs):
                 set_widths(module, {"out": width})
+        for name, own in places.items():
+            _set_places(network, full, name, own)
         insert(network, _maxout_modules(full, units or {}))
         trace(network, example)
     except (NotTrimmable, SpecError) as error:
         raise CheckpointError(f"the weights do not fit together: {error}") from None
     found = widths_of(network)
     for name, layer in full.layers.items():
-        if layer.width and found[name] != layer.width and not layer.trimmable:
+        if layer.width and found.get(name, layer.width) != layer.width and not layer.trimmable:
             raise CheckpointError(f"layer {name!r} of {model} must have {layer.width} neurons, not {found[name]}")
     if widths is not None and widths != found:
         raise CheckpointError("the widths in the checkpoint do not match its weights")
@@ -132,6 +135,29 @@ def _load(network: nn.Module, full: ChannelGraph, state: dict[str, Tensor], mode
     for name, found in sizes.items():
         if full.parts[name].kind != "scale" or isinstance(full.parts[name].module, nn.PReLU):
             set_widths(full.parts[name].module, found)
+
+
+def _set_places(network: nn.Module, full: ChannelGraph, name: str, places: dict[str, Tensor]) -> None:
+    """Set the places of a layer whose weights are loaded (see `layers.places`), after checking them."""
+    part = full.parts.get(name)
+    if part is None or part.kind == "fixed":
+        raise CheckpointError(f"the weights have places for {name!r}, which is not a layer that can be cut")
+    module, weight = network.get_submodule(name), part.weight
+    inputs, outputs = places.get(INPUTS), places.get(OUTPUTS)
+    wide = {INPUTS: len(part.groups.get("in", part.outputs)), OUTPUTS: len(part.outputs)}
+    # A norm reads the channels that it gives out; a transposed convolution has its inputs first.
+    sizes = [len(weight)] * 2 if weight.dim() < 2 else [weight.shape[1], len(weight)]
+    left = dict(zip((INPUTS, OUTPUTS), sizes[::-1] if part.kind == "transposed" else sizes, strict=True))
+    if part.kind == "depthwise":
+        left[INPUTS] = left[OUTPUTS]
+    for key, tensor in places.items():
+        highest = wide[key] - 1 if key == INPUTS else left[key]
+        length = left[key] if key == INPUTS else min(tensor.numel(), wide[key])
+        if tensor.dtype != torch.int64 or tensor.shape != (length,) or not bool(
+            ((tensor >= 0) & (tensor <= highest)).all()
+        ):  # fmt: skip
+            raise CheckpointError(f"the weights have {key} for {name!r} that do not fit its width")
+    set_places(module, inputs, outputs)
 
 
 def _check_tensor(name: str, tensor: Tensor, original: Tensor, roles: tuple[str | None, ...], model: str) -> None:

@@ -3,7 +3,15 @@
 May import `errors`. Works without torch.
 """
 
-from trimcore.tables.captions import configurations, counted_as_zero, cuts_text, measure_name, widths_text, zeros_text
+from trimcore.tables.captions import (
+    configurations,
+    counted_as_zero,
+    cuts_text,
+    measure_name,
+    no_activation_text,
+    widths_text,
+    zeros_text,
+)
 from trimcore.tables.csvs import (
     CLASSES,
     CSVS,
@@ -39,6 +47,6 @@ from trimcore.tables.recorded import (
 __all__ = [
     "CLASSES", "CSVS", "EPOCHS", "ITERATIONS", "LAYERS", "NEURONS", "UNITS", "VERIFICATIONS", "class_accuracy",
     "configurations", "control_row", "counted_as_zero", "csv_texts", "cuts", "cuts_text", "epochs", "has_zero_weights",
-    "history", "iterations", "latest", "layers", "measure_name", "neurons", "neurons_a_unit", "paper_table", "profiles",
-    "prunings", "rocs", "sparsity", "units", "verifications", "widths_text", "zeros_text",
+    "history", "iterations", "latest", "layers", "measure_name", "neurons", "neurons_a_unit", "no_activation_text",
+    "paper_table", "profiles", "prunings", "rocs", "sparsity", "units", "verifications", "widths_text", "zeros_text",
 ]  # fmt: skip

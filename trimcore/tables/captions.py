@@ -101,6 +101,22 @@ def counted_as_zero(tolerance: float = 0.0, limits: Sequence[float] = ()) -> str
     return f"|activation| ≤ {tolerance:g} × RMS ({several or ', '.join(shown)})"
 
 
+def no_activation_text(layers: Sequence[str]) -> str:
+    """What is said of layers that have no APoZ.
+
+    >>> no_activation_text(["project"])
+    'No activation follows 1 layer, so it has no APoZ and rules on APoZ skip it; other criteria rank it: project.'
+    """
+    named = ", ".join(layers[:6]) + (f" and {len(layers) - 6} more" if len(layers) > 6 else "")
+    if len(layers) == 1:
+        text = "No activation follows 1 layer, so it has no APoZ and rules on APoZ skip it; other criteria rank it"
+        return f"{text}: {named}."
+    return (
+        f"No activation follows {len(layers)} layers, so they have no APoZ and rules on APoZ skip them; other criteria "
+        f"rank them: {named}."
+    )
+
+
 def measure_name(tolerance: float = 0.0) -> str:
     """The name of the measure: "APoZ", or "APoZ (near zero)" if near zeros were counted."""
     return "APoZ (near zero)" if tolerance else "APoZ"

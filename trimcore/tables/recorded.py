@@ -47,7 +47,7 @@ def profiles(events: list[Recorded]) -> pd.DataFrame:
                 "tolerance": layer.get("tolerance", 0.0),  # old runs counted exact zeros
                 "neuron": range(layer["width"]),
                 "original_neuron": layer["original"],
-                "apoz": layer["apoz"],
+                "apoz": np.array(layer["apoz"], dtype=float),  # None, not a number: a neuron without an activation
                 "group": layer.get("groups", range(layer["width"])),  # absent if each neuron can go alone
             }
         )  # fmt: skip
@@ -64,12 +64,18 @@ def history(events: list[Recorded]) -> pd.DataFrame:
     apoz_mean, tolerance (0: only exact zeros were counted)."""
     columns = ["iteration", "layer", "width", "apoz_mean", "tolerance"]
     rows = [
-        (iteration, name, layer["width"], sum(layer["apoz"]) / layer["width"], layer.get("tolerance", 0.0))
+        (iteration, name, layer["width"], mean_apoz(layer["apoz"]), layer.get("tolerance", 0.0))
         for iteration, event in sorted(latest(events, "profiled").items())
         for name, layer in event["layers"].items()
     ]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(pruned=-table.groupby("layer").width.diff().fillna(0).astype(int))
+
+
+def mean_apoz(apoz: Iterable[float | None]) -> float:
+    """The mean over the neurons that have an activation; not a number if there are none."""
+    known = [value for value in apoz if value is not None]
+    return sum(known) / len(known) if known else float("nan")
 
 
 def units(events: list[Recorded]) -> pd.DataFrame:

@@ -1,11 +1,12 @@
 """Check that a spec, its data and its network fit each other, before anything is trained."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from trimcore.compute.modes import in_mode
+from trimcore.compute.outputs import scores_of
 from trimcore.errors import NotTrimmable, SpecError, first_line
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.spec import Spec, Step
@@ -20,6 +21,7 @@ def check_scores(spec: Spec, network: nn.Module, example: Tensor, classes: int) 
     try:
         with in_mode(network, False), torch.no_grad():
             scores = network(example)
+            scores = scores_of(scores) if isinstance(scores, Mapping) else scores
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise SpecError(f"{name} cannot take images of shape {shape[1:]}: {first_line(error)}") from error
     if not isinstance(scores, Tensor):

@@ -15,6 +15,7 @@ from torch import nn
 
 from trimcore.compute import distributed
 from trimcore.compute.device import autocast, has_fast_bf16
+from trimcore.compute.outputs import scores_of
 from trimcore.compute.seeds import derive_seed
 from trimcore.data import Data
 from trimcore.data.batches import Batches
@@ -106,7 +107,7 @@ def train_epoch(
             before_step(*place)
         with autocast(device):
             output = model(x)
-        output, *auxiliary_outputs = output if isinstance(output, tuple) else (output,)
+        output, *auxiliary_outputs = output if isinstance(output, tuple) else (scores_of(output),)
         loss = loss_of(x, output.float(), y)
         for auxiliary in auxiliary_outputs:
             loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(auxiliary.float(), y)

@@ -15,6 +15,7 @@ from trimcore import __version__
 from trimcore.compute import distributed
 from trimcore.compute.device import describe
 from trimcore.data.dataset import Data
+from trimcore.graph.summary import LITTLE, free_share, summary
 from trimcore.runs.events import Event
 from trimcore.spec import Spec
 from trimcore.training.phases.base import train_base
@@ -54,7 +55,8 @@ def _started(run: Run) -> Event:
         "splits": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
         "image": list(data.example_shape), "device": device, "torch": torch.__version__,
         "python": platform.python_version(), "trimcore": __version__,
-        "iterations": spec.iterations, "epochs": run.progress.epochs, **run.state.base,
+        "iterations": spec.iterations, "epochs": run.progress.epochs, "trimmable": summary(run.graph),
+        **run.state.base,
     })  # fmt: skip
 
 
@@ -62,6 +64,8 @@ def _notes(run: Run) -> Iterator[Event]:
     for text in run.data.skipped[:1]:
         text = f"{len(run.data.skipped)} unreadable images are skipped, the first is {text}"
         yield Event("note", {"text": text, "level": "warning"})
+    if free_share(run.graph) < LITTLE:
+        yield Event("note", {"text": summary(run.graph), "level": "warning"})
     if distributed.has_local_batchnorm(run.state.network, run.device):
         text = "on the CPU, each process computes BatchNorm statistics over its own part of a batch"
         yield Event("note", {"text": text})

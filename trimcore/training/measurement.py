@@ -1,5 +1,6 @@
 """What a run measures between training phases: accuracy, zeros, relevance, verification, cost and time."""
 
+import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict
@@ -64,7 +65,8 @@ class Measurement:
                 "kind": layer.kind, "width": layer.width,
                 "parameters": costs[name].parameters, "macs": costs[name].macs,
                 "tolerance": layer.tolerance, "limits": list(layer.limits),
-                "apoz": [round(value, 6) for value in layer.apoz.tolist()], "original": state.origins[name],
+                "apoz": [None if math.isnan(value) else round(value, 6) for value in layer.apoz.tolist()],
+                "original": state.origins[name],
                 **layer.tied_groups(),
             }
             for name, layer in seen.layers.items()

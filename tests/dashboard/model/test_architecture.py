@@ -2,19 +2,21 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dashboard.model import architecture
 from tests.dashboard.pages import page, texts
 from tests.trimcore.nets import Net, conv
 from trimcore.graph.costs import cost_of
+from trimcore.graph.summary import frozen_reasons
 from trimcore.graph.tracing import trace
 from trimcore.training.prepare import blank
 
 
 def test_reasons_for_frozen_neurons_are_grouped():
     graph = blank("convnext_tiny", 10, 3, 32)
-    found = architecture.frozen_reasons(graph)
+    found = frozen_reasons(graph)
     frozen = {name: layer for name, layer in graph.layers.items() if layer.reason}
     normalised = [layer.width for layer in frozen.values() if "normalises over all channels" in layer.reason]
     assert found == [
@@ -27,10 +29,10 @@ def test_reasons_for_frozen_neurons_are_grouped():
 def test_parts_without_neurons_are_counted_separately(recurrent):
     graph = blank(recurrent, 10, 1, 28)
     cost = cost_of(graph)
-    assert architecture.frozen_reasons(graph) == [
-        ("there is no rule for GRU", 12, 1),
+    assert frozen_reasons(graph) == [
+        ("there is no rule for gru", 12, 1),
         ("it is an output of the network", 10, 1),
-        ("there is no rule for GRU", 0, 1),
+        ("there is no rule for gru", 0, 1),
     ]
     table = architecture.layer_table(graph, cost).set_index("layer")
     assert (table.kind["gru"], table.width["gru"]) == ("fixed", 0)
@@ -40,9 +42,7 @@ def test_parts_without_neurons_are_counted_separately(recurrent):
 
 def test_reasons_of_a_mobile_net():
     graph = blank("mobilenet_v2", 10, 3, 64)
-    assert [why for why, _, _ in architecture.frozen_reasons(graph)] == [
-        "it reaches another layer without passing through an activation", "it is an output of the network",
-    ]  # fmt: skip
+    assert [why for why, _, _ in frozen_reasons(graph)] == ["it is an output of the network"]
 
 
 def test_layers_cut_together_are_not_frozen():
@@ -64,23 +64,21 @@ def test_parts_without_neurons_have_no_width_on_the_page(recurrent):
     assert table.width["head"] == 10
     shown = {metric.label: metric.value for metric in app.metric}
     assert (shown["Trimmable neurons"], shown["Frozen neurons"]) == ("6", "22")
-    layers = "Reasons: there is no rule for GRU (1 layer); it is an output of the network (1 layer)."
-    parts = "Parts without neurons: there is no rule for GRU (1 part)."
+    layers = "Reasons: there is no rule for gru (1 layer); it is an output of the network (1 layer)."
+    parts = "Parts without neurons: there is no rule for gru (1 part)."
     assert f"22 neurons are frozen. {layers} {parts}" in texts(app).replace("\\", "")
 
 
 REASONS = {
     "output": (lambda m, x: m.pool(x).flatten(1), "conv1", "it is an output of the network"),
-    "without a rule": (lambda m, x: x.softmax(1), "conv1", "there is no rule for softmax"),
-    "module without a rule": (lambda m, x: m.softmax(x), "conv1", "there is no rule for Softmax2d"),
+    "without a rule": (lambda m, x: x.cumsum(1), "conv1", "there is no rule for cumsum"),
+    "module of a function": (lambda m, x: m.softmax(x), "conv1", "an operation normalises over all channels together"),
     "untracked channels": (lambda m, x: m.wide(x), "conv1", "its channels cannot be tracked"),
     "untracked input": (lambda m, x: m.relu(m.depthwise(x.transpose(1, 2))), "depthwise",
                         "its input cannot be tracked"),
-    "no channel axis": (lambda m, x: m.relu(x.mean((0, 2, 3))), "conv1", "its channels are spread over several axes"),
     "spread": (lambda m, x: x.flatten(0, 1), "conv1", "an operation spreads its channels over several axes"),
     "no activation": (lambda m, x: m.conv2(x + 1), "conv1",
                       "it reaches another layer without passing through an activation"),
-    "no activation at all": (lambda m, x: (m.conv2(x), x)[1], "conv2", "its output reaches no activation"),
     "all at once": (lambda m, x: m.conv2(m.six(x) + m.six(x).transpose(1, 2)), "conv1",
                     "its channels can only be removed all at once"),
     "hook": (lambda m, x: m.relu(m.hooked(x)), "conv1",
@@ -105,7 +103,7 @@ REASONS = {
                           "an operation hard-codes the length of its channel axis (use -1 instead)"),
     "width as a number": (lambda m, x: x * x.size(1), "conv1", "an operation computes with the number of channels"),
     "width of another layer": (
-        lambda m, x: m.conv2(m.relu(x.view(x.size(0), -1, m.relu(m.twelve(x)).size(1), 3))), "conv1",
+        lambda m, x: x.view(x.size(0), -1, m.relu(m.twelve(x)).size(1), 3), "conv1",
         "an operation sets its shape from the number of channels of another tensor"),
     "broadcast": (lambda m, x: m.conv2(x + m.relu(m.one(x))), "one",
                   "an operation broadcasts one value over all channels"),
@@ -113,7 +111,9 @@ REASONS = {
                    "an operation normalises over all channels together"),
     "norm of another axis": (lambda m, x: m.relu(m.norm(x.transpose(1, 2))), "conv1",
                              "an operation normalises across channels"),
-    "some channels": (lambda m, x: x[:, :4], "conv1", "an operation selects channels by index"),
+    "some channels": (lambda m, x: x[:, :6:1], "conv1", "an operation selects channels by index"),
+    "computed weights": (lambda m, x: F.conv2d(x, m.conv2.weight * 2), "conv1",
+                         "a module computes its weights at each call"),
 }  # fmt: skip
 
 
@@ -139,10 +139,10 @@ def network(steps) -> Net:
 def test_every_reason_has_a_general_form(steps, layer, reason):
     graph = trace(network(steps), torch.zeros(2, 3, 6, 6))
     graph.layers = {layer: graph.layers[layer]}
-    assert [found for found, _, _ in architecture.frozen_reasons(graph)] == [reason], graph.layers[layer].reason
+    assert [found for found, _, _ in frozen_reasons(graph)] == [reason], graph.layers[layer].reason
 
 
 def test_words_of_a_reason_that_are_names_of_layers_are_kept():
     net = Net(lambda m, x: m.output(m.network(x).relu()), network=conv(3, 6), output=conv(6, 2))
     graph = trace(net, torch.zeros(2, 3, 6, 6))
-    assert architecture.frozen_reasons(graph) == [("it is an output of the network", 2, 1)]
+    assert frozen_reasons(graph) == [("it is an output of the network", 2, 1)]

@@ -137,13 +137,13 @@ def shared(kind: str) -> Net:
 
 REASONS = {
     "an output": (NETS["functional"], "fc2", "it is an output of the network"),
-    "no activation": (lambda: two(lambda m, x: m.b(m.a(x))), "a", "it reaches b without passing through an activation"),
-    "unused": (lambda: two(lambda m, x: (m.a(x), m.b(x[:, :2]))[1]), "a", "its output reaches no activation"),
+    "never zero": (lambda: two(lambda m, x: m.b(m.a(x) + 1)), "a",
+                   "it reaches b without passing through an activation"),
     "weight read directly": (tied_weights, "a", "b shares its weights with b_weight"),
     "one weight": (lambda: shared("weight"), "conv1", "conv1 shares its weights with conv2"),
     "one bias": (lambda: shared("bias"), "conv1", "conv1 shares its weights with conv2"),
     "one statistic": (lambda: shared("running_mean"), "conv2", "norm2 shares its weights with norm1"),
-    "part of a layer": (NETS["partly_frozen"], "conv1", "there is no rule for softmax at softmax"),
+    "part of a layer": (NETS["partly_frozen"], "conv1", "softmax normalises over all channels together"),
 }  # fmt: skip
 
 
@@ -169,8 +169,8 @@ class DataDependent(nn.Module):
 
 
 UNTRACEABLE = {
-    "control flow": (DataDependent, "DataDependent cannot be traced by torch.fx: symbolically traced variables"),
-    "unpacking": (lambda: Net(lambda m, x: sum(list(x))), "cannot be traced by torch.fx"),
+    "control flow": (DataDependent, "cannot be traced: DataDependent reads values that only data decides (__bool__)"),
+    "no tensor": (lambda: Net(lambda m, x: None), "Net cannot be traced: its forward function returns no tensor"),
     "channels": (lambda: Net(lambda m, x: m.a(x), a=conv(4, 2)), "a: "),
     "features": (lambda: Net(lambda m, x: m.a(m.b(x)), a=nn.Linear(7, 2), b=conv(3, 2)),
                  "a: it expects 7 features, not 8"),

@@ -49,15 +49,17 @@ def unflattened(m, x, y):
 
 # step, its modules, the trimmable layers
 NUMBERS = {
-    "scale by the width": (attention, {"fc": nn.Linear(64, 2)}, []),
+    "scale by the width": (attention, {"fc": nn.Linear(64, 2)}, ["conv1", "conv2"]),
     "shape by another width": (gate_of_another_width, {"fc": nn.Linear(6, 6)}, ["conv1"]),
     "flat and back": (unflattened, {}, ["conv1", "conv2"]),
-    "divided by the width of another": (lambda m, x, y: m.last(y / x.shape[1] ** 0.5), {}, ["conv2"]),
-    "size as resolution": (lambda m, x, y: m.last(F.interpolate(y, size=(x.size(1), 8))), {}, ["conv2"]),
+    "divided by the width of another": (lambda m, x, y: m.last(y / x.shape[1] ** 0.5), {},
+                                       ["conv1", "conv2"]),
+    "size as resolution": (lambda m, x, y: m.last(F.interpolate(y, size=(x.size(1), 8))), {},
+                           ["conv1", "conv2"]),
     "spatial sizes": (lambda m, x, y: m.last(y[:, :, : x.shape[2]] * x.shape[-1]), {}, ["conv1", "conv2"]),
     "tail of a shape": (lambda m, x, y: m.last(F.interpolate(y, size=x.shape[-2:])), {}, ["conv1", "conv2"]),
     "literal times height": (lambda m, x, y: m.fc(y.view(3, 6 * y.shape[2] * y.shape[3])), {"fc": nn.Linear(384, 2)},
-                             ["conv1"]),
+                             ["conv1", "conv2"]),
     "sum of branches": (lambda m, x, y: m.last(sum([y, y * 2])), {}, ["conv1", "conv2"]),
     "norm without the batch axis": (lambda m, x, y: m.fc(m.norm(y.mean((2, 3)))),
                                     {"norm": nn.InstanceNorm1d(3), "fc": nn.Linear(6, 2)}, ["conv1"]),
@@ -74,7 +76,7 @@ NUMBERS = {
     "hard sigmoid in place": (lambda m, x, y: m.last(y * m.hard(y)), {"hard": nn.Hardsigmoid(inplace=True)}, ["conv1"]),
     "ReLU in place before a skip": (lambda m, x, y: m.last(m.inplace(n := m.norm(y))) + m.one(n),
                                     {"inplace": nn.ReLU(inplace=True), "norm": nn.BatchNorm2d(6),
-                                     "one": nn.Conv2d(6, 2, 1)}, ["conv1"]),
+                                     "one": nn.Conv2d(6, 2, 1)}, ["conv1", "conv2"]),
     "matrix met along both axes": (lambda m, x, y: m.fc(y.mean((2, 3)).unsqueeze(2) * m.matrix
                                                         + y.mean((2, 3)).unsqueeze(1) * m.matrix).flatten(1),
                                    {"matrix": None, "fc": nn.Linear(6, 2)}, ["conv1"]),
@@ -104,13 +106,24 @@ def makes_a_constant(m, x, y):
     return m.last(y * torch.full((1,), float(m.conv2.in_channels), dtype=torch.float64))
 
 
+def compares_a_width(m, x, y):
+    return m.last(y * (2 if m.conv2.in_channels > 5 else 3))
+
+
 @pytest.mark.parametrize("step", [reads_a_width, makes_a_constant])
-def test_a_width_that_forward_reads_is_detected_after_pruning(step):
+def test_a_width_that_forward_computes_with_freezes_its_channels(step):
     model, x = image(step)
     graph = trace(model, x)
-    with pytest.raises(NotTrimmable, match="the forward function depends on a width"):
-        prune(model, {"conv1": [0]}, graph=graph)
+    assert "computes with the number of channels" in graph.layers["conv1"].reason
     check(model, {"conv2": [0]}, x, graph)  # it reads the other width
+
+
+def test_a_width_that_decides_what_forward_does_is_detected_after_pruning():
+    model, x = image(compares_a_width)
+    graph = trace(model, x)
+    with pytest.raises(NotTrimmable, match="the forward function depends on a width: mul is a different operation"):
+        prune(model, {"conv1": [0, 1]}, graph=graph)
+    check(model, {"conv2": [0]}, x, graph)
 
 
 def test_a_buffer_that_forward_computes_with_freezes_its_module():
@@ -193,5 +206,5 @@ def test_errors_of_forward_functions_become_one_line():
     def steps(m, x, y):
         raise Own("a picture\nplease")
 
-    with pytest.raises(NotTrimmable, match="^Net cannot be traced by torch.fx: a picture"):
+    with pytest.raises(NotTrimmable, match="^Net cannot be traced: its forward function fails: a picture"):
         trace(*image(steps))

@@ -204,9 +204,30 @@ def test_other_scores_replace_apoz():
     assert dict(plan(PROFILE, Count(1), ["a", "c"], ranking)) == {"a": (0,), "c": (1,)}
 
 
-def test_neurons_without_an_activation_have_apoz_0():
+def test_neurons_without_an_activation_have_no_apoz():
     unseen = LayerProfile("a", "conv", torch.tensor([0, 4]), torch.tensor([0, 5]), (1,))
-    assert unseen.apoz.tolist() == [0, 0.8]
+    assert unseen.apoz.isnan().tolist() == [True, False]
+    assert unseen.apoz[1] == 0.8
+
+
+NONE = float("nan")
+
+
+@pytest.mark.parametrize(("rule", "cut", "threshold"), [
+    (Count(2), [0, 3], None), (Fraction(0.4), [0, 3], None), (Keep(1), [0, 2, 3], None),
+    (Absolute(0.5), [0, 3], 0.5), (MeanPlusStd(0.0), [0, 3], 0.5),
+])  # fmt: skip
+def test_rules_skip_neurons_without_a_score(rule, cut, threshold):
+    """Five neurons, of which the second and the last have no APoZ. They count in the width, but are never removed."""
+    scores = torch.tensor([0.9, NONE, 0.0, 0.6, NONE])
+    found, limit = choose(scores, rule)
+    assert found == cut
+    assert limit == (None if threshold is None else pytest.approx(threshold))
+
+
+def test_a_layer_without_any_score_loses_nothing():
+    for rule in (Count(2), Fraction(0.5), Absolute(0.1), MeanPlusStd(-1.0)):
+        assert choose(torch.full((4,), NONE), rule)[0] == []
 
 
 def test_an_unknown_layer_is_refused():

@@ -148,7 +148,7 @@ def test_means_are_summed_in_float64(batch):
     counter = counting.Counter(trace(model, x), torch.device("cpu"), [0.0], with_mean=True)
     for part in x.split(batch):
         counter.add_batch(part)
-    assert counter.by_group()[2].max() == (2.0**24 + 3) / 4
+    assert counter.by_group()[2].nan_to_num().max() == (2.0**24 + 3) / 4
 
 
 def test_candidates_match_the_graph():
@@ -249,9 +249,10 @@ def test_a_site_without_examples_has_scale_zero_and_counts_of_zero():
     assert scales.limits(0.5) == [1.5]
     counter = counting.Counter(scales.graph, torch.device("cpu"), [0.0], with_mean=True)
     zeros, totals, mean = counter.by_group()
-    assert zeros.tolist() == totals.tolist() == mean.tolist() == [0] * len(zeros)
+    assert zeros.tolist() == totals.tolist() == [0] * len(zeros)
+    assert mean.isnan().all()
     counter.add_batch(torch.full((1, 1, 1, 1), 3.0).double())
-    assert counter.by_group()[2].max() == 3.0  # there is one position
+    assert counter.by_group()[2].nan_to_num().max() == 3.0  # there is one position
 
 
 def test_the_tolerance_does_not_affect_true_zeros():

@@ -195,7 +195,7 @@ def test_invalid_plans_raise(plan, message):
 
 def test_a_frozen_neuron_raises_and_its_neighbours_can_be_removed():
     model, x = made("partly_frozen"), images(2, 3, 8, 8)
-    with pytest.raises(NotTrimmable, match="neuron 1 of layer 'conv3' cannot be removed: there is no rule for softmax"):
+    with pytest.raises(NotTrimmable, match="neuron 1 of layer 'conv3' cannot be removed: softmax normalises over"):
         prune(model, {"conv3": [1]}, x)
     assert prune(model, {"conv3": [3, 5]}, x).conv2.out_channels == 2
     with pytest.raises(NotTrimmable, match="every neuron of layer 'conv2'"):

@@ -65,15 +65,21 @@ EXPOSING = {
     "pooled over borders": (lambda m, x: m.last(m.pool(m.norm(x))), one(), {"pool": nn.AvgPool2d(3, 1, 1)}),
     "statistics of the batch": (lambda m, x: m.last(m.batch(x)), one(),
                                 {"batch": nn.BatchNorm2d(6, track_running_stats=False)}),
-    "in two groups": (lambda m, x: m.last(m.norm(x)), nn.Conv2d(6, 4, 1, groups=2), {}),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("step", "last", "modules"), EXPOSING.values(), ids=EXPOSING)
-def test_a_constant_that_cannot_be_absorbed_freezes(step, last, modules):
-    graph = trace(shifted(step, last, **modules), images(3, 3, 8, 8))
+def test_a_constant_that_cannot_be_absorbed_is_held_at_zero_too(step, last, modules):
+    """The neuron is held where its layer and the norm give it out, so that there is no constant."""
+    model, x = shifted(step, last, **modules), images(3, 3, 8, 8)
+    graph = trace(model, x)
+    assert not graph.held_behind[graph.layers["conv1"].neurons].any()
+    check(model, {"conv1": [1, 4]}, x, graph)
+
+
+def test_a_constant_that_meets_a_sigmoid_freezes():
+    graph = trace(shifted(lambda m, x: m.last(m.norm(x).sigmoid()), one(bias=False)), images(3, 3, 8, 8))
     assert graph.layers["conv1"].reason == EXPOSED
-    assert graph.folds == []
 
 
 def test_by_hand():

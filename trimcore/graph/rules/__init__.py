@@ -10,6 +10,7 @@ TAKES_MODULE also receive the `module`. An operation without a rule freezes ever
 `Tracer.without_rule`).
 """
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -24,30 +25,47 @@ from trimcore.graph.nodes import function, target
 from trimcore.graph.rules.elementwise import (
     activation,
     add,
+    add_like,
+    clamp,
+    compare,
     divide,
     hardtanh,
     identity,
+    masked_fill,
     multiply,
     nonzero,
     power,
+    unary,
+    where,
 )
+from trimcore.graph.rules.functional import as_layer
 from trimcore.graph.rules.layers import batch_norm, conv, group_norm, layer_norm, linear, maxout, prelu
-from trimcore.graph.rules.shape import (
+from trimcore.graph.rules.pieces import chunk, concatenate, getitem, named_tuple, split, stack, unbind
+from trimcore.graph.rules.positions import (
     PADS,
     POOL_FUNCTIONS,
     POOLS,
-    chunk,
-    concatenate,
-    expand,
-    getitem,
-    move,
-    named_tuple,
+    constant_like,
+    flip,
+    new_constant,
+    normalize,
     pad,
-    pixel_shuffle,
     pool,
     reduce,
+    softmax,
+    unfold,
+)
+from trimcore.graph.rules.products import attention, matrix_product, sum_of_products
+from trimcore.graph.rules.shape import (
+    expand,
+    expand_as,
+    move,
+    pixel_shuffle,
+    repeat,
     reshape,
+    reshape_as,
     squeeze,
+    unflatten,
 )
 from trimcore.graph.tracer import Tracer
 from trimcore.layers.maxout import Maxout
@@ -67,9 +85,18 @@ ACTIVATION_FUNCTIONS = (
 ACTIVATION_METHODS = ("relu", "relu_", "tanh")
 NONZERO_MODULES = (nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Softplus)
 NONZERO_FUNCTIONS = (
-    torch.sigmoid, F.sigmoid, F.hardsigmoid, F.logsigmoid, F.softplus, torch.exp, torch.abs, torch.neg, operator.neg,
-    torch.clamp,
+    torch.sigmoid, F.sigmoid, F.hardsigmoid, F.logsigmoid, F.softplus, torch.exp, torch.cos, torch.log, torch.rsqrt,
+    torch.reciprocal,
 )  # fmt: skip
+UNARY_FUNCTIONS = (
+    torch.abs, torch.neg, operator.neg, torch.sqrt, torch.square, torch.sin, torch.erf, torch.sign, torch.floor,
+    torch.ceil, torch.round, torch.expm1, torch.log1p, torch.nan_to_num,
+)  # fmt: skip
+COMPARISONS = (
+    operator.gt, operator.ge, operator.lt, operator.le, operator.eq, operator.ne, torch.gt, torch.ge, torch.lt,
+    torch.le, torch.eq, torch.ne, torch.logical_and, torch.logical_or, operator.and_, operator.or_,
+)  # fmt: skip
+CASTS = ("to", "float", "half", "double", "bfloat16", "type_as", "type", "cpu", "cuda", "detach")
 
 
 def attribute(tracer: Tracer, node: fx.Node, x: Any, name: str) -> Value:
@@ -89,7 +116,7 @@ def dim(tracer: Tracer, node: fx.Node, x: Channels) -> int:
 
 
 # Rules that check numbers read from shapes themselves: such a number may count the value's own channels.
-CHECKS_SIZES = (reshape, expand)
+CHECKS_SIZES = (reshape, expand, split)
 # Rules that receive the called module.
 TAKES_MODULE = (conv, linear, batch_norm, group_norm, prelu, hardtanh, maxout)
 
@@ -117,6 +144,12 @@ FUNCTIONS: dict[Callable[..., Any], Rule] = {
     **dict.fromkeys(ACTIVATION_FUNCTIONS, activation),
     **dict.fromkeys(NONZERO_FUNCTIONS, nonzero),
     **dict.fromkeys((F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, torch.clone, torch.detach), identity),
+    **dict.fromkeys(UNARY_FUNCTIONS, unary),
+    **dict.fromkeys((torch.clamp, torch.clamp_min, torch.clamp_max, torch.clip), clamp),
+    **dict.fromkeys(COMPARISONS, compare),
+    torch.where: where,
+    torch.masked_fill: masked_fill,
+    **dict.fromkeys((torch.maximum, torch.minimum), add_like),
     **dict.fromkeys((operator.add, operator.sub, torch.add, torch.sub), add),
     **dict.fromkeys((operator.mul, torch.mul, torch.multiply), multiply),
     **dict.fromkeys((operator.truediv, torch.div), divide),
@@ -125,9 +158,40 @@ FUNCTIONS: dict[Callable[..., Any], Rule] = {
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), concatenate),
     **dict.fromkeys((*POOL_FUNCTIONS, torch.max_pool1d, torch.max_pool2d, torch.max_pool3d, F.interpolate), pool),
     F.pad: pad,
-    **dict.fromkeys((torch.mean, torch.sum, torch.amax, torch.amin), reduce),
+    **dict.fromkeys((torch.mean, torch.sum, torch.amax, torch.amin, torch.std, torch.var), reduce),
     torch.reshape: reshape,
-    **dict.fromkeys((torch.flatten, torch.permute, torch.transpose, torch.swapaxes, torch.unsqueeze), move),
+    **dict.fromkeys(
+        (
+            torch.flatten,
+            torch.permute,
+            torch.transpose,
+            torch.swapaxes,
+            torch.unsqueeze,
+            torch.movedim,
+        ),
+        move,
+    ),
+    F.scaled_dot_product_attention: attention,
+    **dict.fromkeys((torch.matmul, torch.bmm, operator.matmul), matrix_product),
+    torch.einsum: sum_of_products,
+    torch.stack: stack,
+    torch.unbind: unbind,
+    torch.split: split,
+    **dict.fromkeys((torch.flip, torch.roll), flip),
+    **dict.fromkeys((F.softmax, torch.softmax, F.log_softmax, torch.log_softmax), softmax),
+    F.unfold: unfold,
+    **dict.fromkeys(
+        (
+            torch.zeros_like,
+            torch.ones_like,
+            torch.empty_like,
+            torch.full_like,
+            torch.rand_like,
+            torch.randn_like,
+        ),
+        constant_like,
+    ),
+    F.normalize: normalize,
     **dict.fromkeys((F.pixel_shuffle, F.pixel_unshuffle), pixel_shuffle),
     torch.squeeze: squeeze,
     torch.chunk: chunk,
@@ -138,15 +202,29 @@ FUNCTIONS: dict[Callable[..., Any], Rule] = {
 BY_NAME: dict[str, Rule] = {"torchvision.ops.stochastic_depth.stochastic_depth": identity}
 METHODS: dict[str, Rule] = {
     **dict.fromkeys(ACTIVATION_METHODS, activation),
-    **dict.fromkeys(("sigmoid", "exp", "abs", "neg", "clamp"), nonzero),
-    **dict.fromkeys(("contiguous", "clone", "detach"), identity),
-    **dict.fromkeys(("add", "sub"), add),
-    "mul": multiply,
-    "div": divide,
+    **dict.fromkeys(("sigmoid", "sigmoid_", "exp", "cos", "log", "rsqrt", "reciprocal"), nonzero),
+    **dict.fromkeys(("abs", "neg", "sqrt", "square", "sin", "erf", "sign", "floor", "ceil", "round"), unary),
+    **dict.fromkeys(("clamp", "clamp_", "clip", "clamp_min", "clamp_max"), clamp),
+    **dict.fromkeys(("contiguous", "clone", *CASTS), identity),
+    **dict.fromkeys(("add", "sub", "add_", "sub_"), add),
+    **dict.fromkeys(("mul", "mul_"), multiply),
+    **dict.fromkeys(("div", "div_"), divide),
     "pow": power,
-    **dict.fromkeys(("mean", "sum", "amax", "amin"), reduce),
+    **dict.fromkeys(("gt", "ge", "lt", "le", "eq", "ne"), compare),
+    **dict.fromkeys(("masked_fill", "masked_fill_"), masked_fill),
+    **dict.fromkeys(("mean", "sum", "amax", "amin", "std", "var"), reduce),
+    **dict.fromkeys(("softmax", "log_softmax"), softmax),
+    **dict.fromkeys(("matmul", "bmm"), matrix_product),
+    "unbind": unbind,
+    "split": split,
+    "expand_as": expand_as,
+    **dict.fromkeys(("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"), new_constant),
+    **dict.fromkeys(("reshape_as", "view_as"), reshape_as),
+    "unflatten": unflatten,
+    "repeat": repeat,
+    **dict.fromkeys(("flip", "roll"), flip),
     **dict.fromkeys(("view", "reshape"), reshape),
-    **dict.fromkeys(("flatten", "permute", "transpose", "swapaxes", "unsqueeze"), move),
+    **dict.fromkeys(("flatten", "permute", "transpose", "swapaxes", "unsqueeze", "movedim"), move),
     "expand": expand,
     "squeeze": squeeze,
     "chunk": chunk,
@@ -155,15 +233,48 @@ METHODS: dict[str, Rule] = {
 }
 
 
+def is_layer(module: nn.Module) -> bool:
+    """Whether the call of a module is one operation, with a rule of its own. A module that is modified has none."""
+    return known_class(type(module)) is not None
+
+
+def known_class(kind: Any) -> Any:
+    """The class whose rule holds for modules of the class `kind`: itself, or one that it inherits its forward from."""
+    for base in kind.__mro__:
+        if base in MODULES:
+            return base
+        if not DECIDES.isdisjoint(vars(base)):
+            return None
+    return None
+
+
+known_class = functools.cache(known_class)
+
+
 def rule_for(tracer: Tracer, node: fx.Node) -> Rule | None:
     """The rule for a node of the graph, or None."""
     if node.op == "call_module":
-        module = tracer.module(node)
-        return None if is_modified(module) else MODULES.get(type(module))
+        module, kind = tracer.module(node), known_class(type(tracer.module(node)))
+        return None if kind is None or is_modified(module) else MODULES[kind]
+    if as_layer(tracer, node):
+        return MODULES[type(tracer.module(node))]
     if node.op == "call_method":
         return METHODS.get(target(node))
     called = function(node)
     if isinstance(called, type) and issubclass(called, tuple):
         return named_tuple
-    name = f"{getattr(called, '__module__', '')}.{getattr(called, '__name__', '')}"
-    return FUNCTIONS.get(called) or BY_NAME.get(name)
+    name = str(getattr(called, "__name__", ""))
+    return (
+        FUNCTIONS.get(called) or BY_NAME.get(f"{getattr(called, '__module__', '')}.{name}") or _of_torch(called, name)
+    )
+
+
+def _of_torch(called: Callable[..., Any], name: str) -> Rule | None:
+    """The rule of a function that PyTorch has under several names, such as `F.max_pool2d` and `torch.max_pool2d`."""
+    where = getattr(called, "__module__", None) or getattr(getattr(called, "__objclass__", None), "__module__", None)
+    return OF_TORCH.get(name) if str(where).partition(".")[0] == "torch" else None
+
+
+OF_TORCH = {function.__name__: rule for function, rule in FUNCTIONS.items() if hasattr(function, "__name__")}
+# What a subclass must not change to compute what its base class does.
+DECIDES = frozenset(("forward", "__call__", "_call_impl", "_conv_forward", "_output_padding", "weight", "__getattr__"))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from trimcore.graph.channels import Channels, Value, channel_axis, narrowed, with_zero_flag
+from trimcore.graph.channels import BEHIND, BOTH, Channels, Value, atoms_of, channel_axis, narrowed, with_flags
 from trimcore.graph.tracer import Tracer
 
 _common_shape: Callable[..., torch.Size] = torch.broadcast_shapes
@@ -22,7 +22,7 @@ EXACT_ZEROS = (
 def activation(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Channels:
     what = type(tracer.module(node)) if node.op == "call_module" else node.target
     tracer.add_site(node, x, exact=what in EXACT_ZEROS)
-    return with_zero_flag(x.ids, True)
+    return with_flags(x.ids, on=BEHIND, off=0)
 
 
 def hardtanh(tracer: Tracer, node: fx.Node, x: Channels, module: nn.Hardtanh) -> Value:
@@ -38,7 +38,7 @@ def nonzero(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: An
     """An operation whose result may be nonzero where its operand is zero, such as a sigmoid."""
     if any(isinstance(other, Tensor | Channels) for other in (*args, *kwargs.values())):
         return tracer.without_rule(node, (x, *args), kwargs)
-    return with_zero_flag(x.ids, False)
+    return with_flags(x.ids)
 
 
 def _broadcasts_over_channels(a: Tensor, b: Tensor) -> bool:
@@ -64,9 +64,9 @@ def _binary(tracer: Tracer, node: fx.Node, a: Any, b: Any, both: bool) -> Value:
     shape = _common_shape(a.shape, b.shape)
     wide_a, wide_b = a.ids.expand(shape), b.ids.expand(shape)
     slim_a, slim_b = narrowed([wide_a, wide_b])
-    tracer.tie(slim_a >> 1, slim_b >> 1)
-    zero = (slim_a & slim_b if both else slim_a | slim_b) & 1
-    return Channels((slim_a & ~1 | zero).expand(shape))
+    tracer.tie(atoms_of(slim_a), atoms_of(slim_b))
+    flags = (slim_a & slim_b if both else slim_a | slim_b) & BOTH
+    return Channels((slim_a & ~BOTH | flags).expand(shape))
 
 
 def _with_constant(tracer: Tracer, node: fx.Node, a: Any, b: Any, both: bool) -> Channels:
@@ -80,7 +80,71 @@ def _with_constant(tracer: Tracer, node: fx.Node, a: Any, b: Any, both: bool) ->
 
 
 def _with_nonzero(ids: Tensor, both: bool) -> Channels:
-    return with_zero_flag(ids, False) if both else Channels(ids)
+    return with_flags(ids) if both else Channels(ids)
+
+
+def unary(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """A function with f(0) = 0 that is no activation, such as the absolute value."""
+    if any(isinstance(other, Tensor | Channels) for other in (*args, *kwargs.values())):
+        return tracer.without_rule(node, (x, *args), kwargs)
+    return Channels(x.ids, x.dtype)
+
+
+def clamp(tracer: Tracer, node: fx.Node, x: Channels, min: Any = None, max: Any = None, **kwargs: Any) -> Value:
+    """Zero stays zero if it lies within the limits."""
+    limits = (kwargs.get("min_val", min), kwargs.get("max_val", max))
+    if "clamp_max" in str(getattr(node.target, "__name__", node.target)):
+        limits = (None, kwargs.get("max", min))
+    if any(isinstance(limit, Channels) for limit in limits):
+        return tracer.without_rule(node, (x, min, max), kwargs)
+    if any(isinstance(limit, Tensor) for limit in limits):
+        if any(limit.numel() > 1 for limit in limits if isinstance(limit, Tensor)):
+            return tracer.without_rule(node, (x, min, max), kwargs)
+        return with_flags(x.ids)
+    low, high = limits
+    inside = (low is None or low <= 0) and (high is None or high >= 0)
+    return Channels(x.ids) if inside else with_flags(x.ids)
+
+
+def compare(tracer: Tracer, node: fx.Node, a: Any, b: Any) -> Value:
+    """Comparisons and logical operations: a mask, which may be true where its operands are zero."""
+    result = with_flags(_binary(tracer, node, a, b, both=True).ids)
+    return Channels(result.ids, torch.bool)
+
+
+def where(tracer: Tracer, node: fx.Node, condition: Any, a: Any, b: Any) -> Value:
+    """A choice between two values: zero where both are."""
+    if not _any(a, b):
+        return (
+            with_flags(condition.ids)
+            if isinstance(a, int | float)
+            else tracer.without_rule(node, (condition, a, b), {})
+        )
+    result = _binary(tracer, node, a, b, both=True)
+    if isinstance(condition, Channels):
+        return _binary(tracer, node, result, with_flags(condition.ids), both=False)
+    return _widened(tracer, node, result, condition)
+
+
+def masked_fill(tracer: Tracer, node: fx.Node, x: Any, mask: Any, value: Any) -> Value:
+    """Set some elements to a constant."""
+    if not isinstance(x, Channels) or isinstance(value, Tensor | Channels):
+        return tracer.without_rule(node, (x, mask, value), {})
+    result = _binary(tracer, node, x, mask, both=True)
+    return Channels(result.ids if value == 0 and not isinstance(mask, Channels) else with_flags(result.ids).ids)
+
+
+def _any(*values: Any) -> bool:
+    return any(isinstance(value, Channels) for value in values)
+
+
+def _widened(tracer: Tracer, node: fx.Node, x: Channels, other: Any) -> Channels:
+    """x broadcast with a stored mask, which must not tell its channels apart."""
+    if not isinstance(other, Tensor):
+        return x
+    if other.dim() and not _broadcasts_over_channels(other, x.ids):
+        tracer.freeze(x, f"{node.name} combines it with a stored tensor")
+    return Channels(x.ids.expand(_common_shape(x.shape, other.shape)))
 
 
 def add(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
@@ -90,17 +154,27 @@ def add(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
     return _binary(tracer, node, a, b, both=True)
 
 
+def add_like(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
+    """Maximum and minimum: zero where both operands are."""
+    return _binary(tracer, node, a, b, both=True)
+
+
 def multiply(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
     return _binary(tracer, node, a, b, both=False)
 
 
 def divide(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
-    if isinstance(b, Channels):
-        return tracer.without_rule(node, (a, b), kwargs)
-    return _binary(tracer, node, a, b, both=False)
+    if not isinstance(b, Channels):
+        return _binary(tracer, node, a, b, both=False)
+    if not isinstance(a, Channels):
+        return with_flags(_binary(tracer, node, a, b, both=True).ids)
+    divisor = with_flags(b.ids)  # what is zero here may be divided by zero
+    result = _binary(tracer, node, a, divisor, both=False)
+    certain = torch.equal(b.ids & BOTH, torch.zeros_like(b.ids))
+    return result if certain else with_flags(result.ids)
 
 
 def power(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
     if not isinstance(b, int | float):
         return tracer.without_rule(node, (a, b), kwargs)
-    return nonzero(tracer, node, a)
+    return unary(tracer, node, a) if b > 0 else nonzero(tracer, node, a)

@@ -10,11 +10,24 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from trimcore.errors import NotTrimmable
 from trimcore.graph.channel_graph import Roles
-from trimcore.graph.channels import Channels, Constant, Value, along, channel_axis, spread, with_zero_flag
+from trimcore.graph.channels import (
+    BEHIND,
+    OWN,
+    Channels,
+    Constant,
+    Value,
+    along,
+    atoms_of,
+    channel_axis,
+    ids_of,
+    spread,
+    with_flags,
+)
+from trimcore.graph.layer_shapes import conv_shape
 from trimcore.graph.module_checks import uses_running_stats
-from trimcore.graph.nodes import target
+from trimcore.graph.nodes import part_name
 from trimcore.graph.rules.elementwise import activation
-from trimcore.graph.rules.shape import has_batch
+from trimcore.graph.rules.positions import has_batch
 from trimcore.graph.tracer import Tracer
 from trimcore.layers.maxout import Maxout
 
@@ -25,26 +38,6 @@ def cuts_whole_groups(module: _ConvNd) -> bool:
     """
     inputs_per_group = module.in_channels // module.groups
     return bool(getattr(module, "cut_whole_groups", module.groups >= inputs_per_group))
-
-
-def conv_shape(module: _ConvNd, shape: torch.Size) -> torch.Size:
-    """The output shape of any convolution for an input of shape (N, C, ...), by PyTorch's formulas.
-
-    Raises RuntimeError if the number of channels does not match or the output would be empty.
-    """
-    if shape[1] != module.in_channels:
-        raise RuntimeError(f"it expects {module.in_channels} channels, not {shape[1]}")
-    reach = [step * (size - 1) for step, size in zip(module.dilation, module.kernel_size, strict=True)]
-    named = {"same": reach, "valid": [0] * len(reach)}
-    padding = named[module.padding] if isinstance(module.padding, str) else [2 * pad for pad in module.padding]
-    axes = zip(shape[2:], module.stride, padding, reach, module.output_padding, strict=True)
-    if isinstance(module, _ConvTransposeNd):
-        sides = [(size - 1) * stride - pad + reach + more + 1 for size, stride, pad, reach, more in axes]
-    else:
-        sides = [(size + pad - reach - 1) // stride + 1 for size, stride, pad, reach, _ in axes]
-    if min(sides) < 1:
-        raise RuntimeError(f"its output is empty for an input of spatial size {tuple(shape[2:])}")
-    return torch.Size((shape[0], module.out_channels, *sides))
 
 
 def conv(tracer: Tracer, node: fx.Node, x: Channels, module: _ConvNd) -> Value:
@@ -64,8 +57,8 @@ def conv(tracer: Tracer, node: fx.Node, x: Channels, module: _ConvNd) -> Value:
         tracer.tie_along(blocks, 1)
         outputs = blocks[:, 0].repeat_interleave(module.out_channels // groups)
         if vector is not None:
-            zero = (vector % 2).view(groups, -1).amin(1).repeat_interleave(module.out_channels // groups)
-            constant = Constant(zero, (target(node),))
+            zero = (vector & BEHIND).view(groups, -1).amin(1).repeat_interleave(module.out_channels // groups)
+            constant = Constant(zero, (part_name(node),))
         roles = {"out": outputs, "in": inputs}
         weight: Roles = ("in",) if transposed else ("out",)
     else:
@@ -81,7 +74,8 @@ def conv(tracer: Tracer, node: fx.Node, x: Channels, module: _ConvNd) -> Value:
             roles |= {f"{role} of one group": atoms[0] for role, atoms in by_group.items()}
             weight = (weight[0], f"{weight[1]} of one group")
     part = tracer.part(node, module, kind, roles, {"weight": weight, "bias": ("out",)}, positions)
-    return Channels(spread(part.outputs * 2, shape, 1), constant=constant)
+    tracer.add_exit(node, part.outputs, 1)
+    return Channels(spread(ids_of(part.outputs, OWN), shape, 1), constant=constant)
 
 
 def linear(tracer: Tracer, node: fx.Node, x: Channels, module: nn.Linear) -> Channels:
@@ -92,7 +86,8 @@ def linear(tracer: Tracer, node: fx.Node, x: Channels, module: nn.Linear) -> Cha
     roles = {"out": tracer.output_atoms(node, module.out_features), "in": inputs}
     positions = torch.Size(x.shape[:-1]).numel() // tracer.batch
     part = tracer.part(node, module, "linear", roles, {"weight": ("out", "in"), "bias": ("out",)}, positions)
-    return Channels(spread(part.outputs * 2, shape, len(shape) - 1))
+    tracer.add_exit(node, part.outputs, len(shape) - 1)
+    return Channels(spread(ids_of(part.outputs, OWN), shape, len(shape) - 1))
 
 
 PER_CHANNEL: dict[str, Roles] = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), ("out",))
@@ -102,10 +97,12 @@ def batch_norm(tracer: Tracer, node: fx.Node, x: Channels, module: _NormBase) ->
     """BatchNorm and InstanceNorm normalise each channel separately."""
     if isinstance(module, _InstanceNorm) and not has_batch(tracer, node, x):
         return tracer.without_rule(node, (x,), {})
-    tracer.part(node, module, "norm", {"out": _channel_atoms(tracer, node, x, module.num_features)}, PER_CHANNEL)
-    result, vector = with_zero_flag(x.ids, False), along(x.ids, 1)
+    vector = along(x.ids, 1)
+    atoms = _channel_atoms(tracer, node, x, module.num_features)
+    tracer.part(node, module, "norm", {"out": atoms}, PER_CHANNEL)
+    result = _normalised(tracer, node, x, vector, atoms)
     if uses_running_stats(module) and vector is not None:
-        result.constant = (x.constant or Constant(vector % 2)).shifted_by(target(node))
+        result.constant = (x.constant or Constant(vector & BEHIND)).shifted_by(part_name(node))
     return result
 
 
@@ -116,7 +113,16 @@ def group_norm(tracer: Tracer, node: fx.Node, x: Channels, module: nn.GroupNorm)
     atoms = _channel_atoms(tracer, node, x, module.num_channels)
     tracer.tie_along(atoms.view(module.num_groups, -1), 1)
     tracer.part(node, module, "norm", {"out": atoms}, PER_CHANNEL)
-    return with_zero_flag(x.ids, False)
+    return _normalised(tracer, node, x, along(x.ids, 1), atoms)
+
+
+def _normalised(tracer: Tracer, node: fx.Node, x: Channels, vector: Tensor | None, atoms: Tensor) -> Channels:
+    """The result of a norm. It may be nonzero where its input is zero, but it is held at zero here if the channel is
+    held where its layers give it out."""
+    if vector is None:
+        return with_flags(x.ids)
+    tracer.add_exit(node, atoms, 1, norm=True)
+    return with_flags(x.ids, on=OWN)
 
 
 def _channel_atoms(tracer: Tracer, node: fx.Node, x: Channels, expected: int) -> Tensor:
@@ -125,8 +131,8 @@ def _channel_atoms(tracer: Tracer, node: fx.Node, x: Channels, expected: int) ->
         tracer.freeze(x, f"{node.name} normalises across channels")
         return tracer.new_atoms(expected, f"{node.name} normalises across channels")
     if len(vector) != expected:
-        raise NotTrimmable(f"{node.target} expects {expected} channels, not {len(vector)}")
-    return vector >> 1
+        raise NotTrimmable(f"{part_name(node)} expects {expected} channels, not {len(vector)}")
+    return atoms_of(vector)
 
 
 def layer_norm(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Channels:
@@ -136,7 +142,7 @@ def layer_norm(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs:
     axis = channel_axis(x.ids)
     if axis is None or axis >= x.ids.dim() - len(shape):
         tracer.freeze(x, f"{node.name} normalises over all channels together")
-    return with_zero_flag(x.ids, False)
+    return with_flags(x.ids)
 
 
 def maxout(tracer: Tracer, node: fx.Node, x: Channels, module: Maxout) -> Value:
@@ -144,11 +150,11 @@ def maxout(tracer: Tracer, node: fx.Node, x: Channels, module: Maxout) -> Value:
     shape, dim, vector = tracer.shape_of(node, x), module.dim % len(x.shape), along(x.ids, module.dim)
     if vector is None or channel_axis(x.ids) != dim:
         return tracer.without_rule(node, (x,), {})
-    members, zero = vector.view(-1, module.k) >> 1, (vector % 2).view(-1, module.k).amin(1)
+    members, zero = atoms_of(vector).view(-1, module.k), (vector & BEHIND).view(-1, module.k).amin(1)
     roles = {"out": tracer.output_atoms(node, len(members)), "in": members.flatten()}
     part = tracer.part(node, module, "maxout", roles, {})
     tracer.add_units(node, members, part.outputs)
-    return Channels(spread(part.outputs * 2 + zero, shape, dim))
+    return Channels(spread(ids_of(part.outputs) + zero, shape, dim))
 
 
 def prelu(tracer: Tracer, node: fx.Node, x: Channels, module: nn.PReLU) -> Channels:

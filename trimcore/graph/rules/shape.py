@@ -1,83 +1,29 @@
-"""Rules for operations that move data or reduce it over positions."""
+"""Rules for operations that move data: every channel stays what it is."""
 
-import re
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from trimcore.graph.channels import (
+    BEHIND,
+    BOTH,
+    OWN,
     Channels,
     Value,
     along,
+    atoms_of,
     canonical,
+    changing_axes,
     channel_axis,
     channel_vector,
     narrowed,
     spread,
     varying_axes,
-    with_zero_flag,
 )
 from trimcore.graph.nodes import function, target
 from trimcore.graph.sizes import counts_channels_of
 from trimcore.graph.tracer import Tracer
-
-
-def concatenate(tracer: Tracer, node: fx.Node, tensors: Sequence[Any], dim: int = 0, **kwargs: Any) -> Value:
-    dim = kwargs.get("axis", dim)
-    if not all(isinstance(t, Channels) for t in tensors):
-        return tracer.without_rule(node, (tensors, dim), kwargs)
-    dim %= len(tensors[0].shape)
-    shape = list(tensors[0].shape)
-    shape[dim] = sum(t.shape[dim] for t in tensors)
-    return tracer.moved(node, Channels(torch.cat(narrowed([t.ids for t in tensors], dim), dim).expand(shape)))
-
-
-def pool(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
-    """Pooling and resizing: operations that change the positions of each channel separately and map zero to zero."""
-    shape, vector = tracer.shape_of(node, x, *args, **kwargs), along(x.ids, 1)
-    if vector is None or not isinstance(shape, torch.Size) or not has_batch(tracer, node, x):
-        return tracer.without_rule(node, (x, *args), kwargs)
-    return Channels(spread(vector, shape, 1))
-
-
-def has_batch(tracer: Tracer, node: fx.Node, x: Channels) -> bool:
-    """Whether axis 0 is the batch and axis 1 the channels. PyTorch treats a value with one axis less as one example."""
-    name = type(tracer.module(node)).__name__ if node.op == "call_module" else function(node).__name__
-    dimensions = re.search(r"([123])d", name)
-    return dimensions is None or len(x.shape) == 2 + int(dimensions[1])
-
-
-def pad(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
-    """`F.pad` and the padding modules, for positions only. A nonzero padding value clears the zero flag."""
-    shape, axis = tracer.shape_of(node, x, *args, **kwargs), channel_axis(x.ids)
-    module: Any = tracer.module(node) if node.op == "call_module" else None
-    amounts = module.padding if module else kwargs.get("pad", args[0] if args else ())
-    padded = {len(x.shape) - 1 - k // 2 for k, amount in enumerate(amounts) if amount}  # pairs, from the last axis
-    if axis is None or padded & {0, axis}:
-        return tracer.without_rule(node, (x, *args), kwargs)
-    value = kwargs.get("value", args[2] if len(args) > 2 else None)
-    if module:
-        value = getattr(module, "value", 0)
-    result = Channels(spread(channel_vector(x.ids, axis), shape, axis))
-    return result if not value else with_zero_flag(result.ids, False)
-
-
-def reduce(
-    tracer: Tracer, node: fx.Node, x: Channels, dim: Any = None, keepdim: bool = False, *, axis: Any = None,
-    **kwargs: Any,
-) -> Value:  # fmt: skip
-    """`mean`, `sum`, `amax` and `amin` over positions."""
-    dim = axis if dim is None else dim
-    dims = [d % len(x.shape) for d in ([dim] if isinstance(dim, int) else dim or range(len(x.shape)))]
-    axis = channel_axis(x.ids)
-    if axis is None or axis in dims:
-        return tracer.without_rule(node, (x, dim, keepdim), kwargs)
-    kept = [1 if d in dims else size for d, size in enumerate(x.shape)]
-    ids = spread(channel_vector(x.ids, axis), kept, axis)
-    return Channels(ids if keepdim else ids.reshape([s for d, s in enumerate(kept) if d not in dims]))
 
 
 def move(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Channels:
@@ -114,6 +60,17 @@ def expand(tracer: Tracer, node: fx.Node, x: Channels, *sizes: Any, **kwargs: An
     return result
 
 
+def expand_as(tracer: Tracer, node: fx.Node, x: Channels, other: Any) -> Value:
+    shape = other.shape
+    axis = channel_axis(x.ids)
+    if isinstance(other, Channels) and axis is not None:
+        if x.shape[axis] == 1 and len(shape) > axis and shape[axis] != 1:
+            tracer.freeze(x, f"{node.name} broadcasts one value over all channels")
+        elif len(shape) == len(x.shape) and len(changing_axes(other.ids)) == 1:
+            tracer.tie(*(atoms_of(i) for i in narrowed([x.ids.expand(shape), other.ids])))
+    return tracer.moved(node, Channels(x.ids.expand(shape)))
+
+
 def reshape(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Channels:
     """`view` and `reshape`.
 
@@ -131,17 +88,36 @@ def reshape(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: An
         ids = tied_along(tracer, ids, [axis for axis in axes if axis not in computed])
     result = tracer.moved(node, Channels(ids))
     axis = channel_axis(result.ids)
-    if axis is not None and not _is_computed(tracer, lengths, axis):
+    if axis is not None and len(lengths) > 1 and (names := tracer.sizes.attributes_of(lengths[axis])):
+        atoms = atoms_of(channel_vector(result.ids, axis))
+        for name in names:
+            tracer.attribute_uses.append((name, atoms, f"{node.name} sets its shape from another width"))
+    elif axis is not None and not _is_computed(tracer, lengths, axis):
         length = result.shape[axis]
-        tracer.freeze(result, f"{node.name} hard-codes the length {length} of its channel axis; use -1 instead")
+        tracer.fix_width(result, f"{node.name} hard-codes the length {length} of its channel axis; use -1 instead")
     return result
+
+
+def unflatten(tracer: Tracer, node: fx.Node, x: Channels, dim: int, sizes: Any) -> Value:
+    """One axis becomes several. Their lengths are written down, so that of the channels must stay."""
+    if dim % len(x.shape) in changing_axes(x.ids):
+        tracer.fix_width(x, f"{node.name} hard-codes the shape of its channels")
+    return tracer.moved(node, Channels(canonical(torch.unflatten(x.ids, dim, tuple(sizes)))))
+
+
+def reshape_as(tracer: Tracer, node: fx.Node, x: Channels, other: Any) -> Value:
+    """`view_as` and `reshape_as`. The shape of another value need not follow the channels of x."""
+    result = Channels(canonical(x.ids.reshape(other.shape)))
+    tracer.fix_width(result, f"{node.name} takes its shape from another value")
+    return tracer.moved(node, result)
 
 
 def _is_computed(tracer: Tracer, lengths: Any, axis: int) -> bool:
     """Whether the length of an axis is computed: it is -1, it counts channels, or it comes from a whole shape."""
     if len(lengths) == 1 and isinstance(lengths[0], fx.Node) and isinstance(tracer.env[lengths[0]], torch.Size):
         return True
-    return lengths[axis] == -1 or tracer.sizes.counted_by(lengths[axis]) is not None
+    length = lengths[axis]
+    return length == -1 or tracer.sizes.counted_by(length) is not None or bool(tracer.sizes.attributes_of(length))
 
 
 def _check_counts(tracer: Tracer, node: fx.Node, x: Channels) -> None:
@@ -151,7 +127,7 @@ def _check_counts(tracer: Tracer, node: fx.Node, x: Channels) -> None:
         return
     axis = channel_axis(x.ids)
     if axis is not None and x.shape[axis] == len(atoms):
-        tracer.tie(channel_vector(x.ids, axis) >> 1, atoms)  # both must keep the same number
+        tracer.tie(atoms_of(channel_vector(x.ids, axis)), atoms)  # both must keep the same number
     else:
         tracer.require_same_channels(node, atoms, x)
 
@@ -160,38 +136,21 @@ def tied_along(tracer: Tracer, ids: Tensor, axes: list[int]) -> Tensor:
     """Tie the channels along `axes`. Returns ids that no longer differ along these axes."""
     shape, (slim,) = ids.shape, narrowed([ids])
     for axis in axes:
-        tracer.tie_along(slim >> 1, axis)
-        zero = (slim & 1).amin(axis, keepdim=True)
-        slim = slim.narrow(axis, 0, 1) & ~1 | zero
+        tracer.tie_along(atoms_of(slim), axis)
+        flags = sum((slim & flag).amin(axis, keepdim=True) for flag in (BEHIND, OWN))
+        slim = slim.narrow(axis, 0, 1) & ~BOTH | flags
     return slim.expand(shape)
 
 
-def chunk(tracer: Tracer, node: fx.Node, x: Channels, chunks: int, dim: int = 0) -> Value:
-    """Chunks of equal length. The same positions of all chunks are tied, so that the chunks stay equally long."""
-    dim %= len(x.shape)
-    if dim == channel_axis(x.ids):
-        if x.shape[dim] % chunks:
-            return tracer.without_rule(node, (x, chunks, dim), {})
-        vector = tied_along(tracer, channel_vector(x.ids, dim).view(chunks, -1), [0])[0].repeat(chunks)
-        x = Channels(spread(vector, x.shape, dim))
-    return tuple(Channels(piece) for piece in x.ids.chunk(chunks, dim))
-
-
-def getitem(tracer: Tracer, node: fx.Node, x: Any, index: Any) -> Value:
-    """`x[...]` of a tensor or of several results. Selecting channels by index freezes them."""
-    if not isinstance(x, Channels):
-        return x[index]
-    items = list(index) if isinstance(index, tuple) else [index]
-    if any(not isinstance(i, int | slice | None | type(...)) for i in items):
-        return tracer.without_rule(node, (x, index), {})
-    if ... in items:
-        at = items.index(...)
-        items[at : at + 1] = [slice(None)] * (len(x.shape) - sum(i not in (None, ...) for i in items))
-    taken = [i for i in items if i is not None]
-    touched = {axis for axis, i in enumerate(taken) if i != slice(None)}
-    if touched & set(varying_axes(x.ids)) or channel_axis(x.ids) in touched:
-        tracer.freeze(x, f"{node.name} selects channels by index")
-    return tracer.moved(node, Channels(x.ids[index]))
+def repeat(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """Copies along any axis. A single channel that is repeated would become several."""
+    times = args[0] if len(args) == 1 and isinstance(args[0], list | tuple) else args
+    axis, added = channel_axis(x.ids), len(times) - len(x.shape)
+    if axis is None or added < 0 or not all(isinstance(n, int) for n in times):
+        return tracer.without_rule(node, (x, *args), kwargs)
+    if tracer.sizes.counted_by(node.all_input_nodes) is not None:
+        tracer.freeze_counted(node, node.all_input_nodes)
+    return tracer.moved(node, Channels(x.ids.repeat(*times)))
 
 
 def pixel_shuffle(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
@@ -205,15 +164,3 @@ def pixel_shuffle(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwar
     else:
         vector = vector.repeat_interleave(many // few)
     return Channels(spread(vector, shape, 1))
-
-
-def named_tuple(tracer: Tracer, node: fx.Node, *args: Any, **kwargs: Any) -> Value:
-    """A named tuple of values."""
-    return function(node)(*args, **kwargs)
-
-
-POOLS = [getattr(nn, f"{kind}Pool{d}d") for kind in ("Max", "Avg", "AdaptiveAvg", "AdaptiveMax") for d in (1, 2, 3)]
-POOL_FUNCTIONS = [
-    getattr(F, f"{kind}_pool{d}d") for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for d in (1, 2, 3)
-]
-PADS = [getattr(nn, f"{kind}Pad{d}d") for kind in ("Zero", "Constant", "Reflection", "Replication") for d in (1, 2, 3)]

@@ -1,0 +1,122 @@
+"""Rules for operations over the positions of each channel, and for constants."""
+
+import re
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from trimcore.graph.channels import (
+    BOTH,
+    Channels,
+    Value,
+    along,
+    canonical,
+    changing_axes,
+    channel_axis,
+    channel_vector,
+    spread,
+    with_flags,
+)
+from trimcore.graph.nodes import function
+from trimcore.graph.tracer import Tracer
+
+
+def pool(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """Pooling and resizing: operations that change the positions of each channel separately and map zero to zero."""
+    shape, vector = tracer.shape_of(node, x, *args, **kwargs), along(x.ids, 1)
+    if vector is None or not isinstance(shape, torch.Size) or not has_batch(tracer, node, x):
+        return tracer.without_rule(node, (x, *args), kwargs)
+    return Channels(spread(vector, shape, 1))
+
+
+def has_batch(tracer: Tracer, node: fx.Node, x: Channels) -> bool:
+    """Whether axis 0 is the batch and axis 1 the channels. PyTorch treats a value with one axis less as one example."""
+    name = type(tracer.module(node)).__name__ if node.op == "call_module" else function(node).__name__
+    dimensions = re.search(r"([123])d", name)
+    return dimensions is None or len(x.shape) == 2 + int(dimensions[1])
+
+
+def pad(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """`F.pad` and the padding modules, for positions only. A nonzero padding value clears the zero flag."""
+    shape, axis = tracer.shape_of(node, x, *args, **kwargs), channel_axis(x.ids)
+    module: Any = tracer.module(node) if node.op == "call_module" else None
+    amounts = module.padding if module else kwargs.get("pad", args[0] if args else ())
+    padded = {len(x.shape) - 1 - k // 2 for k, amount in enumerate(amounts) if amount}  # pairs, from the last axis
+    if axis is None or padded & {0, axis}:
+        return tracer.without_rule(node, (x, *args), kwargs)
+    value = kwargs.get("value", args[2] if len(args) > 2 else None)
+    if module:
+        value = getattr(module, "value", 0)
+    result = Channels(spread(channel_vector(x.ids, axis), shape, axis))
+    return result if not value else with_flags(result.ids)
+
+
+def reduce(
+    tracer: Tracer, node: fx.Node, x: Channels, dim: Any = None, keepdim: bool = False, *, axis: Any = None,
+    **kwargs: Any,
+) -> Value:  # fmt: skip
+    """`mean`, `sum`, `amax` and `amin` over positions."""
+    dim = axis if dim is None else dim
+    dims = [d % len(x.shape) for d in ([dim] if isinstance(dim, int) else dim or range(len(x.shape)))]
+    if set(dims) & changing_axes(x.ids):
+        if not isinstance(node.meta["shape"], torch.Size):
+            return tracer.without_rule(node, (x, dim, keepdim), kwargs)
+        tracer.fix_width(x, f"{node.name} reduces over channels")
+        return tracer.frozen_value(node.meta["shape"], f"{node.name} reduces over channels", x.dtype)
+    if getattr(node.target, "__name__", node.target) in ("std", "var", "logsumexp", "prod"):
+        x = with_flags(x.ids)
+    ids = x.ids[tuple(slice(1) if d in dims else slice(None) for d in range(len(x.shape)))]
+    return Channels(ids if keepdim else canonical(ids.squeeze(dims)))
+
+
+def softmax(tracer: Tracer, node: fx.Node, x: Channels, dim: Any = None, *args: Any, **kwargs: Any) -> Value:
+    """Softmax and its like over positions. The result is nowhere zero."""
+    if not isinstance(dim, int) or dim % len(x.shape) in changing_axes(x.ids):
+        tracer.fix_width(x, f"{node.name} normalises over all channels together")
+    return with_flags(x.ids)
+
+
+def normalize(
+    tracer: Tracer, node: fx.Node, x: Channels, p: Any = 2.0, dim: int = 1, *args: Any, **kwargs: Any
+) -> Value:
+    """`F.normalize`: zero stays zero. Over channels, their number must stay."""
+    if dim % len(x.shape) in changing_axes(x.ids):
+        tracer.fix_width(x, f"{node.name} normalises over all channels together")
+    return Channels(x.ids)
+
+
+def flip(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """`flip` and `roll` along other axes than that of the channels."""
+    dims = kwargs.get("dims", args[-1] if args else None)
+    dims = [dims] if isinstance(dims, int) else dims
+    if dims is None or changing_axes(x.ids) & {d % len(x.shape) for d in dims}:
+        return tracer.without_rule(node, (x, *args), kwargs)
+    return Channels(x.ids)
+
+
+def unfold(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """`F.unfold`: each channel becomes one per position of the kernel. Input (N, C, H, W)."""
+    vector, shape = along(x.ids, 1), node.meta["shape"]
+    if node.op == "call_method" or vector is None or len(x.shape) != 4:
+        return tracer.without_rule(node, (x, *args), kwargs)
+    return Channels(spread(vector.repeat_interleave(shape[1] // len(vector)), shape, 1))
+
+
+def constant_like(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """`zeros_like` and its like: as wide as x, and zero or not whatever x is."""
+    zeros = getattr(node.target, "__name__", node.target) == "zeros_like"
+    return with_flags(x.ids, on=BOTH if zeros else 0)
+
+
+def new_constant(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """`new_zeros` and its like: a constant of a given shape."""
+    return node.meta["value"]
+
+
+POOLS = [getattr(nn, f"{kind}Pool{d}d") for kind in ("Max", "Avg", "AdaptiveAvg", "AdaptiveMax") for d in (1, 2, 3)]
+POOL_FUNCTIONS = [
+    getattr(F, f"{kind}_pool{d}d") for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for d in (1, 2, 3)
+]
+PADS = [getattr(nn, f"{kind}Pad{d}d") for kind in ("Zero", "Constant", "Reflection", "Replication") for d in (1, 2, 3)]
