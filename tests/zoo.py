@@ -1,6 +1,9 @@
 """What can be trimmed of every registered network, how exactly, and how quickly: a table, as CSV on standard output.
 
     python -m tests.zoo [NAME ...] > zoo.csv
+    python -m tests.zoo --wild [NAME ...] > wild.csv
+
+With `--wild`, networks that other people wrote, see `tests.wild`.
 
 Random weights, images of 32 pixels (or the smallest that the network takes), float64 (float32 beyond 500 million
 parameters). Differences are those of the pruned from the masked network, relative to the output, with 25 % and 50 % of
@@ -127,6 +130,11 @@ def row(name: str) -> dict:
 
 
 def main() -> None:
+    if "--wild" in sys.argv:
+        from tests import wild
+
+        wild.main([name for name in sys.argv[1:] if name != "--wild"])
+        return
     warnings.simplefilter("ignore")
     table = csv.DictWriter(sys.stdout, COLUMNS)
     table.writeheader()

@@ -156,6 +156,8 @@ class ChannelGraph:
     per_neuron: "ChannelGraph | None" = None  # `fine`, if the network has maxout units
     exits: list[Site] = field(default_factory=list)  # where layers, and the norms after them, give out their channels
     held_behind: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))  # (group_count,)
+    # Of the padded groups, those that layers read although they are held at zero: they may be constants there.
+    read_anyway: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))  # (group_count,)
     padded: Tensor = field(
         default_factory=lambda: torch.zeros(0, dtype=torch.bool)
     )  # (group_count,), see layers.places
@@ -226,13 +228,18 @@ class ChannelGraph:
         """The groups of all parts and roles, concatenated so that one lookup covers them, the length of each, and which
         positions are never cut because their channels keep their places."""
         parts = [part for part in self.parts.values() for _ in part.groups]
+        roles = [role for part in self.parts.values() for role in part.groups]
         groups = [groups for part in self.parts.values() for groups in part.groups.values()]
-        never = [
-            self.padded[own] if part.kind == "scale" else torch.zeros(len(own), dtype=torch.bool)
-            for part, own in zip(parts, groups, strict=True)
-        ]
+        never = [self.uncut(part, role)[own] for part, role, own in zip(parts, roles, groups, strict=True)]
         none = torch.zeros(0, dtype=torch.bool)
         return torch.cat([torch.arange(0), *groups]), [len(one) for one in groups], torch.cat([none, *never])
+
+    def uncut(self, part: Part, role: str) -> Tensor:
+        """Mask of the groups whose positions a part keeps in this role even if they are removed. (group_count,)"""
+        if part.kind == "scale":
+            return self.padded
+        reads = role == "in" and part.kind in ("conv", "linear", "transposed")
+        return self.read_anyway if reads else torch.zeros_like(self.read_anyway)
 
     @cached_property
     def parameters(self) -> int:

@@ -55,16 +55,20 @@ def _grouped(tracer: Tracer, root: Tensor) -> ChannelGraph:
     limits, follows = _all_limits(tracer, root)
     parts, sites, exits = with_groups(root, tracer.parts, tracer.sites, tracer.exits)
     of_kind = {kind: [limit for limit in limits if limit.kind == kind] for kind in ("frozen", "width", "exposed")}
-    padded = mask_of(root, [limit.own for limit in of_kind["width"]]) & paddable(parts, tracer.modules, len(root))
-    padded &= ~mask_of(root, [*follows, *(limit.own for limit in of_kind["frozen"] + of_kind["exposed"])])
+    possible = paddable(parts, tracer.modules, len(root))
+    possible &= ~mask_of(root, [*follows, *(limit.own for limit in of_kind["frozen"])])
     if tracer.unit_ties:
-        padded &= False
-    behind = held_behind(root, parts, sites, [limit.behind for limit in of_kind["exposed"]]) & ~padded
-    overcome = {"frozen": torch.zeros_like(behind), "width": padded, "exposed": behind}
+        possible &= False
+    fixed = mask_of(root, [limit.own for limit in of_kind["width"]])
+    behind = held_behind(root, parts, sites, [limit.behind for limit in of_kind["exposed"]]) & ~(fixed & possible)
+    exposed = mask_of(root, [limit.own for limit in of_kind["exposed"]]) & ~behind
+    padded = (fixed | exposed) & possible
+    overcome = {"frozen": torch.zeros_like(behind), "width": padded, "exposed": behind | padded}
     freezes = [(limit.own[~overcome[limit.kind][root[limit.own]]], limit.reason) for limit in limits]
     graph = ChannelGraph(
         tracer.model, tracer.graphs[0], tracer.held, tracer.inputs, parts, sites, {}, tracer.atoms,
         first_reasons(root, freezes), tracer.outputs, tracer.folds, exits=exits, held_behind=behind, padded=padded,
+        read_anyway=exposed & padded,
     )  # fmt: skip
     graph.layers = layers_of(graph)
     return graph

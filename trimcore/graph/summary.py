@@ -16,6 +16,8 @@ GENERAL = [  # (pattern of a reason in this room, general text); `part` is the l
     (r".+ hard-codes the length \d+ of its channel axis; use -1 instead",
      "an operation hard-codes the length of its channel axis (use -1 instead)"),
     (r".+ hard-codes the shape of its channels", "an operation hard-codes the shape of its channels"),
+    (r".+ has no finite value at zero", "an operation has no finite value at zero"),
+    (r".+ has a filter for each channel", "an operation has a filter for each channel"),
     (r".+ takes its shape from another value", "an operation takes its shape from another value"),
     (r".+ sets its shape from another width", "an operation sets its shape from another width"),
     (r".+ sets its shape from the number of other channels",

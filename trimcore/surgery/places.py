@@ -18,7 +18,8 @@ def keep_places(graph: ChannelGraph, removed: Tensor, modules: dict[str, nn.Modu
             continue
         inputs = part.groups.get("in", part.outputs)
         if kept_places[inputs].any() or kept_places[part.outputs].any():
-            set_places(modules[part.name], _inputs(part, inputs, removed, kept_places),
+            read = removed & ~graph.uncut(part, "in")
+            set_places(modules[part.name], _inputs(part, inputs, read, kept_places),
                        _outputs(part, removed, kept_places))  # fmt: skip
 
 
@@ -28,7 +29,7 @@ def _inputs(part: Part, groups: Tensor, removed: Tensor, placed: Tensor) -> Tens
     stays = ~removed[groups]
     if known is not None:
         return known[stays.to(known.device)].clone()
-    if not placed[groups].any():
+    if not (placed & removed)[groups].any():
         return None
     present = stays | placed[groups]  # the channels that the activation still has
     return (present.cumsum(0) - 1)[stays].to(part.weight.device)

@@ -77,7 +77,7 @@ REASONS = {
     "untracked input": (lambda m, x: m.relu(m.depthwise(x.transpose(1, 2))), "depthwise",
                         "its input cannot be tracked"),
     "spread": (lambda m, x: x.flatten(0, 1), "conv1", "an operation spreads its channels over several axes"),
-    "no activation": (lambda m, x: m.conv2(x + 1), "conv1",
+    "no activation": (lambda m, x: m.conv2(m.relu(m.grouped(x)) + 1), "grouped",
                       "it reaches another layer without passing through an activation"),
     "all at once": (lambda m, x: m.conv2(m.six(x) + m.six(x).transpose(1, 2)), "conv1",
                     "its channels can only be removed all at once"),
@@ -126,6 +126,7 @@ def network(steps) -> Net:
         twin1=conv(6, 6), twin2=conv(6, 6), twelve=conv(6, 12), wide=nn.Linear(6, 6), linear=nn.Linear(6, 6),
         relu=nn.ReLU(), depthwise=conv(6, 6, groups=6), softmax=nn.Softmax2d(), hooked=hooked,
         group_norm=nn.GroupNorm(1, 6), norm=nn.BatchNorm2d(6), six=nn.AdaptiveAvgPool2d(6),
+        grouped=conv(6, 6, groups=2),
         pool=nn.AdaptiveAvgPool2d(1),
     )  # fmt: skip
     net.twin2.weight = net.twin1.weight

@@ -137,8 +137,7 @@ def shared(kind: str) -> Net:
 
 REASONS = {
     "an output": (NETS["functional"], "fc2", "it is an output of the network"),
-    "never zero": (lambda: two(lambda m, x: m.b(m.a(x) + 1)), "a",
-                   "it reaches b without passing through an activation"),
+    "never finite": (lambda: two(lambda m, x: m.b(1 / m.a(x))), "a", "truediv has no finite value at zero"),
     "weight read directly": (tied_weights, "a", "b shares its weights with b_weight"),
     "one weight": (lambda: shared("weight"), "conv1", "conv1 shares its weights with conv2"),
     "one bias": (lambda: shared("bias"), "conv1", "conv1 shares its weights with conv2"),

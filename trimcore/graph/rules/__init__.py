@@ -36,6 +36,7 @@ from trimcore.graph.rules.elementwise import (
     nonzero,
     power,
     unary,
+    undefined_at_zero,
     where,
 )
 from trimcore.graph.rules.functional import as_layer
@@ -46,6 +47,7 @@ from trimcore.graph.rules.positions import (
     POOL_FUNCTIONS,
     POOLS,
     constant_like,
+    filtered,
     flip,
     new_constant,
     normalize,
@@ -85,8 +87,7 @@ ACTIVATION_FUNCTIONS = (
 ACTIVATION_METHODS = ("relu", "relu_", "tanh")
 NONZERO_MODULES = (nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Softplus)
 NONZERO_FUNCTIONS = (
-    torch.sigmoid, F.sigmoid, F.hardsigmoid, F.logsigmoid, F.softplus, torch.exp, torch.cos, torch.log, torch.rsqrt,
-    torch.reciprocal,
+    torch.sigmoid, F.sigmoid, F.hardsigmoid, F.logsigmoid, F.softplus, torch.exp, torch.cos,
 )  # fmt: skip
 UNARY_FUNCTIONS = (
     torch.abs, torch.neg, operator.neg, torch.sqrt, torch.square, torch.sin, torch.erf, torch.sign, torch.floor,
@@ -145,6 +146,7 @@ FUNCTIONS: dict[Callable[..., Any], Rule] = {
     **dict.fromkeys(NONZERO_FUNCTIONS, nonzero),
     **dict.fromkeys((F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, torch.clone, torch.detach), identity),
     **dict.fromkeys(UNARY_FUNCTIONS, unary),
+    **dict.fromkeys((torch.log, torch.rsqrt, torch.reciprocal), undefined_at_zero),
     **dict.fromkeys((torch.clamp, torch.clamp_min, torch.clamp_max, torch.clip), clamp),
     **dict.fromkeys(COMPARISONS, compare),
     torch.where: where,
@@ -180,6 +182,7 @@ FUNCTIONS: dict[Callable[..., Any], Rule] = {
     **dict.fromkeys((torch.flip, torch.roll), flip),
     **dict.fromkeys((F.softmax, torch.softmax, F.log_softmax, torch.log_softmax), softmax),
     F.unfold: unfold,
+    **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), filtered),
     **dict.fromkeys(
         (
             torch.zeros_like,
@@ -202,7 +205,8 @@ FUNCTIONS: dict[Callable[..., Any], Rule] = {
 BY_NAME: dict[str, Rule] = {"torchvision.ops.stochastic_depth.stochastic_depth": identity}
 METHODS: dict[str, Rule] = {
     **dict.fromkeys(ACTIVATION_METHODS, activation),
-    **dict.fromkeys(("sigmoid", "sigmoid_", "exp", "cos", "log", "rsqrt", "reciprocal"), nonzero),
+    **dict.fromkeys(("sigmoid", "sigmoid_", "exp", "cos"), nonzero),
+    **dict.fromkeys(("log", "rsqrt", "reciprocal"), undefined_at_zero),
     **dict.fromkeys(("abs", "neg", "sqrt", "square", "sin", "erf", "sign", "floor", "ceil", "round"), unary),
     **dict.fromkeys(("clamp", "clamp_", "clip", "clamp_min", "clamp_max"), clamp),
     **dict.fromkeys(("contiguous", "clone", *CASTS), identity),

@@ -166,15 +166,26 @@ def multiply(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Va
 def divide(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
     if not isinstance(b, Channels):
         return _binary(tracer, node, a, b, both=False)
+    _freeze_zeros(tracer, node, b)
     if not isinstance(a, Channels):
         return with_flags(_binary(tracer, node, a, b, both=True).ids)
-    divisor = with_flags(b.ids)  # what is zero here may be divided by zero
-    result = _binary(tracer, node, a, divisor, both=False)
-    certain = torch.equal(b.ids & BOTH, torch.zeros_like(b.ids))
-    return result if certain else with_flags(result.ids)
+    return _binary(tracer, node, a, with_flags(b.ids), both=False)
+
+
+def undefined_at_zero(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """A function such as the logarithm, which has no finite value at zero."""
+    _freeze_zeros(tracer, node, x)
+    return nonzero(tracer, node, x, *args, **kwargs)
+
+
+def _freeze_zeros(tracer: Tracer, node: fx.Node, x: Channels) -> None:
+    """Freeze the channels that would be zero if they were held at zero."""
+    (slim,) = narrowed([x.ids])
+    if (slim & BOTH).any():
+        tracer.freeze(x, f"{node.name} has no finite value at zero")
 
 
 def power(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
     if not isinstance(b, int | float):
         return tracer.without_rule(node, (a, b), kwargs)
-    return unary(tracer, node, a) if b > 0 else nonzero(tracer, node, a)
+    return unary(tracer, node, a) if b > 0 else undefined_at_zero(tracer, node, a)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import fx, nn
+from torch.nn.modules.conv import _ConvNd
 
 from trimcore.graph.nodes import target
 from trimcore.graph.tracer import Tracer
@@ -42,6 +43,8 @@ def as_layer(tracer: Tracer, node: fx.Node) -> bool:
     tensors = {name: tracer.held[target(value)] for name, value in stored.items()}
     if any(id(tensor) not in tracer.stored_ids for tensor in tensors.values()):
         return False
+    if given.get("groups", 1) != 1 and not isinstance(tracer.modules[owner], _ConvNd):
+        return False  # its own number of groups would not follow
     plain = {k: tensors.get(k, _value(tracer, v)) for k, v in given.items()}
     module = make(node.target.__name__, plain)  # type: ignore[union-attr]
     if module is None:

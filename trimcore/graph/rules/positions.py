@@ -31,6 +31,21 @@ def pool(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) 
     return Channels(spread(vector, shape, 1))
 
 
+def filtered(
+    tracer: Tracer, node: fx.Node, x: Channels, weight: Any, bias: Any = None, *args: Any, **kwargs: Any
+) -> Value:
+    """A convolution with a constant filter for each channel, such as the blur before a stride. The filters are not cut,
+    so the number of channels must stay."""
+    shape, vector = node.meta["shape"], along(x.ids, 1)
+    given: Any = kwargs.get("groups", node.args[-1])
+    groups = tracer.env[given] if isinstance(given, fx.Node) else given
+    separate = isinstance(groups, int) and groups == x.shape[1] == shape[1]
+    if not separate or vector is None or bias is not None or isinstance(weight, Channels):
+        return tracer.without_rule(node, (x, weight, bias, *args), kwargs)
+    tracer.fix_width(x, f"{node.name} has a filter for each channel")
+    return Channels(spread(vector, shape, 1))
+
+
 def has_batch(tracer: Tracer, node: fx.Node, x: Channels) -> bool:
     """Whether axis 0 is the batch and axis 1 the channels. PyTorch treats a value with one axis less as one example."""
     name = type(tracer.module(node)).__name__ if node.op == "call_module" else function(node).__name__
