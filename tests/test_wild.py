@@ -36,7 +36,7 @@ def test_one_row_for_each_network(rows):
 def test_pruned_networks_are_exact(rows):
     outcomes = [row["outcome"] for row in rows]
     assert not {"WRONG", "absent"} & set(outcomes)
-    assert outcomes.count("exact") >= 123
+    assert outcomes.count("exact") >= 128
     exact = [row for row in rows if row["outcome"] == "exact"]
     assert max(float(row[f"difference_{percent}"]) for row in exact for percent in (25, 50)) < 1e-8
 
@@ -49,7 +49,7 @@ def test_networks_that_are_not_pruned_have_a_reason(rows):
 
 
 def test_most_neurons_of_most_networks_can_be_removed(rows):
-    assert sum(float(row["share"] or 0) >= 0.5 for row in rows) >= 100
+    assert sum(float(row["share"] or 0) >= 0.5 for row in rows) >= 120
     assert statistics.median(float(row["ratio_25"]) for row in rows if row["ratio_25"]) >= 1.4
 
 
