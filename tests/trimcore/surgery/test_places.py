@@ -10,10 +10,13 @@ from torch import nn
 
 from tests.trimcore.nets import Net, conv
 from tests.trimcore.oracle import check, images, random_plan, randomised
+from trimcore import models
+from trimcore.errors import CheckpointError
 from trimcore.graph.costs import cost_of
 from trimcore.graph.tracing import trace
 from trimcore.layers.places import INPUTS, OUTPUTS, read_inputs, set_places, write_outputs
 from trimcore.surgery.cut import prune
+from trimcore.surgery.reconstruction import build_with
 
 
 def heads(m, x, kv: int = 3):
@@ -155,3 +158,46 @@ def test_by_hand():
     set_places(layer, None, None)
     x = torch.ones(1, 2)
     assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
+
+
+class Headed(nn.Module):
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.first, self.qkv = nn.Conv2d(3, 6, 4, 4), nn.Linear(6, 36)
+        self.proj, self.last = nn.Linear(12, 4), nn.Linear(4, num_classes)
+
+    def forward(self, x):
+        return self.last(heads(self, x).mean(1))
+
+
+@pytest.fixture
+def headed(registry):
+    def build(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+        return Headed(num_classes)
+
+    models.register("headed", "attention with three heads", min_size=16)(build)
+    return {"num_classes": 5, "in_channels": 3, "image_size": 16}
+
+
+def test_a_network_with_places_is_rebuilt_from_its_weights(headed):
+    torch.manual_seed(0)
+    model, x = models.build("headed", **headed).eval(), torch.randn(2, 3, 16, 16)
+    small = prune(model, {"qkv": [0, 5, 30]}, x)
+    again = build_with("headed", headed, small.state_dict()).eval()
+    assert torch.equal(again(x), small(x))
+    assert placed(again) == {"qkv", "proj"}
+
+
+DAMAGED = {
+    "beyond the outputs": ("qkv.output_places", lambda t: t + 1), "negative": ("proj.input_places", lambda t: t - 20),
+    "too few": ("proj.input_places", lambda t: t[1:]), "fractions": ("qkv.output_places", lambda t: t.double()),
+    "of no layer": ("last.bias.output_places", lambda t: torch.arange(3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGED.values(), ids=DAMAGED)
+def test_damaged_places_are_refused(headed, name, damage):
+    small = prune(models.build("headed", **headed), {"qkv": [0, 5, 30]}, torch.zeros(1, 3, 16, 16))
+    state = small.state_dict()
+    with pytest.raises(CheckpointError, match="places"):
+        build_with("headed", headed, state | {name: damage(state.get(name))})
