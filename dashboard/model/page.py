@@ -16,7 +16,7 @@ from dashboard.widgets.fields import field
 from trimcore import data, models
 from trimcore.errors import TrimError
 from trimcore.graph.costs import cost_of
-from trimcore.graph.summary import LITTLE, free_share, frozen_reasons, summary
+from trimcore.graph.summary import LITTLE, free_share, frozen_reasons, trimmable_text
 
 FOLDERS = {
     "imagefolder:PATH": "Image folder with one subfolder per class",
@@ -148,8 +148,10 @@ with right:
     )
     elements.concept("model")
     if free_share(graph) < LITTLE:
-        st.warning(plain(summary(graph)), icon=":material/lock:")
-    elif len(reasons) > 1:
+        st.warning(plain(trimmable_text(graph)), icon=":material/lock:")
+    else:
+        st.caption(plain(trimmable_text(graph)))
+    if len(reasons) > 1:
         st.caption(plain(reasons_text(reasons)))
     shown = st.segmented_control(
         "Show the layers as", ["Shares", "Drawing"], default="Shares", required=True, key="layers_as",

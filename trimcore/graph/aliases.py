@@ -5,8 +5,9 @@ from torch import fx
 from trimcore.graph.nodes import operand
 from trimcore.graph.rules import rule_for
 from trimcore.graph.rules.elementwise import identity
-from trimcore.graph.rules.pieces import chunk, getitem
-from trimcore.graph.rules.shape import expand, move, reshape, squeeze
+from trimcore.graph.rules.pieces import chunk, getitem, split, unbind
+from trimcore.graph.rules.shape import expand, expand_as, move, reshape, reshape_as, squeeze, unflatten
+from trimcore.graph.torch_functions import is_in_place_name
 from trimcore.graph.tracer import Tracer
 
 
@@ -21,7 +22,9 @@ def aliases_of(tracer: Tracer, node: fx.Node) -> set[fx.Node]:
     return found
 
 
-VIEWS = (identity, move, reshape, expand, squeeze, getitem, chunk)
+VIEWS = (
+    identity, move, reshape, reshape_as, unflatten, expand, expand_as, squeeze, getitem, chunk, split, unbind,
+)  # fmt: skip
 
 
 def _is_view(tracer: Tracer, node: fx.Node) -> bool:
@@ -39,8 +42,7 @@ def is_in_place(tracer: Tracer, node: fx.Node) -> bool:
         return False
     if node.op == "call_module":
         return bool(getattr(tracer.module(node), "inplace", False))
-    name = _name(node)
-    return bool(node.kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__"))
+    return bool(node.kwargs.get("inplace")) or is_in_place_name(_name(node))
 
 
 def _name(node: fx.Node) -> str:

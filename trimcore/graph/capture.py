@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 
 from trimcore.compute.modes import in_mode
 from trimcore.errors import NotTrimmable, first_line
@@ -72,7 +74,8 @@ def _restored(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for value, saved in contents:
-            if len(value) != len(saved) or any(a is not b for a, b in zip(value, saved, strict=True)):
+            now, then = _items(value), _items(saved)
+            if len(now) != len(then) or any(a is not b for a, b in zip(now, then, strict=True)):
                 value.clear()
                 value.extend(saved) if type(value) is list else value.update(saved)
         for module, snapshot in before:
@@ -80,6 +83,10 @@ def _restored(model: nn.Module) -> Iterator[None]:
                 if attributes.keys() != saved.keys() or any(attributes[key] is not saved[key] for key in saved):
                     attributes.clear()
                     attributes.update(saved)
+
+
+def _items(container: Any) -> list[Any]:
+    return [*container, *container.values()] if isinstance(container, dict) else list(container)
 
 
 CONTAINERS = (dict, OrderedDict, list, set)
@@ -98,10 +105,7 @@ def _recordings(model: nn.Module, inputs: tuple[Any, ...], is_layer: IsLayer) ->
     used = _used_modules(first)
     with_parameters = {n for n, m in model.named_modules() if next(m.parameters(recurse=False), None) is not None}
     if with_parameters - used:  # not used in evaluation: check whether training uses them
-        try:
-            second = _recording(model, inputs, is_layer, training=True)
-        except NotTrimmable:
-            return [first]  # training needs more than the inputs, such as targets
+        second = _recording(model, inputs, is_layer, training=True)
         if _used_modules(second) & (with_parameters - used):
             return [first, second]
     return [first]
@@ -119,7 +123,7 @@ def _recording(model: nn.Module, inputs: tuple[Any, ...], is_layer: IsLayer, tra
     names = _input_names(model, len(inputs))
     try:
         with in_mode(model, training), _undisturbed(), _calls(recorder, is_layer):
-            _trace_widths(recorder, model, is_layer)
+            _trace_widths(recorder, model)
             given = [recorder.add_input(name, value) for name, value in zip(names, inputs, strict=True)]
             with recorder:
                 result = model.forward(*given)
@@ -142,13 +146,19 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
-WIDTHS = ("in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels")
+WIDTHS = (
+    "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features", "num_channels",
+    "num_groups",
+)  # fmt: skip
 
 
-def _trace_widths(recorder: Recorder, model: nn.Module, is_layer: IsLayer) -> None:
+LAYERS = (_ConvNd, nn.Linear, _NormBase, nn.GroupNorm)  # also subclasses with a forward function of their own
+
+
+def _trace_widths(recorder: Recorder, model: nn.Module) -> None:
     """Let numbers that the forward function reads from layers remember where they come from."""
     for path, module in model.named_modules():
-        if is_layer(module):
+        if isinstance(module, LAYERS):
             attributes = module.__dict__
             for name in WIDTHS:
                 if type(attributes.get(name)) is int:

@@ -191,12 +191,6 @@ class ChannelGraph:
         return ~self.is_frozen & (self.held_behind | self._mask([site.groups for site in self.exits]))
 
     @cached_property
-    def reaches_activation(self) -> Tensor:
-        """Mask of the groups that reach an activation or the maximum of a unit. (group_count,)"""
-        members = [part.groups["in"] for part in self.parts.values() if part.kind == "maxout"]
-        return self._mask([*(site.groups for site in self.sites), *members])
-
-    @cached_property
     def is_frozen(self) -> Tensor:
         """Mask of the frozen groups. (group_count,)"""
         return self._mask([torch.tensor(list(self.frozen), dtype=torch.long)])

@@ -1,4 +1,4 @@
-"""Run an operation on the meta device to find the shape of its result and its multiply-accumulates."""
+"""Run operations on the meta device, to count their multiply-accumulates or to find the shape of a result."""
 
 from collections.abc import Callable
 from typing import Any

@@ -15,7 +15,7 @@ from trimcore.layers.maxout import Maxout
 # The role of the channels that a width attribute counts.
 ROLES = {
     "in_channels": "in", "in_features": "in", "out_channels": "out", "out_features": "out", "num_features": "out",
-    "num_channels": "out",
+    "num_channels": "out", "groups": "out", "num_groups": "out",
 }  # fmt: skip
 
 

@@ -47,23 +47,19 @@ def frozen_reasons(graph: ChannelGraph) -> list[tuple[str, int, int]]:
     return sorted(reasons, key=lambda row: (-row[1], -row[2]))
 
 
-def summary(graph: ChannelGraph) -> str:
+def trimmable_text(graph: ChannelGraph) -> str:
     """One sentence: how much can be trimmed, and what holds most of the rest.
 
     >>> from trimcore import build, trace
     >>> import torch
-    >>> summary(trace(build("lenet5"), torch.zeros(1, 1, 28, 28)))
+    >>> trimmable_text(trace(build("lenet5"), torch.zeros(1, 1, 28, 28)))
     '98 % of the neurons can be removed; most of the rest cannot because it is an output of the network.'
     """
     share, reasons = free_share(graph), frozen_reasons(graph)
     text = f"{100 * share:.0f} % of the neurons can be removed"
     if not reasons:
         return f"{text}."
-    return f"{text}; most of the rest cannot because {_as_clause(reasons[0][0])}."
-
-
-def _as_clause(reason: str) -> str:
-    return reason if reason.startswith(("it ", "its ", "there ")) else f"of this: {reason}"
+    return f"{text}; most of the rest cannot because {reasons[0][0]}."
 
 
 def _generalized(layer: Layer) -> str:

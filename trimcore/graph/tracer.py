@@ -89,12 +89,8 @@ class Tracer:
         """Whether the value of a node contains channels."""
         return bool(leaves_of(self.env.get(node), Channels))
 
-    def shape_of(self, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
-        """The shape of the node's result, computed on the meta device. For several results, a tuple of shapes."""
-        return node.meta["shape"]
-
     def moved(self, node: fx.Node, x: Channels) -> Channels:
-        """A value after data movement. It is frozen if its channels no longer lie along one axis."""
+        """A value after data movement. Its width is fixed if its channels no longer lie along one axis."""
         x = Channels(canonical(x.ids))
         if varying_axes(x.ids) and channel_axis(x.ids) is None:
             self.fix_width(x, f"{node.name} spreads its channels over several axes")
@@ -153,8 +149,10 @@ class Tracer:
 
     def freeze_counted(self, node: fx.Node, operands: Any) -> None:
         """Fix the number of the channels that numbers among the operands count, and freeze those that a width attribute
-        among them counts."""
+        among them counts. A layer's own attributes follow its weights."""
         for attribute in self.sizes.attributes_of(operands):
+            if attribute.rpartition(".")[0] == part_name(node):
+                continue
             self.attribute_uses.append((attribute, None, f"{node.name} computes with the number of channels"))
         atoms = self.sizes.counted_by(operands)
         if atoms is not None:

@@ -14,7 +14,7 @@ from trimcore.graph.aliases import aliases_of, is_in_place
 from trimcore.graph.capture import capture
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.channels import Channels, Value, leaves_of, with_flags
-from trimcore.graph.meta import Args, Kwargs, execute, macs_of, shapes_on_meta
+from trimcore.graph.meta import Args, Kwargs, execute, macs_of, map_leaves, shapes_on_meta
 from trimcore.graph.nodes import operand, target
 from trimcore.graph.resolution import resolve
 from trimcore.graph.rules.placed import call_placed
@@ -117,11 +117,12 @@ def _call(tracer: Tracer, node: fx.Node) -> Value:
 
 
 def _after_in_place(tracer: Tracer, node: fx.Node) -> None:
-    """Clear the zero flag of all aliases of a value that was changed in place."""
+    """Clear the zero flags of all aliases of a value that was changed in place, also of those among several results."""
     for alias in aliases_of(tracer, operand(node)) - {node}:
-        value = tracer.env.get(alias)
-        if isinstance(value, Channels):
-            tracer.env[alias] = with_flags(value.ids)
+        if alias in tracer.env:
+            tracer.env[alias] = map_leaves(
+                tracer.env[alias], lambda value: with_flags(value.ids) if isinstance(value, Channels) else value
+            )
 
 
 def _constant(tracer: Tracer, node: fx.Node, args: Args, kwargs: Kwargs) -> Any:

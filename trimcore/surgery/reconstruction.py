@@ -132,9 +132,10 @@ def _load(network: nn.Module, full: ChannelGraph, state: dict[str, Tensor], mode
         module = network.get_submodule(owner)
         tensors: dict[str, Any] = module._parameters if key in module._parameters else module._buffers
         tensors[key] = loaded[id(original)]
+    modules = dict(network.named_modules())
     for name, found in sizes.items():
-        if full.parts[name].kind != "scale" or isinstance(full.parts[name].module, nn.PReLU):
-            set_widths(full.parts[name].module, found)
+        if name in modules:  # not a stored tensor
+            set_widths(modules[name], found)
 
 
 def _set_places(network: nn.Module, full: ChannelGraph, name: str, places: dict[str, Tensor]) -> None:

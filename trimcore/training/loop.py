@@ -15,7 +15,7 @@ from trimcore import __version__
 from trimcore.compute import distributed
 from trimcore.compute.device import describe
 from trimcore.data.dataset import Data
-from trimcore.graph.summary import LITTLE, free_share, summary
+from trimcore.graph.summary import LITTLE, free_share, trimmable_text
 from trimcore.runs.events import Event
 from trimcore.spec import Spec
 from trimcore.training.phases.base import train_base
@@ -55,7 +55,7 @@ def _started(run: Run) -> Event:
         "splits": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
         "image": list(data.example_shape), "device": device, "torch": torch.__version__,
         "python": platform.python_version(), "trimcore": __version__,
-        "iterations": spec.iterations, "epochs": run.progress.epochs, "trimmable": summary(run.graph),
+        "iterations": spec.iterations, "epochs": run.progress.epochs, "trimmable": trimmable_text(run.graph),
         **run.state.base,
     })  # fmt: skip
 
@@ -65,7 +65,7 @@ def _notes(run: Run) -> Iterator[Event]:
         text = f"{len(run.data.skipped)} unreadable images are skipped, the first is {text}"
         yield Event("note", {"text": text, "level": "warning"})
     if free_share(run.graph) < LITTLE:
-        yield Event("note", {"text": summary(run.graph), "level": "warning"})
+        yield Event("note", {"text": trimmable_text(run.graph), "level": "warning"})
     if distributed.has_local_batchnorm(run.state.network, run.device):
         text = "on the CPU, each process computes BatchNorm statistics over its own part of a batch"
         yield Event("note", {"text": text})

@@ -2,6 +2,7 @@
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from torch import nn
 
 from tests.dashboard.drafts import unit_draft
 from tests.dashboard.pages import choose_model, click, field, metrics, page, texts
@@ -18,6 +19,25 @@ def test_metrics_of_lenet(no_runs):
     table = app.dataframe[0].value
     assert list(table.layer) == ["conv1", "conv2", "fc1", "fc2"]
     assert table.note[3] == "it is an output of the network"
+
+
+def test_one_sentence_says_how_much_can_be_removed(no_runs):
+    app = page("model")
+    said = "98 % of the neurons can be removed; most of the rest cannot because it is an output of the network."
+    assert said in texts(app).replace("\\", "")
+    assert not app.warning
+
+
+def test_little_that_can_be_removed_is_a_warning(no_runs, registry):
+    @models.register("narrow", "two hidden neurons", min_size=4)
+    def build(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+        inputs = in_channels * image_size**2
+        return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 2), nn.ReLU(), nn.Linear(2, num_classes))
+
+    app = page("model")
+    app.selectbox[0].set_value("narrow").run()
+    assert not app.exception
+    assert app.warning[0].value.replace("\\", "").startswith("17 % of the neurons can be removed; most of the rest")
 
 
 def test_metrics_of_vgg16(no_runs):

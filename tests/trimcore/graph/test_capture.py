@@ -61,6 +61,12 @@ def stores_a_value(m, x):
     return m.last(m.seen)
 
 
+def fills_a_cache(m, x):
+    m.cache["map"] = m.relu(m.conv1(x))
+    m.maps.append(m.cache["map"])
+    return m.last(m.cache["map"])
+
+
 def called_as_functions(m, x):
     y = F.conv2d(F.pad(x, (1, 1, 1, 1)), m.conv1.weight, m.conv1.bias)
     y = F.batch_norm(y, m.norm.running_mean, m.norm.running_var, m.norm.weight, m.norm.bias, m.training)
@@ -85,15 +91,17 @@ class Double(torch.autograd.Function):
 FORWARDS = {
     "a function of its own": lambda m, x: m.last(Double.apply(m.relu(m.conv1(x)))),
     "numbers from shapes": counts, "a loop": loops, "a list": grows_a_list, "a dict": keeps_a_dict,
-    "constants": makes_constants, "an attribute": stores_a_value, "functions": called_as_functions,
-    "linear as a function": linear_as_a_function,
+    "constants": makes_constants, "an attribute": stores_a_value, "a cache": fills_a_cache,
+    "functions": called_as_functions, "linear as a function": linear_as_a_function,
 }  # fmt: skip
 
 
 def network(step) -> nn.Module:
     torch.manual_seed(0)
-    return randomised(Net(step, conv1=conv(3, 6), same=conv(6, 6), norm=nn.BatchNorm2d(6), relu=nn.ReLU(),
-                          last=conv(6, 2), fc=nn.Linear(6, 5), out=nn.Linear(5, 2)))  # fmt: skip
+    net = randomised(Net(step, conv1=conv(3, 6), same=conv(6, 6), norm=nn.BatchNorm2d(6), relu=nn.ReLU(),
+                         last=conv(6, 2), fc=nn.Linear(6, 5), out=nn.Linear(5, 2)))  # fmt: skip
+    net.cache, net.maps = {"map": None}, []
+    return net
 
 
 @pytest.mark.parametrize("step", FORWARDS.values(), ids=FORWARDS)
@@ -102,6 +110,7 @@ def test_what_runs_can_be_trimmed(step):
     before, state = [dict(vars(m)) for m in model.modules()], copy.deepcopy(model.state_dict())
     graph = trace(model, x)
     assert [dict(vars(m)) for m in model.modules()] == before
+    assert (model.cache, model.maps) == ({"map": None}, [])
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
     assert len(graph.candidates("conv1")) == 6
     small = check(model, {"conv1": [1, 4]}, x, graph)

@@ -65,7 +65,35 @@ def in_place(m: Block, x: Tensor) -> Tensor:
     return y.relu_()
 
 
+def pieces_then_in_place(m: Block, x: Tensor) -> Tensor:
+    y = m.conv(x)
+    pieces = y.split(6, 1)
+    y.add_(m.shift)
+    return torch.cat([piece.relu() for piece in pieces], 1)
+
+
+def filters(m: Block, x: Tensor) -> Tensor:
+    """A blur of each channel, and a depthwise convolution that pads by itself."""
+    blurred = F.conv2d(x, torch.ones(WIDTH, 1, 3, 3, dtype=x.dtype) / 9, padding=1, groups=x.shape[1])
+    return F.conv2d(F.pad(blurred, (1, 1, 1, 1)), m.deep.weight, m.deep.bias, groups=m.deep.groups)
+
+
+def norms_as_functions(m: Block, x: Tensor) -> Tensor:
+    y = F.batch_norm(x, m.norm.running_mean, m.norm.running_var, m.norm.weight, m.norm.bias, m.training)
+    return F.group_norm(y, m.groups.num_groups, m.groups.weight, m.groups.bias)
+
+
 OPERATIONS = {
+    "pieces then in place": pieces_then_in_place,
+    "filters": filters,
+    "norms as functions": norms_as_functions,
+    "statistics of the batch": lambda m, x: F.batch_norm(x, None, None, m.norm.weight, m.norm.bias, training=True),
+    "reversed": lambda m, x: x.flip(1, 2),
+    "rolled through all axes": lambda m, x: torch.roll(x.permute(0, 2, 3, 1), 1).permute(0, 3, 1, 2),
+    "divided": lambda m, x: x / (1 + m.conv(x).abs()),
+    "masked": lambda m, x: x.masked_fill(x > 1, 0.5) + torch.maximum(x, m.other(x)),
+    "unfolded": lambda m, x: F.unfold(x, 1).unflatten(2, x.shape[2:]),
+    "root of squares": lambda m, x: x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-3),
     "conv": lambda m, x: m.conv(x),
     "two convs": lambda m, x: m.other(F.relu(m.conv(x))),
     "conv as a function": lambda m, x: F.conv2d(F.pad(x, (1, 1, 1, 1)), m.conv.weight, m.conv.bias),

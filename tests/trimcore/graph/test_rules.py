@@ -85,6 +85,9 @@ TRACKED = {
     "expanded as": lambda m, x: m.pool(x).expand_as(x) * x,
     "repeated": lambda m, x: m.pool(x).repeat(1, 1, 8, 8) + x,
     "rolled": lambda m, x: torch.roll(x, (1, 2), (2, 3)) + x.flip(2),
+    "flipped twice": lambda m, x: x.flip(2, 3) + torch.flip(x, dims=(3,)),
+    "rolled by name": lambda m, x: x.roll(shifts=1, dims=3),
+    "normalised over positions": lambda m, x: F.normalize(x, dim=(2, 3)) + F.normalize(x, dim=-1),
     "clamped": lambda m, x: x.clamp(max=1).clamp_(-1) + x.clamp_max(2),
     "another type and back": lambda m, x: x.double() + x.to(x.dtype).type_as(x),
     "activation in place, result unused": lambda m, x: (m.same(x), F.relu(x, inplace=True))[0],
@@ -248,6 +251,13 @@ FROZEN = {
     "mean over channels": (lambda m, x: x * x.mean(1, keepdim=True), "mean reduces over channels"),
     "mean of all": (lambda m, x: x * x.mean(), "mean reduces over channels"),
     "reversed": (lambda m, x: x.flip(1), "there is no rule for flip at flip"),
+    "reversed with rows": (lambda m, x: x.flip(1, 3), "there is no rule for flip at flip"),
+    "rolled through all axes": (lambda m, x: torch.roll(x.permute(0, 2, 3, 1), 1), "there is no rule for roll at roll"),
+    "strided, of computed weights": (lambda m, x: F.conv2d(x, m.same.weight * 2, None, 6),
+                                     "conv2d computes its weights at each call"),
+    "statistics of the batch": (
+        lambda m, x: F.batch_norm(x, m.norm.running_mean, m.norm.running_var, m.norm.weight, m.norm.bias, True),
+        "there is no rule for batch_norm at batch_norm"),
     "with indices": (lambda m, x: F.max_pool2d(x, 2, return_indices=True)[0], "no rule for max_pool2d_with_indices"),
     "with a constant": (lambda m, x: torch.cat([x, m.full], 0), "cat combines it with a stored tensor"),
     "weight norm": (lambda m, x: m.relu(m.weight_norm(x)), "weight_norm computes its weights at each call"),
@@ -301,6 +311,25 @@ def test_a_value_that_is_used_after_an_in_place_change_has_changed(alias, change
     modules = {"norm": nn.BatchNorm2d(6), "dropout": nn.Dropout(), "inplace": nn.ReLU(inplace=True), "last": conv(6, 6)}
     model = randomised(between(steps, **modules))
     check(model, {"conv1": [0, 4]}, images(2, 3, 8, 8))
+
+
+PIECES = {
+    "chunk": lambda x: x.chunk(2, 1), "split": lambda x: x.split(3, 1), "unbind": lambda x: x.unsqueeze(1).unbind(1),
+    "view": lambda x: (x.unflatten(3, (2, 4)).flatten(3),), "expanded": lambda x: (x.expand_as(x * 2),),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("taken", PIECES.values(), ids=PIECES)
+def test_pieces_of_a_value_change_with_it(taken):
+    """The pieces are taken before the change, and are used after it."""
+
+    def steps(m, x):
+        pieces = taken(x)
+        x.add_(1)
+        return torch.cat(tuple(pieces), 1)
+
+    model, x = randomised(between(steps)), images(2, 3, 8, 8)
+    check(model, {"conv1": [0, 4]}, x)
 
 
 # --- ids as tensors

@@ -383,6 +383,21 @@ def test_a_run_with_kept_momentum_resumes_bit_identical(make_spec):
         assert all(torch.equal(again[2].state[name], last[name]) for name in last)
 
 
+def test_a_run_warns_if_little_can_be_removed(make_spec, registry):
+    @models.register("normalised", "a layer under a LayerNorm, then two neurons", min_size=4)
+    def normalised(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+        wide, norm = nn.Linear(in_channels * image_size**2, 60), nn.LayerNorm(60)
+        return nn.Sequential(nn.Flatten(), wide, norm, nn.Linear(60, 2), nn.ReLU(), nn.Linear(2, num_classes))
+
+    warned, _, _ = carry_out(make_spec(model="normalised", step=[], **UNTRAINED))
+    (note,) = of_kind(warned, "note")
+    why = "most of the rest cannot because an operation normalises over all channels together."
+    assert (note["level"], note["text"]) == ("warning", f"3 % of the neurons can be removed; {why}")
+    quiet, _, _ = carry_out(make_spec(step=[], **UNTRAINED))
+    assert of_kind(quiet, "note") == []
+    assert of_kind(quiet, "started")[0]["trimmable"].startswith("99 % of the neurons can be removed")
+
+
 def test_a_network_without_trimmable_layers_is_refused(make_spec):
     @models.register("only-scores", "one layer", min_size=4)
     def only_scores(num_classes: int, in_channels: int, image_size: int) -> nn.Module:

@@ -114,12 +114,10 @@ def compare(tracer: Tracer, node: fx.Node, a: Any, b: Any) -> Value:
 
 def where(tracer: Tracer, node: fx.Node, condition: Any, a: Any, b: Any) -> Value:
     """A choice between two values: zero where both are."""
-    if not _any(a, b):
-        return (
-            with_flags(condition.ids)
-            if isinstance(a, int | float)
-            else tracer.without_rule(node, (condition, a, b), {})
-        )
+    if all(isinstance(value, int | float) for value in (a, b)):
+        return with_flags(condition.ids)
+    if not isinstance(a, Channels) and not isinstance(b, Channels):
+        return tracer.without_rule(node, (condition, a, b), {})
     result = _binary(tracer, node, a, b, both=True)
     if isinstance(condition, Channels):
         return _binary(tracer, node, result, with_flags(condition.ids), both=False)
@@ -130,12 +128,7 @@ def masked_fill(tracer: Tracer, node: fx.Node, x: Any, mask: Any, value: Any) ->
     """Set some elements to a constant."""
     if not isinstance(x, Channels) or isinstance(value, Tensor | Channels):
         return tracer.without_rule(node, (x, mask, value), {})
-    result = _binary(tracer, node, x, mask, both=True)
-    return Channels(result.ids if value == 0 and not isinstance(mask, Channels) else with_flags(result.ids).ids)
-
-
-def _any(*values: Any) -> bool:
-    return any(isinstance(value, Channels) for value in values)
+    return with_flags(_binary(tracer, node, x, mask, both=True).ids)
 
 
 def _widened(tracer: Tracer, node: fx.Node, x: Channels, other: Any) -> Channels:
@@ -154,7 +147,7 @@ def add(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
     return _binary(tracer, node, a, b, both=True)
 
 
-def add_like(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
+def extreme(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any) -> Value:
     """Maximum and minimum: zero where both operands are."""
     return _binary(tracer, node, a, b, both=True)
 

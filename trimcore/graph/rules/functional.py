@@ -35,7 +35,8 @@ def as_layer(tracer: Tracer, node: fx.Node) -> bool:
     if any(value.op != "get_attr" for value in stored.values()):
         where = node.meta["within"] or node.name
         node.meta["why"] = f"{where} computes its weights at each call"
-    if "weight" not in stored or any(value.op != "get_attr" for value in stored.values()):
+        return False
+    if "weight" not in stored:
         return False
     owner, _, name = target(stored["weight"]).rpartition(".")
     if any(target(value).rpartition(".")[0] != owner for value in stored.values()):
@@ -43,6 +44,8 @@ def as_layer(tracer: Tracer, node: fx.Node) -> bool:
     tensors = {name: tracer.held[target(value)] for name, value in stored.items()}
     if any(id(tensor) not in tracer.stored_ids for tensor in tensors.values()):
         return False
+    if given.get("training") and not tracer.training_only:
+        return False  # it normalises by the batch in evaluation too
     if given.get("groups", 1) != 1 and not isinstance(tracer.modules[owner], _ConvNd):
         return False  # its own number of groups would not follow
     plain = {k: tensors.get(k, _value(tracer, v)) for k, v in given.items()}

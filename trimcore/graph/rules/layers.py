@@ -147,7 +147,7 @@ def layer_norm(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs:
 
 def maxout(tracer: Tracer, node: fx.Node, x: Channels, module: Maxout) -> Value:
     """The maximum of k adjacent channels. They are removed with their unit, or one by one as long as one remains."""
-    shape, dim, vector = tracer.shape_of(node, x), module.dim % len(x.shape), along(x.ids, module.dim)
+    shape, dim, vector = node.meta["shape"], module.dim % len(x.shape), along(x.ids, module.dim)
     if vector is None or channel_axis(x.ids) != dim:
         return tracer.without_rule(node, (x,), {})
     members, zero = atoms_of(vector).view(-1, module.k), (vector & BEHIND).view(-1, module.k).amin(1)

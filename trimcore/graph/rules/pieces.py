@@ -79,7 +79,7 @@ def stack(tracer: Tracer, node: fx.Node, tensors: Sequence[Any], dim: int = 0) -
 
 
 def unbind(tracer: Tracer, node: fx.Node, x: Channels, dim: int = 0) -> Value:
-    """The slices along an axis. Slices of the channel axis are selections by index, which freeze it."""
+    """The slices along an axis. Slices of the channel axis are selections by index: its width is fixed."""
     dim %= len(x.shape)
     if dim in varying_axes(x.ids) or dim == channel_axis(x.ids):
         tracer.fix_width(x, f"{node.name} selects channels by index")
@@ -87,7 +87,7 @@ def unbind(tracer: Tracer, node: fx.Node, x: Channels, dim: int = 0) -> Value:
 
 
 def split(tracer: Tracer, node: fx.Node, x: Channels, split_size: Any, dim: int = 0, **kwargs: Any) -> Value:
-    """Pieces of given lengths. Along the channel axis, lengths that are written as numbers freeze the channels."""
+    """Pieces of given lengths. Along the channel axis, lengths that are written as numbers fix its width."""
     split_size = kwargs.get("split_size_or_sections", split_size)
     dim %= len(x.shape)
     if dim in changing_axes(x.ids) and _follows_layers(tracer, node, x, dim):
@@ -130,7 +130,7 @@ def chunk(tracer: Tracer, node: fx.Node, x: Channels, chunks: int, dim: int = 0)
 
 
 def getitem(tracer: Tracer, node: fx.Node, x: Any, index: Any) -> Value:
-    """`x[...]` of a tensor or of several results. Selecting channels by index freezes them."""
+    """`x[...]` of a tensor or of several results. Selecting channels by index fixes their number."""
     if not isinstance(x, Channels):
         return x[index]
     items = list(index) if isinstance(index, tuple) else [index]

@@ -25,7 +25,7 @@ from trimcore.graph.tracer import Tracer
 
 def pool(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
     """Pooling and resizing: operations that change the positions of each channel separately and map zero to zero."""
-    shape, vector = tracer.shape_of(node, x, *args, **kwargs), along(x.ids, 1)
+    shape, vector = node.meta["shape"], along(x.ids, 1)
     if vector is None or not isinstance(shape, torch.Size) or not has_batch(tracer, node, x):
         return tracer.without_rule(node, (x, *args), kwargs)
     return Channels(spread(vector, shape, 1))
@@ -37,8 +37,7 @@ def filtered(
     """A convolution with a constant filter for each channel, such as the blur before a stride. The filters are not cut,
     so the number of channels must stay."""
     shape, vector = node.meta["shape"], along(x.ids, 1)
-    given: Any = kwargs.get("groups", node.args[-1])
-    groups = tracer.env[given] if isinstance(given, fx.Node) else given
+    groups = kwargs.get("groups", args[3] if len(args) > 3 else 1)
     separate = isinstance(groups, int) and groups == x.shape[1] == shape[1]
     if not separate or vector is None or bias is not None or isinstance(weight, Channels):
         return tracer.without_rule(node, (x, weight, bias, *args), kwargs)
@@ -55,7 +54,7 @@ def has_batch(tracer: Tracer, node: fx.Node, x: Channels) -> bool:
 
 def pad(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
     """`F.pad` and the padding modules, for positions only. A nonzero padding value clears the zero flag."""
-    shape, axis = tracer.shape_of(node, x, *args, **kwargs), channel_axis(x.ids)
+    shape, axis = node.meta["shape"], channel_axis(x.ids)
     module: Any = tracer.module(node) if node.op == "call_module" else None
     amounts = module.padding if module else kwargs.get("pad", args[0] if args else ())
     padded = {len(x.shape) - 1 - k // 2 for k, amount in enumerate(amounts) if amount}  # pairs, from the last axis
@@ -94,20 +93,29 @@ def softmax(tracer: Tracer, node: fx.Node, x: Channels, dim: Any = None, *args: 
 
 
 def normalize(
-    tracer: Tracer, node: fx.Node, x: Channels, p: Any = 2.0, dim: int = 1, *args: Any, **kwargs: Any
+    tracer: Tracer, node: fx.Node, x: Channels, p: Any = 2.0, dim: Any = 1, *args: Any, **kwargs: Any
 ) -> Value:
     """`F.normalize`: zero stays zero. Over channels, their number must stay."""
-    if dim % len(x.shape) in changing_axes(x.ids):
+    axes = [dim] if isinstance(dim, int) else dim
+    if changing_axes(x.ids) & {axis % len(x.shape) for axis in axes}:
         tracer.fix_width(x, f"{node.name} normalises over all channels together")
     return Channels(x.ids)
 
 
 def flip(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
-    """`flip` and `roll` along other axes than that of the channels."""
-    dims = kwargs.get("dims", args[-1] if args else None)
-    dims = [dims] if isinstance(dims, int) else dims
-    if dims is None or changing_axes(x.ids) & {d % len(x.shape) for d in dims}:
-        return tracer.without_rule(node, (x, *args), kwargs)
+    """`flip` along other axes than that of the channels."""
+    return _along_positions(tracer, node, x, kwargs.get("dims", args[0] if len(args) == 1 else args))
+
+
+def roll(tracer: Tracer, node: fx.Node, x: Channels, shifts: Any, dims: Any = (), **kwargs: Any) -> Value:
+    """`roll` along other axes than that of the channels. Without axes, it moves values through all of them."""
+    return _along_positions(tracer, node, x, dims)
+
+
+def _along_positions(tracer: Tracer, node: fx.Node, x: Channels, dims: Any) -> Value:
+    axes = [dims] if isinstance(dims, int) else list(dims)
+    if not axes or changing_axes(x.ids) & {axis % len(x.shape) for axis in axes}:
+        return tracer.without_rule(node, (x, dims), {})
     return Channels(x.ids)
 
 

@@ -155,7 +155,7 @@ def repeat(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any
 
 def pixel_shuffle(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
     """`PixelShuffle` and its inverse. The channels that form one block of pixels are tied."""
-    shape, vector = tracer.shape_of(node, x, *args, **kwargs), along(x.ids, 1)
+    shape, vector = node.meta["shape"], along(x.ids, 1)
     if vector is None:
         return tracer.without_rule(node, (x, *args), kwargs)
     many, few = max(len(vector), shape[1]), min(len(vector), shape[1])
