@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.dashboard.drafts import UNIT_MODEL, UNIT_STEPS
 from tests.dashboard.fakes import NARROWER, STAGES, fake_run, real_run
-from tests.dashboard.networks import DEPTH, Recurrent
+from tests.dashboard.networks import DEPTH, Spectral
 from trimcore import models, spec
 from trimcore.jobs import control
 from trimcore.models import own
@@ -85,15 +85,15 @@ def deep():
 
 
 @pytest.fixture
-def recurrent():
+def spectral():
     """A network with a part that cannot be tracked, registered during the test."""
 
-    @models.register("recurrent", "for a test")
+    @models.register("spectral", "for a test")
     def build(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-        return Recurrent(in_channels, num_classes)
+        return Spectral(in_channels, num_classes)
 
-    yield "recurrent"
-    models.REGISTRY.pop("recurrent")
+    yield "spectral"
+    models.REGISTRY.pop("spectral")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import random
 import torch
 from torch import Tensor, fx, nn
 
-from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.channel_graph import ChannelGraph, Part
 from trimcore.graph.removal import removed_groups
 from trimcore.graph.tracing import trace
 from trimcore.surgery.cut import prune
@@ -54,7 +54,19 @@ def masked(graph: ChannelGraph, plan, within: tuple[str, ...] = ()) -> fx.GraphM
         with traced.inserting_after(node):
             held = traced.call_function(hold, (node, mask.tolist(), site.axis))
         node.replace_all_uses_with(held, lambda user, held=held: user is not held)
-    return fx.GraphModule(graph.held, traced)
+    parts = [p for p in graph.fine.parts.values() if p.kind == "recurrent" and gone[p.outputs].any()]
+    return fx.GraphModule(graph.held | {part.name: with_dead_units(part, gone) for part in parts}, traced)
+
+
+def with_dead_units(part: Part, gone: Tensor) -> nn.RNNBase:
+    """A copy of a recurrent layer in which the rows of the units that go are zero in every gate, so that these units
+    are zero at every step."""
+    layer = copy.deepcopy(part.module)
+    with torch.no_grad():
+        for tensor in layer.parameters():
+            rows = gone[part.outputs].repeat(len(tensor) // len(part.outputs))
+            tensor[rows] = 0
+    return layer
 
 
 def hold(x: Tensor, mask: list[float], axis: int) -> Tensor:

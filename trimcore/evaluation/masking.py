@@ -12,8 +12,10 @@ from trimcore.compute.outputs import scores_of
 from trimcore.errors import DataError
 from trimcore.evaluation.accuracy import Measure
 from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.nodes import target
 from trimcore.graph.probes import with_probes
 from trimcore.graph.removal import Cut, removed_groups
+from trimcore.layers.recurrent import with_units_unread
 from trimcore.surgery.cut import prune
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # images (N, ...) and class numbers (N,)
@@ -40,6 +42,11 @@ class MaskedNetwork:
         self._behind = [True] * len(sources + sites) + [False] * len(exits)
         self._gates: list[tuple[Tensor, Tensor] | None] = [None] * len(self._places)
         self.network = with_probes(fine, self._gate, replace=True, after=[node for node, *_ in self._places])
+        self._recurrent: dict[str, Tensor] = {}  # recurrent layer -> mask of its hidden units
+        for node in self.network.graph.nodes:
+            if node.op == "call_module" and isinstance(fine.held[target(node)], nn.RNNBase):
+                node.op, node.target, node.args = "call_function", self._step, (target(node), *node.args)
+        self.network.recompile()
 
     def mask(self, plan: Cut, within: Iterable[str] = ()) -> None:
         """Mask exactly these neurons from now on. `within` and errors as in `surgery.prune`."""
@@ -54,10 +61,17 @@ class MaskedNetwork:
             fill = value[groups] if number < len(self._units) else torch.zeros(len(groups))
             held = behind[groups] if self._behind[number] else (gone & ~behind)[groups]
             self._gates[number] = (held, fill) if held.any() else None
+        parts = self.graph.fine.parts.values()
+        self._recurrent = {part.name: gone[part.outputs] for part in parts if part.kind == "recurrent"}
 
     def masks_at(self, node: fx.Node) -> bool:
         """Whether a node of `network` is a gate that currently masks something."""
         return node.target == self._gate and self._gates[cast(int, node.args[1])] is not None
+
+    def _step(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a recurrent layer so that no step reads its masked units. The gates after it mask its results."""
+        layer, units = self.graph.fine.held[name], self._recurrent.get(name)
+        return (layer if units is None or not units.any() else with_units_unread(layer, units))(*args, **kwargs)
 
     def _gate(self, x: Tensor, number: int) -> Tensor:
         if (gate := self._gates[number]) is None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from trimcore.compute.modes import in_mode
@@ -54,11 +54,14 @@ class Place:
 def weights_of(place: Place, device: torch.device) -> dict[str, Any]:
     """The neuron's incoming weights, its bias, and the norm of the weights."""
     module, neuron = place.part.module, place.neuron
-    weights, biases = place.part.weight.detach().float().cpu(), cast(Tensor | None, module.bias)
-    bias = None if biases is None else float(biases.detach()[neuron])
+    weights = place.part.weights[0][0].detach().float().cpu()
+    biases = cast(Tensor | None, getattr(module, "bias", None))
+    bias = None if not isinstance(biases, Tensor) else float(biases.detach()[neuron])
     if isinstance(module, _ConvTransposeNd):  # (in, out of one group, ...)
         block, index = divmod(neuron, weights.shape[1])
         own = weights.chunk(module.groups)[block][:, index]
+    elif isinstance(module, nn.RNNBase):  # a row for each gate
+        own = weights.view(-1, module.hidden_size, weights.shape[1])[:, neuron]
     else:
         own = weights[neuron]
     norm, shape = float(own.double().norm()), _flattened(place, device) if own.dim() == 1 else own.shape

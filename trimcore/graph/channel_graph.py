@@ -9,12 +9,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 
 from trimcore.errors import NotTrimmable
+from trimcore.graph.computed import ComputedWeight
 
 T = TypeVar("T")
 Roles = tuple[str | None, ...]  # the role of each axis of a tensor
@@ -35,7 +36,7 @@ class Part:
 
     name: str
     module: nn.Module
-    kind: str  # conv, transposed, depthwise, grouped, linear, norm, scale, maxout, fixed
+    kind: str  # conv, transposed, depthwise, grouped, linear, recurrent, norm, scale, maxout, fixed
     groups: dict[str, Tensor]
     axes: dict[str, Roles]
     positions: int = 0  # output positions per example, summed over all calls; each weight is used once at each
@@ -53,8 +54,9 @@ class Part:
         return self.groups["in"]
 
     @property
-    def weight(self) -> Tensor:
-        return cast(Tensor, self.module.weight)
+    def weights(self) -> list[tuple[Tensor, Roles]]:
+        """The weight of a layer and the roles of its axes. A recurrent layer has several."""
+        return [(tensor, roles) for name, tensor, roles in self.tensors() if name.startswith("weight")]
 
     def tensors(self) -> Iterator[tuple[str, Tensor, Roles]]:
         """Yields (name, tensor, roles of its axes) for the tensors that have axes to cut."""
@@ -67,7 +69,7 @@ class Part:
         """Multiply-accumulates per example with `sizes[role]` positions of each role. Normalisation counts as 0."""
         if self.kind in WITHOUT_NEURONS:
             return self.fixed_macs
-        return self.positions * elements(self.weight.shape, self.axes["weight"], sizes)
+        return self.positions * sum(elements(weight.shape, roles, sizes) for weight, roles in self.weights)
 
 
 def elements(shape: torch.Size, roles: Roles, sizes: Mapping[str, int]) -> int:
@@ -154,6 +156,7 @@ class ChannelGraph:
     units: dict[str, Units] = field(default_factory=dict)
     coarse_group: Tensor = field(default_factory=lambda: torch.arange(0))
     per_neuron: "ChannelGraph | None" = None  # `fine`, if the network has maxout units
+    computed: dict[str, ComputedWeight] = field(default_factory=dict)  # layer -> how its weight is computed
     exits: list[Site] = field(default_factory=list)  # where layers, and the norms after them, give out their channels
     held_behind: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))  # (group_count,)
     # Of the padded groups, those that layers read although they are held at zero: they may be constants there.

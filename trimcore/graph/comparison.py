@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from trimcore.errors import NotTrimmable
 from trimcore.graph.channel_graph import ChannelGraph, Kept
+from trimcore.graph.computed import weight_of
 from trimcore.graph.tracing import trace
 
 DEPENDS = "the forward function depends on a width"
@@ -29,6 +30,7 @@ def trace_and_compare(full: ChannelGraph, kept: Kept, small: nn.Module) -> Chann
         raise NotTrimmable(f"{DEPENDS}: {error}") from None
     _check_operations(full, found)
     _check_channels(full, kept, found)
+    _check_computed_weights(full, kept, found)
     return found
 
 
@@ -75,3 +77,16 @@ def _check_channels(full: ChannelGraph, kept: Kept, found: ChannelGraph) -> None
     low = torch.full((found.group_count,), full.group_count).scatter_reduce(0, now, was, "amin")
     if not torch.equal(low[now], was):
         raise NotTrimmable(f"{DEPENDS}: channels reach different layers after pruning")
+
+
+def _check_computed_weights(full: ChannelGraph, kept: Kept, found: ChannelGraph) -> None:
+    """Compare weights that are computed at each call with the remaining rows and columns of those before."""
+    for name, computed in full.computed.items():
+        before, after = weight_of(computed, full.held), weight_of(found.computed[name], found.held)
+        axes = [kept[name]["out"].to(before.device), kept[name]["in"].to(before.device)]
+        expected = before.index_select(0, axes[0])
+        if computed.columns and len(axes[1]) < before.shape[1]:
+            expected = expected.index_select(1, axes[1])
+        scale = before.abs().max()
+        if not after.is_meta and not torch.allclose(after / scale, expected / scale, atol=1e-5):
+            raise NotTrimmable(f"{DEPENDS}: {name} computes other weights after pruning")

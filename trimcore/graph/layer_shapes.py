@@ -32,6 +32,8 @@ def result_of(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
             return x.new_empty((*x.shape[:-1], module.out_features))
         if isinstance(module, SAME_SHAPE):
             return torch.empty_like(x)
+    if isinstance(module, nn.RNNBase) and args and isinstance(args[0], Tensor):
+        return _recurrent(module, args[0])
     if next(module.parameters(), None) is None and next(module.buffers(), None) is None:
         return module.forward(*args, **kwargs)
     return run_module_on_meta(module, args, kwargs)
@@ -57,6 +59,19 @@ def _with_length(shape: torch.Size, axis: int, length: int) -> torch.Size:
     lengths = list(shape)
     lengths[axis] = length
     return torch.Size(lengths)
+
+
+def _recurrent(module: nn.RNNBase, x: Tensor) -> Any:
+    """The results of a recurrent layer for an input (..., input_size): the output, and the last states."""
+    if x.dim() not in (2, 3) or x.shape[-1] != module.input_size:
+        raise RuntimeError(f"it expects (steps, {module.input_size}) with or without a batch, not {tuple(x.shape)}")
+    directions, width = 1 + module.bidirectional, module.proj_size or module.hidden_size
+    batch = [] if x.dim() == 2 else [x.shape[0 if module.batch_first else 1]]
+    output = x.new_empty((*x.shape[:-1], directions * width))
+    state = x.new_empty((directions * module.num_layers, *batch, width))
+    if not isinstance(module, nn.LSTM):
+        return output, state
+    return output, (state, x.new_empty((*state.shape[:-1], module.hidden_size)))
 
 
 def conv_shape(module: _ConvNd, shape: torch.Size) -> torch.Size:

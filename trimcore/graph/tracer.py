@@ -25,6 +25,7 @@ from trimcore.graph.channels import (
     spread,
     varying_axes,
 )
+from trimcore.graph.computed import ComputedWeight
 from trimcore.graph.meta import Args, Kwargs, macs_of, map_leaves
 from trimcore.graph.module_checks import can_absorb_constants, is_modified, is_plain_batch_norm
 from trimcore.graph.nodes import operand, part_name, target
@@ -79,6 +80,8 @@ class Tracer:
         self.channel_checks: list[tuple[str, Tensor, Tensor]] = []  # see `require_same_channels`
         self.stored_uses: set[tuple[fx.Node, fx.Node]] = set()  # (stored tensor, node that combines it with channels)
         self.outputs: list[torch.Size] = []
+        self.computed: dict[fx.Node, ComputedWeight] = {}  # layers whose weights are computed at each call
+        self.weight_steps: set[fx.Node] = set()  # all nodes of these computations
 
     def module(self, node: fx.Node) -> nn.Module:
         """The layer that a node calls. For a layer called as a function, a module of its class with its tensors."""
@@ -169,7 +172,12 @@ class Tracer:
 
     def mixed_input_atoms(self, node: fx.Node, x: Channels, vector: Tensor | None, expected: int) -> Tensor:
         """Like `input_atoms`, for a layer that mixes its inputs. Channels that may be nonzero here are exposed, because
-        removing them would not equal holding them at zero. A known constant may be folded instead."""
+        removing them would not equal holding them at zero. A known constant may be folded instead. A layer that
+        computes its weight from whole rows keeps all its inputs."""
+        if node in self.computed and not self.computed[node].columns:
+            reason = f"{part_name(node)} computes its weights from all its inputs"
+            self.fix_width(x, reason)
+            return self.new_atoms(expected, reason)
         if vector is not None:
             exposed = vector & BEHIND == 0
             constant = x.constant if x.constant and len(x.constant.zero) == len(vector) else Constant(exposed[:0])
@@ -246,8 +254,12 @@ class Tracer:
             if known is not None:
                 self.freeze_atoms(known.outputs, f"{node.name} reads {path} along another axis")
             return
-        self._part(path, module, "scale", {"out": atoms_of(channel_vector(x.ids, axis))}, {name: roles})
+        self.add_scale(path, module, atoms_of(channel_vector(x.ids, axis)), {name: roles})
         self.stored_uses.add((source, node))
+
+    def add_scale(self, path: str, module: nn.Module, atoms: Tensor, axes: Axes) -> None:
+        """Record a stored tensor, by its name `path`, that has one value for each of these channels."""
+        self._part(path, module, "scale", {"out": atoms}, axes)
 
     def add_site(self, node: fx.Node, x: Channels, exact: bool) -> None:
         """Count activations after this node. `exact` means that the activation has true zeros."""

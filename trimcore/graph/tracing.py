@@ -14,6 +14,7 @@ from trimcore.graph.aliases import aliases_of, is_in_place
 from trimcore.graph.capture import capture
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.channels import Channels, Value, leaves_of, with_flags
+from trimcore.graph.computed import computed_weights
 from trimcore.graph.meta import Args, Kwargs, execute, macs_of, map_leaves, shapes_on_meta
 from trimcore.graph.nodes import operand, target
 from trimcore.graph.resolution import resolve
@@ -46,6 +47,8 @@ def trace(model: nn.Module, example_input: Tensor | tuple[Any, ...]) -> ChannelG
 def walk(tracer: Tracer, graph: fx.Graph) -> None:
     """Compute the value of every node of the graph. Raises NotTrimmable with the name of a node that fails."""
     inputs = iter(tracer.inputs)
+    tracer.computed |= computed_weights(graph, tracer.held, tracer.stored_ids)
+    tracer.weight_steps.update(step for computed in tracer.computed.values() for step in computed.steps)
     for node in graph.nodes:
         if node.op == "placeholder":
             tracer.env[node] = _input(tracer, node, inputs)
@@ -130,7 +133,8 @@ def _constant(tracer: Tracer, node: fx.Node, args: Args, kwargs: Kwargs) -> Any:
     if "value" not in node.meta:  # a number
         tracer.sizes.record_computed(node, len(args[0]) if args and isinstance(args[0], tuple) else 0)
         return execute(node, args, kwargs, tracer.modules)
-    tracer.freeze_counted(node, node.all_input_nodes)
+    if node not in tracer.weight_steps:
+        tracer.freeze_counted(node, node.all_input_nodes)
     if node.op == "call_module":
         reason = f"{node.name} does not depend on the input of the network"
         tracer.add_fixed(node, macs_of(node, args, kwargs, tracer.modules), reason)

@@ -164,7 +164,7 @@ def _zeros(graph: ChannelGraph, gone: Tensor, step: Step, round: int, before: in
     weights, sizes = {}, graph.fine.sizes(gone)
     for name, part in graph.fine.parts.items():
         if part.kind not in WITHOUT_NEURONS and (step.layers == ["all"] or name in step.layers):
-            weights[name] = elements(part.weight.shape, part.axes["weight"], sizes[name])
+            weights[name] = sum(elements(weight.shape, roles, sizes[name]) for weight, roles in part.weights)
     rules = {name: step.rule_for(name) for name in weights}
     if any(own.rule == "quality" for own in rules.values()):
         return None

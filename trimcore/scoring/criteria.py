@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trimcore.compute.seeds import derive_seed
 from trimcore.errors import SpecError
-from trimcore.graph.channel_graph import WITHOUT_NEURONS, ChannelGraph, Part
+from trimcore.graph.channel_graph import WITHOUT_NEURONS, ChannelGraph, Roles
 from trimcore.scoring.apoz import Profile
 from trimcore.scoring.relevance import UnitRelevance
 from trimcore.spec import IN_UNITS
@@ -81,17 +81,15 @@ def _norms(graph: ChannelGraph, power: int) -> Tensor:
     """The norm of the incoming weights of each channel group: (sum of |w|^power)^(1/power). (group_count,)"""
     sums = torch.zeros(graph.group_count, dtype=torch.float64)
     for part in graph.parts.values():
-        if part.kind not in WITHOUT_NEURONS:
-            axis = _output_axis(part)
-            role = cast(str, part.axes["weight"][axis])
-            weight = part.weight.detach().cpu().double().abs().pow(power)
+        for tensor, roles in part.weights if part.kind not in WITHOUT_NEURONS else []:
+            axis = _output_axis(roles)
+            weight = tensor.detach().cpu().double().abs().pow(power)
             each = weight.sum([d for d in range(weight.dim()) if d != axis])
-            sums.index_add_(0, part.groups[role], each)
+            sums.index_add_(0, part.groups[cast(str, roles[axis])], each)
     return sums.pow(1 / power)
 
 
-def _output_axis(part: Part) -> int:
+def _output_axis(roles: Roles) -> int:
     """The output axis of a weight. A transposed convolution that is cut in whole groups has none; there, the inputs and
     outputs of a convolution group form one channel group, so the first axis serves."""
-    roles = part.axes["weight"]
     return next((axis for axis, role in enumerate(roles) if role and role.startswith("out")), 0)

@@ -20,7 +20,7 @@ def shift_of(fold: Fold, parts: dict[str, Part], removed: Tensor) -> Tensor | No
     lost = removed[consumer.inputs]
     if not lost.any():
         return None
-    weight = consumer.weight.detach().double()
+    weight = cast(Tensor, consumer.module.weight).detach().double()
     weight = weight.sum(list(range(2, weight.dim()))) if weight.dim() > 2 else weight  # over the kernel
     constant = torch.zeros(len(lost), dtype=torch.float64, device=weight.device)
     for name in fold.chain:

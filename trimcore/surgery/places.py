@@ -32,7 +32,7 @@ def _inputs(part: Part, groups: Tensor, removed: Tensor, placed: Tensor) -> Tens
     if not (placed & removed)[groups].any():
         return None
     present = stays | placed[groups]  # the channels that the activation still has
-    return (present.cumsum(0) - 1)[stays].to(part.weight.device)
+    return (present.cumsum(0) - 1)[stays].to(_device(part))
 
 
 def _outputs(part: Part, removed: Tensor, placed: Tensor) -> Tensor | None:
@@ -47,4 +47,8 @@ def _outputs(part: Part, removed: Tensor, placed: Tensor) -> Tensor | None:
     present = torch.cat([~removed[groups] | placed[groups], torch.ones(1, dtype=torch.bool)])
     count = int(stays.sum())
     number = torch.where(stays, stays.cumsum(0) - 1, count)
-    return number[layout[present[layout]]].to(part.weight.device)
+    return number[layout[present[layout]]].to(_device(part))
+
+
+def _device(part: Part) -> torch.device:
+    return next(tensor.device for _, tensor, _ in part.tensors())

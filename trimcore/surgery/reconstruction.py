@@ -1,6 +1,6 @@
 """Rebuild a network from its architecture and its weights, whose shapes determine the widths."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,16 @@ from trimcore.surgery.widths import set_widths
 
 
 def widths_of(model: nn.Module) -> dict[str, int]:
-    """The neurons of every convolution and linear layer, by name. Also the channels of normalisation layers without
-    weights or statistics, whose width no state dict shows."""
+    """The neurons of every convolution, linear and recurrent layer, by name. Also the channels of normalisation
+    layers without weights or statistics, whose width no state dict shows."""
     widths = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.conv._ConvTransposeNd):
             widths[name] = module.out_channels
         elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
             widths[name] = module.weight.shape[0]
+        elif isinstance(module, nn.RNNBase):
+            widths[name] = module.hidden_size
         elif _is_bare_norm(module):
             widths[name] = module.num_channels if isinstance(module, nn.GroupNorm) else module.num_features
     return widths
@@ -143,7 +145,7 @@ def _set_places(network: nn.Module, full: ChannelGraph, name: str, places: dict[
     part = full.parts.get(name)
     if part is None or part.kind == "fixed":
         raise CheckpointError(f"the weights have places for {name!r}, which is not a layer that can be cut")
-    module, weight = network.get_submodule(name), part.weight
+    module, weight = network.get_submodule(name), cast(Tensor, part.module.weight)
     inputs, outputs = places.get(INPUTS), places.get(OUTPUTS)
     wide = {INPUTS: len(part.groups.get("in", part.outputs)), OUTPUTS: len(part.outputs)}
     # A norm reads the channels that it gives out; a transposed convolution has its inputs first.

@@ -13,6 +13,9 @@ def set_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
     (see `graph.channel_graph.Part`)."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = sizes["out"], sizes["in"]
+    elif isinstance(module, nn.RNNBase):
+        module.hidden_size, module.input_size = sizes.get("out", module.hidden_size), sizes.get("in", module.input_size)
+        module._init_flat_weights()  # it also keeps its weights in a list
     elif isinstance(module, nn.GroupNorm):
         module.num_groups = sizes["out"] * module.num_groups // module.num_channels
         module.num_channels = sizes["out"]

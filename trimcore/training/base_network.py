@@ -70,8 +70,7 @@ def _pretrained(entry: Architecture, model: str, arguments: dict[str, int]) -> C
         raise TrimError(f"cannot get the pretrained weights of {model}: {first_line(error)}") from None
     empty = entry.empty(**arguments)
     state = _with_own_classes(empty, state)
-    widths = {name: len(state[f"{name}.weight"]) for name in widths_of(empty) if f"{name}.weight" in state}
-    return Checkpoint(model, arguments, widths, state)
+    return Checkpoint(model, arguments, widths_of(empty), state)
 
 
 def _with_own_classes(empty: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:

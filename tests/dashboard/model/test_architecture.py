@@ -26,17 +26,17 @@ def test_reasons_for_frozen_neurons_are_grouped():
     assert len({layer.reason for layer in frozen.values()}) > 3, "the original reasons name the operations"
 
 
-def test_parts_without_neurons_are_counted_separately(recurrent):
-    graph = blank(recurrent, 10, 1, 28)
+def test_parts_without_neurons_are_counted_separately(spectral):
+    graph = blank(spectral, 10, 1, 28)
     cost = cost_of(graph)
     assert frozen_reasons(graph) == [
-        ("there is no rule for gru", 12, 1),
+        ("a module computes its weights at each call", 12, 1),
         ("it is an output of the network", 10, 1),
-        ("there is no rule for gru", 0, 1),
+        ("a module computes its weights at each call", 0, 1),
     ]
     table = architecture.layer_table(graph, cost).set_index("layer")
-    assert (table.kind["gru"], table.width["gru"]) == ("fixed", 0)
-    assert table.parameters["gru"] == 3 * 5 * (12 + 5) + 2 * 3 * 5
+    assert (table.kind["normed"], table.width["normed"]) == ("fixed", 0)
+    assert table.parameters["normed"] == 12 * 5 + 5
     assert table.parameters.sum() == cost.parameters
 
 
@@ -55,17 +55,17 @@ def test_layers_cut_together_are_not_frozen():
     assert architecture.trimmable_neurons(graph) == free == 64 * 3 + 128 * 3 + 256 * 3 + 512 * 3
 
 
-def test_parts_without_neurons_have_no_width_on_the_page(recurrent):
+def test_parts_without_neurons_have_no_width_on_the_page(spectral):
     app = page("model")
-    app.selectbox[0].set_value(recurrent).run()
+    app.selectbox[0].set_value(spectral).run()
     assert not app.exception
     table = app.dataframe[0].value.set_index("layer")
-    assert table.width.isna()["gru"]
+    assert table.width.isna()["normed"]
     assert table.width["head"] == 10
     shown = {metric.label: metric.value for metric in app.metric}
     assert (shown["Trimmable neurons"], shown["Frozen neurons"]) == ("6", "22")
-    layers = "Reasons: there is no rule for gru (1 layer); it is an output of the network (1 layer)."
-    parts = "Parts without neurons: there is no rule for gru (1 part)."
+    layers = "Reasons: a module computes its weights at each call (1 layer); it is an output of the network (1 layer)."
+    parts = "Parts without neurons: a module computes its weights at each call (1 part)."
     assert f"22 neurons are frozen. {layers} {parts}" in texts(app).replace("\\", "")
 
 
@@ -112,7 +112,7 @@ REASONS = {
     "norm of another axis": (lambda m, x: m.relu(m.norm(x.transpose(1, 2))), "conv1",
                              "an operation normalises across channels"),
     "some channels": (lambda m, x: x[:, :6:1], "conv1", "an operation selects channels by index"),
-    "computed weights": (lambda m, x: F.conv2d(x, m.conv2.weight * 2), "conv1",
+    "computed weights": (lambda m, x: F.conv2d(x, m.conv2.weight / m.conv2.weight.max()), "conv1",
                          "a module computes its weights at each call"),
 }  # fmt: skip
 

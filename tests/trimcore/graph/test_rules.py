@@ -253,14 +253,14 @@ FROZEN = {
     "reversed": (lambda m, x: x.flip(1), "there is no rule for flip at flip"),
     "reversed with rows": (lambda m, x: x.flip(1, 3), "there is no rule for flip at flip"),
     "rolled through all axes": (lambda m, x: torch.roll(x.permute(0, 2, 3, 1), 1), "there is no rule for roll at roll"),
-    "strided, of computed weights": (lambda m, x: F.conv2d(x, m.same.weight * 2, None, 6),
+    "strided, of computed weights": (lambda m, x: F.conv2d(x, m.same.weight / m.same.weight.max(), None, 6),
                                      "conv2d computes its weights at each call"),
     "statistics of the batch": (
         lambda m, x: F.batch_norm(x, m.norm.running_mean, m.norm.running_var, m.norm.weight, m.norm.bias, True),
         "there is no rule for batch_norm at batch_norm"),
     "with indices": (lambda m, x: F.max_pool2d(x, 2, return_indices=True)[0], "no rule for max_pool2d_with_indices"),
     "with a constant": (lambda m, x: torch.cat([x, m.full], 0), "cat combines it with a stored tensor"),
-    "weight norm": (lambda m, x: m.relu(m.weight_norm(x)), "weight_norm computes its weights at each call"),
+    "spectral norm": (lambda m, x: m.relu(m.spectral_norm(x)), "spectral_norm computes its weights at each call"),
     "pre-hook": (lambda m, x: m.relu(m.hooked(x)), "hooked has a pre-hook, a parametrization"),
     "operands by name": (lambda m, x: torch.mul(input=x, other=x), "there is no rule for mul at mul"),
     "into another tensor": (lambda m, x: torch.add(x, x, out=x * 2), "there is no rule for add at add"),
@@ -275,7 +275,7 @@ def test_frozen_with_the_reason(step, reason):
         "conv1": conv(3, 6), "conv2": conv(6, 2), "relu": nn.ReLU(), "one": nn.Conv2d(6, 1, 1), "six": pool(6),
         "norm": nn.BatchNorm2d(6), "softmax": nn.Softmax2d(), "hooked": hooked,
         "same": conv(6, 6), "one_norm": nn.GroupNorm(1, 6), "layer_norm": nn.LayerNorm(6),
-        "weight_norm": nn.utils.parametrizations.weight_norm(conv(6, 6)),
+        "spectral_norm": nn.utils.parametrizations.spectral_norm(conv(6, 6)),
     }  # fmt: skip
 
     def steps(m, x):

@@ -209,3 +209,21 @@ def test_errors_of_forward_functions_become_one_line():
 
     with pytest.raises(NotTrimmable, match="^Net cannot be traced: its forward function fails: a picture"):
         trace(*image(steps))
+
+
+def test_one_channel_that_is_left_twice_is_cut_like_any_other():
+    class Twice(nn.Module):
+        """A channel meets its own rectified copy in a concatenation, which a stored tensor scales."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(8, 2, 1)
+            self.scale = nn.Parameter(torch.linspace(1, 2, 8).view(8, 1, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            return self.last((torch.cat([x, x.relu()], 1) * self.scale).relu())
+
+    network = randomised(Twice())
+    small = check(network, {"first": [0, 1, 3]}, images(2, 3, 8, 8))
+    assert small.scale.shape == (2, 1, 1)

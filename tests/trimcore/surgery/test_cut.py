@@ -308,7 +308,7 @@ def test_the_dtype_is_kept(dtype):
 
 
 def test_a_parametrized_layer_keeps_its_width_while_others_are_cut():
-    norm = nn.utils.parametrizations.weight_norm(conv(6, 6))
+    norm = nn.utils.parametrizations.spectral_norm(conv(6, 6))
     model = randomised(
         Net(
             lambda m, x: m.d(m.relu(m.c(m.relu(m.b(m.relu(m.a(x))))))),

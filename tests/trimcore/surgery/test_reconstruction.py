@@ -7,7 +7,7 @@ from torch import nn
 
 from trimcore import models
 from trimcore.surgery.cut import prune
-from trimcore.surgery.reconstruction import build_with
+from trimcore.surgery.reconstruction import build_with, widths_of
 
 ARGUMENTS = {"num_classes": 5, "in_channels": 3, "image_size": 8}
 
@@ -44,3 +44,25 @@ def test_widths_of_layers_called_as_functions_follow_their_weights(own_layers):
     again = build_with("own-layers", ARGUMENTS, small.state_dict()).eval()
     assert torch.equal(again(x), small(x))
     assert (again[2].groups, again[2].in_channels, again[3].num_features) == (4, 4, 4)
+
+
+class Rows(nn.Module):
+    """Reads an image row by row."""
+
+    def __init__(self, num_classes: int, in_channels: int, image_size: int):
+        super().__init__()
+        self.rows = nn.GRU(in_channels * image_size, 9, 2, batch_first=True, bidirectional=True)
+        self.score = nn.Linear(18, num_classes)
+
+    def forward(self, x):
+        return self.score(self.rows(x.movedim(2, 1).flatten(2))[0][:, -1].relu())
+
+
+def test_the_width_of_a_recurrent_layer_follows_its_weights(registry):
+    models.register("rows", "a recurrent layer", min_size=8)(Rows)
+    torch.manual_seed(0)
+    model, x = models.build("rows", **ARGUMENTS).eval(), torch.randn(2, 3, 8, 8)
+    small = prune(model, {"rows": [1, 4, 8]}, x)
+    again = build_with("rows", ARGUMENTS, small.state_dict(), widths_of(small)).eval()
+    assert torch.equal(again(x), small(x))
+    assert (again.rows.hidden_size, again.score.in_features, widths_of(again)["rows"]) == (6, 12, 6)

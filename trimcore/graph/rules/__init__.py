@@ -39,7 +39,7 @@ from trimcore.graph.rules.elementwise import (
     undefined_at_zero,
     where,
 )
-from trimcore.graph.rules.functional import as_layer
+from trimcore.graph.rules.functional import as_layer, layer_with_computed_weight
 from trimcore.graph.rules.layers import batch_norm, conv, group_norm, layer_norm, linear, maxout, prelu
 from trimcore.graph.rules.pieces import chunk, concatenate, getitem, named_tuple, split, stack, unbind
 from trimcore.graph.rules.positions import (
@@ -59,6 +59,7 @@ from trimcore.graph.rules.positions import (
     unfold,
 )
 from trimcore.graph.rules.products import attention, matrix_product, sum_of_products
+from trimcore.graph.rules.recurrent import recurrent
 from trimcore.graph.rules.shape import (
     expand,
     expand_as,
@@ -120,7 +121,7 @@ def dim(tracer: Tracer, node: fx.Node, x: Channels) -> int:
 # Rules that check numbers read from shapes themselves: such a number may count the value's own channels.
 CHECKS_SIZES = (reshape, expand, split)
 # Rules that receive the called module.
-TAKES_MODULE = (conv, linear, batch_norm, group_norm, prelu, hardtanh, maxout)
+TAKES_MODULE = (conv, linear, batch_norm, group_norm, prelu, hardtanh, maxout, recurrent)
 
 _CONVS = [getattr(nn, f"Conv{kind}{d}d") for kind in ("", "Transpose") for d in (1, 2, 3)]
 _NORMS = [getattr(nn, f"{kind}Norm{d}d") for kind in ("Batch", "Instance") for d in (1, 2, 3)]
@@ -134,6 +135,7 @@ MODULES: dict[type, Rule] = {
     **dict.fromkeys(ACTIVATION_MODULES, activation),
     nn.PReLU: prelu,
     Maxout: maxout,
+    **dict.fromkeys((nn.RNN, nn.LSTM, nn.GRU), recurrent),
     nn.Hardtanh: hardtanh,
     **dict.fromkeys(NONZERO_MODULES, nonzero),
     **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d), identity),
@@ -264,6 +266,8 @@ def rule_for(tracer: Tracer, node: fx.Node) -> Rule | None:
         module, kind = tracer.module(node), known_class(type(tracer.module(node)))
         return None if kind is None or is_modified(module) else MODULES[kind]
     if as_layer(tracer, node):
+        if node in tracer.computed:
+            return layer_with_computed_weight
         return MODULES[type(tracer.module(node))]
     if node.op == "call_method":
         return METHODS.get(target(node))

@@ -10,7 +10,10 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd
 
-from trimcore.graph.nodes import target
+from trimcore.graph.channels import Channels, Value
+from trimcore.graph.computed import ComputedWeight
+from trimcore.graph.nodes import part_name, target
+from trimcore.graph.rules.layers import conv, cuts_whole_groups, linear
 from trimcore.graph.tracer import Tracer
 
 Maker = Callable[[str, dict[str, Any]], nn.Module | None]
@@ -32,6 +35,9 @@ def as_layer(tracer: Tracer, node: fx.Node) -> bool:
     operands.apply_defaults()
     given = operands.arguments
     stored = {name: value for name, value in given.items() if name in STORED and isinstance(value, fx.Node)}
+    computed = tracer.computed.get(node)
+    if computed is not None:
+        stored["weight"] = computed.source
     if any(value.op != "get_attr" for value in stored.values()):
         where = node.meta["within"] or node.name
         node.meta["why"] = f"{where} computes its weights at each call"
@@ -39,7 +45,9 @@ def as_layer(tracer: Tracer, node: fx.Node) -> bool:
     if "weight" not in stored:
         return False
     owner, _, name = target(stored["weight"]).rpartition(".")
-    if any(target(value).rpartition(".")[0] != owner for value in stored.values()):
+    if computed is not None and owner.endswith(PARAMETRIZED):
+        owner, name = owner.removesuffix(PARAMETRIZED), "weight"
+    if any(_owner(value) not in (owner, owner + PARAMETRIZED) for value in stored.values()):
         return False
     tensors = {name: tracer.held[target(value)] for name, value in stored.items()}
     if any(id(tensor) not in tracer.stored_ids for tensor in tensors.values()):
@@ -50,12 +58,36 @@ def as_layer(tracer: Tracer, node: fx.Node) -> bool:
         return False  # its own number of groups would not follow
     plain = {k: tensors.get(k, _value(tracer, v)) for k, v in given.items()}
     module = make(node.target.__name__, plain)  # type: ignore[union-attr]
-    if module is None:
+    if module is None or (computed is not None and _mixes_columns(module, computed)):
         return False
     module.train(tracer.modules[owner].training)
     node.meta["part"], node.meta["module"] = owner if name == "weight" else f"{owner}.{name}".lstrip("."), module
     tracer.stored_uses.update((value, node) for value in stored.values())
+    if computed is not None:
+        tracer.stored_uses.update((step, user) for step in (computed.source, *computed.scales) for user in step.users
+                                  if user in computed.steps)  # fmt: skip
     return True
+
+
+def _owner(stored: fx.Node) -> str:
+    return target(stored).rpartition(".")[0]
+
+
+def layer_with_computed_weight(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """The layer's own rule; the tensors that scale its rows are cut with them."""
+    module, computed = tracer.module(node), tracer.computed[node]
+    rule: Any = linear if isinstance(module, nn.Linear) else conv
+    y: Value = rule(tracer, node, x, module=module)
+    for scale in computed.scales:
+        owner, _, name = target(scale).rpartition(".")
+        atoms = tracer.parts[part_name(node)].outputs
+        tracer.add_scale(target(scale), tracer.modules[owner], atoms, {name: ("out",)})
+    return y
+
+
+def _mixes_columns(module: nn.Module, computed: ComputedWeight) -> bool:
+    """Whether a grouped convolution whose weight is computed from whole rows would have to lose columns."""
+    return isinstance(module, _ConvNd) and module.groups > 1 and not (computed.columns or cuts_whole_groups(module))
 
 
 def _value(tracer: Tracer, operand: Any) -> Any:
@@ -129,6 +161,7 @@ def _prelu(function: str, given: dict[str, Any]) -> nn.Module | None:
 
 
 STORED = ("weight", "bias", "running_mean", "running_var")
+PARAMETRIZED = ".parametrizations.weight"  # behind the name of a module, where its parametrized weight is stored
 _CONV = inspect.signature(lambda input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1: None)
 _TRANSPOSED = inspect.signature(
     lambda input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1: None

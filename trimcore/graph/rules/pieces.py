@@ -48,7 +48,7 @@ def _common_ids(ids: Sequence[Tensor], dim: int) -> Tensor | None:
     slices = [canonical(i) for i in ids if i.shape[dim]]
     if any(dim in varying_axes(i) for i in slices):
         return None
-    slices = [i.narrow(dim, 0, 1) for i in slices]
+    slices = narrowed([i.narrow(dim, 0, 1) for i in slices])
     if not all(torch.equal(atoms_of(i), atoms_of(slices[0])) for i in slices):
         return None
     return functools.reduce(torch.bitwise_and, slices)
