@@ -9,15 +9,26 @@ from trimcore.graph.costs import Cost
 
 def layer_table(graph: ChannelGraph, cost: Cost) -> pd.DataFrame:
     """One row per layer in depth order: layer, kind, width (0 for parts without neurons), parameters, macs, frozen (the
-    reason, or ""), note (the reason, or the layer that it is cut together with)."""
+    reason, or ""), note (the reason; or the layer that it is cut together with, its attention heads, and that it has no
+    activation)."""
     leaders = {other: layer.leader for layer in graph.layers.values() for other in layer.tied}
     rows = [
         (name, c.kind, c.width, c.parameters, c.macs, graph.layers[name].reason, leaders.get(name, ""))
         for name, c in cost.layers.items()
     ]
     table = pd.DataFrame(rows, columns=["layer", "kind", "width", "parameters", "macs", "frozen", "leader"])
-    together = ("cut together with " + table.leader).where(table.leader.ne("") & table.frozen.eq(""), "")
-    return table.assign(note=table.frozen + together).drop(columns="leader")
+    own = zip(table.layer, table.frozen, table.leader, strict=True)
+    notes = [why or "; ".join(_notes(graph, name, leader)) for name, why, leader in own]
+    return table.assign(note=notes).drop(columns="leader")
+
+
+def _notes(graph: ChannelGraph, name: str, leader: str) -> list[str]:
+    heads = {head for head in graph.heads.get(name, ()) if head is not None}
+    return [
+        *([f"cut together with {leader}"] if leader else []),
+        *([counted(len(heads), "head")] if heads else []),
+        *(["no activation"] if not graph.has_activation(name) else []),
+    ]
 
 
 def trimmable_neurons(graph: ChannelGraph) -> int:

@@ -34,6 +34,21 @@ def choose_options(entry: models.Architecture, asked: dict[str, int]) -> dict[st
     return {key: value for key, value in chosen.items() if value != entry.options[key].default}
 
 
+def choose_removable(draft: dict) -> None:
+    """Switches for what else can be removed, where the network has it."""
+    try:
+        all_of_it = graph_of({**draft, **dict.fromkeys(drafts.REMOVABLE, True)})
+    except TrimError:
+        return  # the page says what is wrong
+    if all_of_it.heads:
+        field(st.toggle, "Remove attention heads only whole", draft, "whole_heads",
+              help="The queries, keys and values of a head go together. Otherwise, single dimensions of heads go.")
+    if all_of_it.joint_norms:
+        field(st.toggle, "Also remove channels of normalised streams", draft, "embeddings",
+              help="These channels share a mean and a variance in LayerNorm and similar norms. Those that are removed "
+              "no longer count in either, so the other channels change a little as well.")  # fmt: skip
+
+
 draft = drafts.draft()
 kinds = list(data.datasets())
 if links.should_apply("model"):
@@ -124,6 +139,7 @@ with left:
                  "train faster.")  # fmt: skip
     draft["image_size"] = 0 if size == natural else size
     draft["options"] = choose_options(entry, draft["options"])
+    choose_removable(draft)
     found = devices.devices()
     if draft["device"] not in found:
         draft["device"] = "auto"
@@ -166,7 +182,8 @@ with right:
 
 with left:
     quick = {**drafts.draft_for(chosen, name), "name": f"{chosen} quick start"}
-    quick.update({key: draft[key] for key in ("device", "image_size", "channels", "options", "base")})
+    same = ("device", "image_size", "channels", "options", "base", *drafts.REMOVABLE)
+    quick.update({key: draft[key] for key in same})
     seconds = devices.epoch_seconds(draft)
     epochs = quick["base"]["epochs"] if quick["base"]["weights"] in ("", "pretrained") else 0
     rounds = sum(step["iterations"] for step in quick["step"])

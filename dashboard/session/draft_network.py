@@ -28,9 +28,12 @@ def arguments_of(values: dict) -> dict[str, int]:
 
 def graph_of(values: dict) -> ChannelGraph:
     """The channel graph of a draft's architecture, built for its data. Raises TrimError."""
-    return _graph(values["model"], **arguments_of(values))
+    return _graph(values["model"], tuple(values[key] for key in drafts.REMOVABLE), **arguments_of(values))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _graph(model: str, num_classes: int, in_channels: int, image_size: int, **options: int) -> ChannelGraph:
-    return prepare.blank(model, num_classes, in_channels, image_size, **options)
+def _graph(
+    model: str, removable: tuple[bool, ...], num_classes: int, in_channels: int, image_size: int, **options: int
+) -> ChannelGraph:
+    what = dict(zip(drafts.REMOVABLE, removable, strict=True))
+    return prepare.blank(model, num_classes, in_channels, image_size, removable=what, **options)

@@ -11,6 +11,7 @@ from trimcore.errors import TrimError
 from trimcore.spec import presets
 
 NETWORK = ("model", "data", "image_size", "channels", "options")  # the keys of a spec that define a network
+REMOVABLE = ("whole_heads", "embeddings")  # and what can be removed from it
 
 
 def draft() -> dict:
@@ -32,7 +33,7 @@ def replace_draft(values: dict) -> None:
 
 
 def same_network(values: dict, others: dict) -> bool:
-    """Whether two drafts or specs describe the same network on the same data."""
+    """Whether two drafts or specs describe the same network on the same data, of which the same can be removed."""
     return _network(values) == _network(others)
 
 
@@ -40,7 +41,7 @@ def _network(values: dict) -> list:
     """The values that define the network. Missing options have their defaults."""
     entry = models.REGISTRY.get(values["model"])
     options = entry.options_for(values["options"]) if entry else dict(values["options"])
-    return [*(values[key] for key in NETWORK[:-1]), options]
+    return [*(values[key] for key in (*NETWORK[:-1], *REMOVABLE)), options]
 
 
 def run_matches(run_id: str, draft: dict) -> bool:
@@ -57,6 +58,6 @@ def adopt(run_id: str) -> None:
     asked = run_reader.spec_of(run_id)
     kept = asked.model_dump(exclude_none=True, include={
         "image_size", "channels", "options", "device", "base", "convert", "profile", "retrain", "distill", "verify",
-        "seed",
+        "seed", *REMOVABLE,
     })  # fmt: skip
     replace_draft({**draft_for(asked.model, asked.data), **kept})

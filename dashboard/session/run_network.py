@@ -13,6 +13,7 @@ from trimcore.data import Data
 from trimcore.errors import CheckpointError, DataError
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.costs import cost_of
+from trimcore.spec import Spec
 from trimcore.training import prepare
 
 QUICK_IMAGES = 500  # enough for a first result
@@ -34,7 +35,7 @@ def subject(run_id: str, iteration: int) -> Subject:
     """An iteration's network with the run's data. Raises TrimError if either is missing or damaged, if they no longer
     fit together, or if user code would have to be imported."""
     asked, path = run_reader.spec_of(run_id), _path(run_id, iteration)
-    graph, arguments = _network(str(path), changed := _changed(path, iteration))
+    graph, arguments = _network(str(path), changed := _changed(path, iteration), asked)
     found = data(run_id)
     now = {"num_classes": found.num_classes, "in_channels": found.channels, "image_size": found.image_size}
     if other := [key for key, value in now.items() if arguments[key] != value]:
@@ -47,7 +48,7 @@ def subject(run_id: str, iteration: int) -> Subject:
 def network(run_id: str, iteration: int) -> ChannelGraph:
     """The channel graph of an iteration's network; its `model` is in evaluation mode. Raises TrimError."""
     path = _path(run_id, iteration)
-    return _network(str(path), _changed(path, iteration))[0]
+    return _network(str(path), _changed(path, iteration), run_reader.spec_of(run_id))[0]
 
 
 def data(run_id: str) -> Data:
@@ -75,8 +76,8 @@ def _changed(path, iteration: int) -> int:
 
 
 @st.cache_resource(max_entries=6, show_spinner="Loading the network…")
-def _network(path: str, changed: int) -> tuple[ChannelGraph, dict[str, int]]:
-    found, graph = prepare.open_network(path)
+def _network(path: str, changed: int, _asked: Spec) -> tuple[ChannelGraph, dict[str, int]]:
+    found, graph = prepare.open_network(path, removable=_asked.removable)
     return graph, found.arguments
 
 

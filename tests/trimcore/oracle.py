@@ -2,11 +2,13 @@
 
 import copy
 import random
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
 
 from trimcore.graph.channel_graph import ChannelGraph, Part
+from trimcore.graph.nodes import part_name
 from trimcore.graph.removal import removed_groups
 from trimcore.graph.tracing import trace
 from trimcore.surgery.cut import prune
@@ -54,8 +56,37 @@ def masked(graph: ChannelGraph, plan, within: tuple[str, ...] = ()) -> fx.GraphM
         with traced.inserting_after(node):
             held = traced.call_function(hold, (node, mask.tolist(), site.axis))
         node.replace_all_uses_with(held, lambda user, held=held: user is not held)
+    modules = {node.name: graph.fine.parts[part_name(node)].module for node in graph.graph.nodes
+               if node.name in {norm.node for norm in graph.fine.joint_norms}}  # fmt: skip
+    for norm in graph.fine.joint_norms:
+        node, left_out = nodes[norm.node], gone[norm.groups]
+        if left_out.any():
+            rest = Rest(modules[norm.node], ~left_out, norm.axis)
+            node.op, node.target, node.args, node.kwargs = "call_function", rest.normalised, (node.args[0],), {}
     parts = [p for p in graph.fine.parts.values() if p.kind == "recurrent" and gone[p.outputs].any()]
     return fx.GraphModule(graph.held | {part.name: with_dead_units(part, gone) for part in parts}, traced)
+
+
+class Rest(NamedTuple):
+    """A norm by its definition, with mean and variance over the channels that stay. A GroupNorm has one group."""
+
+    norm: nn.Module
+    stays: Tensor
+    axis: int
+
+    def normalised(self, x: Tensor) -> Tensor:
+        norm, shape = self.norm, [1] * x.dim()
+        shape[self.axis] = -1
+        axes = list(range(1, x.dim())) if isinstance(norm, nn.GroupNorm) else [self.axis]
+        mask = self.stays.to(x.dtype).view(shape).expand_as(x)
+        count, eps = mask.sum(axes, keepdim=True), torch.finfo(x.dtype).eps if norm.eps is None else norm.eps
+        mean = 0 if isinstance(norm, nn.RMSNorm) else (x * mask).sum(axes, keepdim=True) / count
+        variance = (((x - mean) * mask) ** 2).sum(axes, keepdim=True) / count
+        y = (x - mean) / (variance + eps).sqrt()
+        for name, combine in (("weight", torch.mul), ("bias", torch.add)):
+            if getattr(norm, name, None) is not None:
+                y = combine(y, getattr(norm, name).view(shape))
+        return y * mask
 
 
 def with_dead_units(part: Part, gone: Tensor) -> nn.RNNBase:

@@ -23,10 +23,12 @@ from trimcore.spec import DEFAULT_TOLERANCE
     help="Outputs of GELU, SiLU and similar count as zero up to this share of their root mean square.",
 )  # fmt: skip
 @click.option("--option", "options", multiple=True, metavar="NAME=N", help="An option of the model, such as k=4.")
+@click.option("--whole-heads", is_flag=True, help="Attention heads only go whole.")
+@click.option("--embeddings", is_flag=True, help="Channels of normalised streams can go, too.")
 @click.option("--csv", "folder", type=PATH, help="Write layers.csv and neurons.csv to this folder.")
 def profile(
     model: str, data: str, weights: str, limit: int, device: str, seed: int, tolerance: float, options: tuple[str, ...],
-    folder: Path | None,
+    whole_heads: bool, embeddings: bool, folder: Path | None,
 ) -> None:  # fmt: skip
     """Count the zeros of every layer on the validation split and the maxima of maxout units on the train split."""
     from trimcore import spec, tables
@@ -34,6 +36,7 @@ def profile(
 
     parsed = spec.parse({
         "model": model, "data": data, "seed": seed, "device": device, "options": _numbers(options),
+        "whole_heads": whole_heads, "embeddings": embeddings,
         "base": {"weights": weights, "epochs": 0}, "profile": {"examples": limit, "tolerance": tolerance},
     })  # fmt: skip
     events = []

@@ -1,6 +1,6 @@
 """Evaluate a plan, either by masking neurons without surgery or on the smaller network after real surgery."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, cast
 
 import torch
@@ -12,9 +12,10 @@ from trimcore.compute.outputs import scores_of
 from trimcore.errors import DataError
 from trimcore.evaluation.accuracy import Measure
 from trimcore.graph.channel_graph import ChannelGraph
-from trimcore.graph.nodes import target
+from trimcore.graph.nodes import function, part_name, target
 from trimcore.graph.probes import with_probes
 from trimcore.graph.removal import Cut, removed_groups
+from trimcore.layers.norms import without_channels
 from trimcore.layers.recurrent import with_units_unread
 from trimcore.surgery.cut import prune
 
@@ -43,9 +44,17 @@ class MaskedNetwork:
         self._gates: list[tuple[Tensor, Tensor] | None] = [None] * len(self._places)
         self.network = with_probes(fine, self._gate, replace=True, after=[node for node, *_ in self._places])
         self._recurrent: dict[str, Tensor] = {}  # recurrent layer -> mask of its hidden units
+        self._joint = {site.node: site for site in fine.joint_norms}
+        self._norms = {node.name: fine.parts[part_name(node)].module for node in fine.graph.nodes
+                       if node.name in self._joint}  # fmt: skip
+        self._called: dict[str, Callable[..., Tensor]] = {}  # node of a joint norm -> what it calls
+        self._left_out: dict[str, Tensor] = {}  # node of a joint norm -> mask of its channels
         for node in self.network.graph.nodes:
             if node.op == "call_module" and isinstance(fine.held[target(node)], nn.RNNBase):
                 node.op, node.target, node.args = "call_function", self._step, (target(node), *node.args)
+            elif node.name in self._joint:
+                self._called[node.name] = fine.held[target(node)] if node.op == "call_module" else function(node)
+                node.op, node.target, node.args = "call_function", self._normalise, (node.name, *node.args)
         self.network.recompile()
 
     def mask(self, plan: Cut, within: Iterable[str] = ()) -> None:
@@ -63,6 +72,7 @@ class MaskedNetwork:
             self._gates[number] = (held, fill) if held.any() else None
         parts = self.graph.fine.parts.values()
         self._recurrent = {part.name: gone[part.outputs] for part in parts if part.kind == "recurrent"}
+        self._left_out = {name: gone[site.groups] for name, site in self._joint.items()}
 
     def masks_at(self, node: fx.Node) -> bool:
         """Whether a node of `network` is a gate that currently masks something."""
@@ -72,6 +82,14 @@ class MaskedNetwork:
         """Call a recurrent layer so that no step reads its masked units. The gates after it mask its results."""
         layer, units = self.graph.fine.held[name], self._recurrent.get(name)
         return (layer if units is None or not units.any() else with_units_unread(layer, units))(*args, **kwargs)
+
+    def _normalise(self, name: str, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Call a norm, by the name of its node, that leaves masked channels out of its statistics."""
+        gone = self._left_out.get(name)
+        if gone is not None and gone.any():
+            return without_channels(self._norms[name], x, gone, self._joint[name].axis)
+        result: Tensor = self._called[name](x, *args, **kwargs)
+        return result
 
     def _gate(self, x: Tensor, number: int) -> Tensor:
         if (gate := self._gates[number]) is None:

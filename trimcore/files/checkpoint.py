@@ -216,7 +216,7 @@ def _free_axes(network: nn.Module, arguments: dict[str, int]) -> dict[str, list[
     with torch.device("meta"):
         example = models.example_input(arguments)
     try:
-        graph = trace(network, example)
+        graph = trace(network, example, embeddings=True)
     except NotTrimmable:
         return {}
     free = {

@@ -163,6 +163,9 @@ def _trace_widths(recorder: Recorder, model: nn.Module) -> None:
             for name in WIDTHS:
                 if type(attributes.get(name)) is int:
                     attributes[name] = recorder.values.width(f"{path}.{name}", attributes[name])
+        elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) == 1:
+            (length,) = module.normalized_shape
+            module.__dict__["normalized_shape"] = (recorder.values.width(f"{path}.normalized_length", length),)
 
 
 def _input_names(model: nn.Module, count: int) -> list[str]:

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 
 from trimcore.errors import NotTrimmable
 from trimcore.graph.computed import ComputedWeight
+from trimcore.graph.heads import Heads, numbered
 
 T = TypeVar("T")
 Roles = tuple[str | None, ...]  # the role of each axis of a tensor
@@ -157,6 +158,9 @@ class ChannelGraph:
     coarse_group: Tensor = field(default_factory=lambda: torch.arange(0))
     per_neuron: "ChannelGraph | None" = None  # `fine`, if the network has maxout units
     computed: dict[str, ComputedWeight] = field(default_factory=dict)  # layer -> how its weight is computed
+    attentions: list[Heads] = field(default_factory=list)
+    joint_norms: list[Site] = field(default_factory=list)  # norms that leave removed channels out of their statistics
+    options: dict[str, bool] = field(default_factory=dict)  # of `trace`
     exits: list[Site] = field(default_factory=list)  # where layers, and the norms after them, give out their channels
     held_behind: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))  # (group_count,)
     # Of the padded groups, those that layers read although they are held at zero: they may be constants there.
@@ -187,6 +191,21 @@ class ChannelGraph:
         if not self.layers[layer].trimmable:
             return []
         return self.removable[self.layers[layer].neurons].nonzero().flatten().tolist()
+
+    @cached_property
+    def heads(self) -> dict[str, list[int | None]]:
+        """For layers whose neurons belong to heads of attention: the head of each, numbered from 0 in each layer."""
+        heads = {name: numbered(self.attentions, layer.neurons) for name, layer in self.layers.items()}
+        return {name: own for name, own in heads.items() if any(number is not None for number in own)}
+
+    def has_activation(self, layer: str) -> bool:
+        """Whether a neuron of the layer passes an activation, or the maximum of a unit, so that APoZ can rank it."""
+        return bool(self._active[self.layers[layer].neurons].any())
+
+    @cached_property
+    def _active(self) -> Tensor:
+        units = [part.outputs for part in self.parts.values() if part.kind == "maxout"]
+        return self._mask([*(site.groups for site in self.sites), *units])
 
     @cached_property
     def removable(self) -> Tensor:

@@ -25,7 +25,7 @@ def trace_and_compare(full: ChannelGraph, kept: Kept, small: nn.Module) -> Chann
     Raises NotTrimmable with the operation that depends on a width.
     """
     try:
-        found = trace(small, full.inputs)
+        found = trace(small, full.inputs, **full.options)
     except NotTrimmable as error:
         raise NotTrimmable(f"{DEPENDS}: {error}") from None
     _check_operations(full, found)

@@ -65,22 +65,19 @@ def paddable(parts: dict[str, Part], modules: dict[str, nn.Module], count: int) 
     mask = torch.ones(count, dtype=torch.bool)
     for part in parts.values():
         placed = part.kind in PADDED and (part.kind == "scale" or modules.get(part.name) is part.module)
-        if not placed or isinstance(part.module, nn.GroupNorm):
+        if not placed or isinstance(part.module, nn.GroupNorm | nn.LayerNorm | nn.RMSNorm):
             for groups in part.groups.values():
                 mask[groups] = False
     return mask
 
 
-def with_groups(
-    root: Tensor, parts: dict[str, Part], sites: list[Site], exits: list[Site]
-) -> tuple[dict[str, Part], list[Site], list[Site]]:
-    """Copies of parts, sites and exits whose atoms are replaced by their groups, given by `root` (atoms,)."""
+def with_groups(root: Tensor, parts: dict[str, Part], *sites: list[Site]) -> tuple[dict[str, Part], list[list[Site]]]:
+    """Copies of parts and of lists of sites whose atoms are replaced by their groups, given by `root` (atoms,)."""
     grouped = {
         name: replace(part, groups={role: root[atoms] for role, atoms in part.groups.items()})
         for name, part in parts.items()
     }
-    own_sites, own_exits = ([replace(site, groups=root[site.groups]) for site in some] for some in (sites, exits))
-    return grouped, own_sites, own_exits
+    return grouped, [[replace(site, groups=root[site.groups]) for site in some] for some in sites]
 
 
 def layers_of(graph: ChannelGraph) -> dict[str, Layer]:

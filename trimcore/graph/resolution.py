@@ -15,7 +15,7 @@ from trimcore.layers.maxout import Maxout
 # The role of the channels that a width attribute counts.
 ROLES = {
     "in_channels": "in", "in_features": "in", "out_channels": "out", "out_features": "out", "num_features": "out",
-    "num_channels": "out", "groups": "out", "num_groups": "out",
+    "num_channels": "out", "groups": "out", "num_groups": "out", "normalized_length": "out",
 }  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def _freeze_shared_weights(tracer: Tracer) -> None:
 
 def _grouped(tracer: Tracer, root: Tensor) -> ChannelGraph:
     limits, follows = _all_limits(tracer, root)
-    parts, sites, exits = with_groups(root, tracer.parts, tracer.sites, tracer.exits)
+    parts, (sites, exits, norms) = with_groups(root, tracer.parts, tracer.sites, tracer.exits, tracer.joint_norms)
     of_kind = {kind: [limit for limit in limits if limit.kind == kind] for kind in ("frozen", "width", "exposed")}
     possible = paddable(parts, tracer.modules, len(root))
     possible &= ~mask_of(root, [*follows, *(limit.own for limit in of_kind["frozen"])])
@@ -69,7 +69,10 @@ def _grouped(tracer: Tracer, root: Tensor) -> ChannelGraph:
     graph = ChannelGraph(
         tracer.model, tracer.graphs[0], tracer.held, tracer.inputs, parts, sites, {}, tracer.atoms,
         first_reasons(root, freezes), tracer.outputs, tracer.folds, exits=exits, held_behind=behind, padded=padded,
-        read_anyway=exposed & padded, computed={part_name(node): own for node, own in tracer.computed.items()
+        read_anyway=exposed & padded, joint_norms=norms,
+        attentions=[[root[rows] for rows in heads] for heads in tracer.attentions],
+        options={"whole_heads": tracer.whole_heads, "embeddings": tracer.embeddings},
+        computed={part_name(node): own for node, own in tracer.computed.items()
                                                 if part_name(node) in parts},
     )  # fmt: skip
     graph.layers = layers_of(graph)

@@ -26,6 +26,7 @@ from trimcore.graph.channels import (
     varying_axes,
 )
 from trimcore.graph.computed import ComputedWeight
+from trimcore.graph.heads import Heads
 from trimcore.graph.meta import Args, Kwargs, macs_of, map_leaves
 from trimcore.graph.module_checks import can_absorb_constants, is_modified, is_plain_batch_norm
 from trimcore.graph.nodes import operand, part_name, target
@@ -56,9 +57,12 @@ class Tracer:
     and resolved together at its end (see `resolution`).
     """
 
-    def __init__(self, model: nn.Module, captured: Captured, inputs: tuple[Any, ...]):
+    def __init__(
+        self, model: nn.Module, captured: Captured, inputs: tuple[Any, ...], whole_heads: bool = False,
+        embeddings: bool = False,
+    ):  # fmt: skip
         self.model, self.graphs, self.held, self.lost = model, captured.graphs, captured.held, captured.lost
-        self.inputs = inputs
+        self.inputs, self.whole_heads, self.embeddings = inputs, whole_heads, embeddings
         tensors = [v for v in tree_leaves(self.inputs) if isinstance(v, Tensor) and v.dim()]
         self.batch = max(1, len(tensors[0])) if tensors else 1
         self.modules: dict[str, nn.Module] = dict(model.named_modules())
@@ -80,6 +84,9 @@ class Tracer:
         self.channel_checks: list[tuple[str, Tensor, Tensor]] = []  # see `require_same_channels`
         self.stored_uses: set[tuple[fx.Node, fx.Node]] = set()  # (stored tensor, node that combines it with channels)
         self.outputs: list[torch.Size] = []
+        self.joint_norms: list[Site] = []
+        self.attentions: list[Heads] = []
+        self.products: dict[fx.Node, Heads] = {}  # product of activations -> the heads of its attention
         self.computed: dict[fx.Node, ComputedWeight] = {}  # layers whose weights are computed at each call
         self.weight_steps: set[fx.Node] = set()  # all nodes of these computations
 
@@ -236,27 +243,6 @@ class Tracer:
             self.freeze_atoms(atoms, f"{part.name} is also called on an input that cannot be tracked")
         return part
 
-    def add_stored_tensor(self, node: fx.Node, x: Channels, stored: Tensor) -> None:
-        """Record a stored tensor with one value per channel that is combined with x element by element. It is cut
-        together with the channels if it is part of a state dict."""
-        source = next((n for n in node.all_input_nodes if n.op == "get_attr" and self.env[n] is stored), None)
-        axis = channel_axis(x.ids)
-        path = target(source) if source else ""
-        owner, _, name = path.rpartition(".")
-        module = self.modules[owner]
-        own_axis = stored.dim() - len(x.shape) + (axis or 0)
-        roles: Roles = (*[None] * own_axis, "out")
-        saved = source is not None and name in module.state_dict(keep_vars=True)
-        known = self.parts.get(path)
-        other_axis = known is not None and known.axes != {name: roles}
-        if source is None or axis is None or other_axis or not saved or stored.shape[own_axis] != x.shape[axis]:
-            self.fix_width(x, f"{node.name} combines it with a stored tensor")
-            if known is not None:
-                self.freeze_atoms(known.outputs, f"{node.name} reads {path} along another axis")
-            return
-        self.add_scale(path, module, atoms_of(channel_vector(x.ids, axis)), {name: roles})
-        self.stored_uses.add((source, node))
-
     def add_scale(self, path: str, module: nn.Module, atoms: Tensor, axes: Axes) -> None:
         """Record a stored tensor, by its name `path`, that has one value for each of these channels."""
         self._part(path, module, "scale", {"out": atoms}, axes)
@@ -271,6 +257,12 @@ class Tracer:
         """Note that a layer, or a norm after it, gives out these channels here."""
         if not self.training_only:
             self.exits.append(Site(node.name, axis, atoms, exact=False, norm=norm))
+
+    def add_joint_norm(self, node: fx.Node, atoms: Tensor, axis: int) -> None:
+        """Note that a norm normalises these channels together, and leaves out those that are removed."""
+        self.add_exit(node, atoms, axis, norm=True)
+        if not self.training_only:
+            self.joint_norms.append(Site(node.name, axis, atoms, exact=False, norm=True))
 
     def without_rule(self, node: fx.Node, args: Args, kwargs: Kwargs) -> Value:
         """Handle an operation without a rule: freeze its inputs and its outputs."""

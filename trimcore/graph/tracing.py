@@ -24,18 +24,25 @@ from trimcore.layers.places import is_placed
 from trimcore.layers.wrappers import unwrapped
 
 
-def trace(model: nn.Module, example_input: Tensor | tuple[Any, ...]) -> ChannelGraph:
+def trace(
+    model: nn.Module, example_input: Tensor | tuple[Any, ...], *, whole_heads: bool = False, embeddings: bool = False
+) -> ChannelGraph:
     """Trace `model` and track its channels. Weights are neither changed nor copied, and may be on the meta device.
 
     `example_input` only gives shapes: a batch (N, C, H, W), or a tuple of inputs, which may be lists or dicts of
     tensors. The network's forward function runs on inputs of these shapes without computing values, in evaluation mode,
     and also in training mode if some modules are used only in training; its mode is unchanged afterwards. A model in
-    DataParallel, DistributedDataParallel or torch.compile is taken out of its wrapper. Raises NotTrimmable if the
-    forward function fails, reads values that only data decides, or returns no tensor.
+    DataParallel, DistributedDataParallel or torch.compile is taken out of its wrapper.
+
+    With `whole_heads`, the queries, keys and values of an attention head are only removed together. With `embeddings`,
+    channels that a LayerNorm, an RMSNorm or a GroupNorm of one group normalises together may be removed. They are then
+    left out of its mean and variance, so the other channels are normalised without them.
+
+    Raises NotTrimmable if the forward function fails, reads values that only data decides, or returns no tensor.
     """
     model = unwrapped(model)
     inputs = shapes_on_meta(example_input if isinstance(example_input, tuple) else (example_input,))
-    tracer = Tracer(model, capture(model, inputs, rules.is_layer), inputs)
+    tracer = Tracer(model, capture(model, inputs, rules.is_layer), inputs, whole_heads, embeddings)
     for graph, lost in zip(tracer.graphs, tracer.lost, strict=True):
         walk(tracer, graph)
         for node in lost:

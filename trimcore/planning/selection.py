@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.costs import cost_without
+from trimcore.graph.heads import lost_heads
 from trimcore.graph.removal import removed_groups
 from trimcore.planning.minimum import keep_one_per_layer
 from trimcore.planning.plan import Plan, plan, plan_within_units
@@ -100,13 +101,14 @@ def _smaller(
     return as_plan(layers, times_smaller(graph, layers, step.value), "smaller")
 
 
-def layer_entries(step: Step, chosen: Plan, origins: Origins) -> dict[str, dict[str, Any]]:
-    """A plan as the `layers` of an event `pruned`."""
+def layer_entries(step: Step, chosen: Plan, origins: Origins, graph: ChannelGraph) -> dict[str, dict[str, Any]]:
+    """A plan as the `layers` of an event `pruned`. `heads`: how many attention heads lose all their neurons."""
     return {
         name: {
             "rule": layer.rule, "value": step.rule_for(name).value, "criterion": step.criterion_for(name),
             "threshold": layer.threshold, "cut": list(layer.cut),
             "original": [origins[name][i] for i in layer.cut],
+            **({"heads": len(lost_heads(graph.heads[name], layer.cut))} if name in graph.heads else {}),
         }
         for name, layer in chosen.layers.items()
     }  # fmt: skip

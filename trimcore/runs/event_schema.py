@@ -60,7 +60,7 @@ BY_CLASS = {
 PROFILED = fields(
     {"kind": text, "width": count, "parameters": count, "macs": count, "apoz": list_of(maybe(number)),
      "original": list_of(count)},
-    tolerance=number, groups=list_of(count),
+    tolerance=number, groups=list_of(count), heads=list_of(maybe(count)),
 )  # fmt: skip
 UNITS = fields({"k": count, "examples": count, "positions": count, "shares": count, "counts": list_of(list_of(count))})
 KINDS: dict[str, Check] = {
@@ -72,7 +72,9 @@ KINDS: dict[str, Check] = {
     ),
     "profiled": fields({"iteration": iteration, "layers": table_of(PROFILED)}, units=table_of(UNITS)),
     "pruned": fields(
-        {"iteration": iteration, "layers": table_of(fields({"cut": list_of(count)}, original=list_of(count)))},
+        {"iteration": iteration, "layers": table_of(fields(
+            {"cut": list_of(count)}, original=list_of(count), heads=count,
+        ))},
         widths=table_of(count), k=table_of(count),
     ),
     "weights": fields(

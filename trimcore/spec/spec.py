@@ -53,7 +53,8 @@ def _device_name(name: str) -> str:
 
 class Spec(Section):
     """Every key has a default. `image_size` and `channels` of 0 follow the model or the data. `options` are integer
-    options of the model, such as k and width of maxout networks."""
+    options of the model, such as k and width of maxout networks. `whole_heads` and `embeddings` say what all steps can
+    remove, see `graph.tracing.trace`."""
 
     model: Annotated[str, AfterValidator(_known_model)] = "lenet5"
     data: Annotated[str, AfterValidator(_known_data)] = "mnist-5k"
@@ -63,6 +64,8 @@ class Spec(Section):
     image_size: Annotated[int, Field(ge=0, le=4096)] = 0
     channels: Literal[0, 1, 3] = 0
     options: dict[str, int] = {}
+    whole_heads: bool = False
+    embeddings: bool = False
     parent: Parent | None = None
     base: Base = Base()
     convert: Convert = Convert()
@@ -88,6 +91,11 @@ class Spec(Section):
             raise SpecError(f"device = {self.device!r} is a single device; devices.count = {self.devices.count} needs "
                             "auto, cuda or cpu")  # fmt: skip
         return self
+
+    @property
+    def removable(self) -> dict[str, bool]:
+        """What can be removed beside single neurons: the options of `trace`."""
+        return {"whole_heads": self.whole_heads, "embeddings": self.embeddings}
 
     @property
     def base_epochs(self) -> int:

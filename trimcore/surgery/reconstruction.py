@@ -27,12 +27,18 @@ def widths_of(model: nn.Module) -> dict[str, int]:
         elif isinstance(module, nn.RNNBase):
             widths[name] = module.hidden_size
         elif _is_bare_norm(module):
-            widths[name] = module.num_channels if isinstance(module, nn.GroupNorm) else module.num_features
+            widths[name] = _width_of(module)
     return widths
 
 
+def _width_of(norm: Any) -> int:
+    if isinstance(norm, nn.LayerNorm | nn.RMSNorm):
+        return int(norm.normalized_shape[-1])
+    return int(norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.num_features)
+
+
 def _is_bare_norm(module: nn.Module) -> bool:
-    norm = isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm)
+    norm = isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm)
     return norm and not any(tensor is not None for tensor in (*module._parameters.values(), *module._buffers.values()))
 
 
@@ -57,7 +63,7 @@ def build_with(
     with torch.device("meta"):
         example = models.example_input(arguments)
     try:
-        full = trace(network, example)
+        full = trace(network, example, embeddings=True)
         _load(network, full, state, model)
         for name, width in (widths or {}).items():
             module = full.parts[name].module if name in full.parts else None
@@ -73,7 +79,7 @@ def build_with(
     for name, layer in full.layers.items():
         if layer.width and found.get(name, layer.width) != layer.width and not layer.trimmable:
             raise CheckpointError(f"layer {name!r} of {model} must have {layer.width} neurons, not {found[name]}")
-    if widths is not None and widths != found:
+    if widths is not None and any(found.get(name) != width for name, width in widths.items()):
         raise CheckpointError("the widths in the checkpoint do not match its weights")
     return network
 

@@ -16,8 +16,10 @@ def set_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
     elif isinstance(module, nn.RNNBase):
         module.hidden_size, module.input_size = sizes.get("out", module.hidden_size), sizes.get("in", module.input_size)
         module._init_flat_weights()  # it also keeps its weights in a list
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        module.normalized_shape = (sizes["out"],)
     elif isinstance(module, nn.GroupNorm):
-        module.num_groups = sizes["out"] * module.num_groups // module.num_channels
+        module.num_groups = max(1, sizes["out"] * module.num_groups // module.num_channels)
         module.num_channels = sizes["out"]
     elif isinstance(module, nn.modules.batchnorm._NormBase):
         module.num_features = sizes["out"]

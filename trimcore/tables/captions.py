@@ -12,18 +12,23 @@ def widths_text(widths: Mapping[str, int]) -> str:
 
 
 def cuts_text(
-    cuts: Mapping[str, int], before: Mapping[str, int] | None = None, after: Mapping[str, int] | None = None
-) -> str:
+    cuts: Mapping[str, int], before: Mapping[str, int] | None = None, after: Mapping[str, int] | None = None,
+    heads: Mapping[str, int] | None = None,
+) -> str:  # fmt: skip
     """Caption of a cut, with the neurons removed from each layer: `conv2 −11, fc1 −74`. If there are many layers, only
-    those that lose most are named. `before` and `after` are the neurons per maxout unit, shown where they differ.
+    those that lose most are named. `before` and `after` are the neurons per maxout unit, shown where they differ, and
+    `heads` the attention heads that a layer loses.
 
     >>> cuts_text({"conv1": 0, "conv2": 11, "fc1": 125}, {"fc1": 4}, {"fc1": 3})
     'conv2 −11, fc1 −125 (k 4→3)'
+    >>> cuts_text({"qkv": 96}, heads={"qkv": 1})
+    'qkv −96 (1 head)'
     """
     cuts, before, after = {layer: count for layer, count in cuts.items() if count}, before or {}, after or {}
+    heads = heads or {}
     most = _largest(cuts, len(cuts) if len(cuts) <= NAMED else OF_MANY)
     texts = [
-        f"{layer} −{count:,}{_unit_change(before.get(layer), after.get(layer))}"
+        f"{layer} −{count:,}{_unit_change(before.get(layer), after.get(layer))}{_heads_text(heads.get(layer, 0))}"
         for layer, count in cuts.items()
         if layer in most
     ]
@@ -75,6 +80,10 @@ def _configuration(base: Mapping[str, int], row: Mapping[str, int], named: set[s
 def _width(layer: str, widths: Mapping[str, int], units: Mapping[str, int]) -> str:
     k = units.get(layer, 1)
     return f"{layer} {widths[layer]}" + (f" ({widths[layer] // k} × {k})" if k > 1 else "")
+
+
+def _heads_text(count: int) -> str:
+    return f" ({count} head{'s' if count > 1 else ''})" if count else ""
 
 
 def _unit_change(before: int | None, after: int | None) -> str:

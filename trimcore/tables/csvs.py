@@ -21,8 +21,9 @@ ITERATIONS = ["iteration", "layers_trimmed", "widths", "parameters", "compressio
               "validation_accuracy", "latency_ratio", "latency_1_ms", "latency_1_ratio", "k", "bytes_dense",
               "bytes_sparse", "verification", "verification_error"]  # fmt: skip
 LAYERS = ["iteration", "layer", "kind", "width", "parameters", "macs", "apoz_mean", "apoz_std", "apoz_min", "apoz_max",
-          "rule", "threshold", "pruned", "tolerance", "k", "weights", "zero_weights"]  # fmt: skip
-NEURONS = ["iteration", "layer", "neuron", "original_neuron", "apoz", "kept", "unit", "relevance"]
+          "rule", "threshold", "pruned", "tolerance", "k", "weights", "zero_weights", "no_activation", "heads",
+          "heads_pruned"]  # fmt: skip
+NEURONS = ["iteration", "layer", "neuron", "original_neuron", "apoz", "kept", "unit", "relevance", "head"]
 CLASSES = ["iteration", "class", "split", "examples", "accuracy_initial", "accuracy_final"]
 
 
@@ -59,9 +60,9 @@ def layers(events: list[Recorded]) -> pd.DataFrame:
             rows.append({
                 **own, "iteration": iteration, "layer": name, "rule": done.get("rule", ""),
                 "threshold": done.get("threshold"), "pruned": len(done.get("cut", [])), "k": k.get(name),
-                "weights": done.get("weights"), "zero_weights": done.get("zeros"),
+                "weights": done.get("weights"), "zero_weights": done.get("zeros"), "heads_pruned": done.get("heads"),
             })  # fmt: skip
-    whole = ["width", "parameters", "macs", "k", "weights", "zero_weights"]
+    whole = ["width", "parameters", "macs", "k", "weights", "zero_weights", "no_activation", "heads", "heads_pruned"]
     return pd.DataFrame(rows, columns=LAYERS).astype(dict.fromkeys(whole, "Int64"))
 
 
@@ -70,7 +71,8 @@ def _as_profiled(frame: pd.DataFrame) -> dict[str, Any]:
     return {
         "kind": first.kind, "width": first.width, "parameters": first.parameters, "macs": first.macs,
         "apoz_mean": round(apoz.mean(), 6), "apoz_std": round(apoz.std(ddof=0), 6), "apoz_min": apoz.min(),
-        "apoz_max": apoz.max(), "tolerance": first.tolerance,
+        "apoz_max": apoz.max(), "tolerance": first.tolerance, "no_activation": int(apoz.isna().sum()),
+        "heads": frame["head"].nunique() or None,
     }  # fmt: skip
 
 

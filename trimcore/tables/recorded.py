@@ -33,7 +33,8 @@ def profiles(events: list[Recorded]) -> pd.DataFrame:
     """Every profile of the run, one row per neuron, of the network at the end of each iteration.
 
     Columns iteration, layer, kind, width, parameters, macs, tolerance (0: only exact zeros were counted), neuron,
-    original_neuron, apoz, group (the same number for neurons of a layer that can only be removed together).
+    original_neuron, apoz, group (the same number for neurons of a layer that can only be removed together), head (the
+    attention head that the neuron belongs to, missing if none).
     """
     frames = [
         pd.DataFrame(
@@ -49,13 +50,14 @@ def profiles(events: list[Recorded]) -> pd.DataFrame:
                 "original_neuron": layer["original"],
                 "apoz": np.array(layer["apoz"], dtype=float),  # None, not a number: a neuron without an activation
                 "group": layer.get("groups", range(layer["width"])),  # absent if each neuron can go alone
+                "head": pd.array(layer.get("heads") or [None] * layer["width"], dtype="Int64"),
             }
         )  # fmt: skip
         for iteration, event in sorted(latest(events, "profiled").items())
         for name, layer in event["layers"].items()
     ]
     columns = ["iteration", "layer", "kind", "width", "parameters", "macs", "tolerance", "neuron", "original_neuron",
-               "apoz", "group"]  # fmt: skip
+               "apoz", "group", "head"]  # fmt: skip
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
@@ -159,7 +161,8 @@ def _label(cut: Recorded, units_before: dict[str, int]) -> str:
     layers = cut["layers"]
     if cut["kind"] == "weights":
         return zeros_text(*({name: own[key] for name, own in layers.items()} for key in ("zeros", "weights")))
-    return cuts_text({name: len(own["cut"]) for name, own in layers.items()}, units_before, cut.get("k"))
+    heads = {name: own.get("heads", 0) for name, own in layers.items()}
+    return cuts_text({name: len(own["cut"]) for name, own in layers.items()}, units_before, cut.get("k"), heads)
 
 
 def control_row(events: list[Recorded]) -> Recorded | None:

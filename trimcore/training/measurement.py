@@ -68,6 +68,7 @@ class Measurement:
                 "apoz": [None if math.isnan(value) else round(value, 6) for value in layer.apoz.tolist()],
                 "original": state.origins[name],
                 **layer.tied_groups(),
+                **({"heads": graph.heads[name]} if name in graph.heads else {}),
             }
             for name, layer in seen.layers.items()
         }  # fmt: skip

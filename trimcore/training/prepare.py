@@ -3,6 +3,7 @@
 Everything that opens a network starts here: the loop, the dashboard's preview, `profile` and `sensitivity`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def prepare(
     place(state.network, device)
     example = torch.zeros(1, *data.example_shape, device=device)
     check_scores(spec, state.network, example, data.num_classes)
-    graph = trace(state.network, example)
+    graph = trace(state.network, example, **spec.removable)
     if not state.base:
         base = cost_of(graph)
         state.base = {"parameters": base.parameters, "macs": base.macs}
@@ -90,17 +91,18 @@ def data_for(spec: Spec, entry: Architecture | None = None) -> Data:
 
 
 def blank(
-    model: str, num_classes: int, channels: int, image_size: int, convert: Convert | None = None, **options: int
-) -> ChannelGraph:
+    model: str, num_classes: int, channels: int, image_size: int, convert: Convert | None = None,
+    removable: Mapping[str, bool] | None = None, **options: int,
+) -> ChannelGraph:  # fmt: skip
     """The graph of a registered architecture, without allocating its weights. If `convert` says so, it is the graph of
-    the maxout network; raises SpecError if the conversion is impossible."""
+    the maxout network; raises SpecError if the conversion is impossible. `removable` is that of the spec."""
     entry = models.architecture(model)
     arguments = entry.arguments_for(num_classes, channels, image_size, options)
     example = models.example_input(arguments)
-    graph = trace(entry.empty(**arguments), example)
+    graph = trace(entry.empty(**arguments), example, **removable or {})
     if convert is None or convert.to != "maxout" or not convert.epochs:
         return graph
-    return trace(group_on_meta(graph, convert.layers, convert.k), example)
+    return trace(group_on_meta(graph, convert.layers, convert.k), example, **graph.options)
 
 
 # --- open an iteration of a run ---
@@ -140,15 +142,17 @@ def open_iteration(
     run = runs.open_run(folder, run_id)
     spec, placement = load(run / "spec.toml"), resolve(device)
     path = runs.checkpoint_path(run, runs.result_of(run) if iteration is None else iteration)
-    made, graph = open_network(path, placement)
+    made, graph = open_network(path, placement, spec.removable)
     return Opened(spec, made, graph, data or data_for(spec), placement, path)
 
 
-def open_network(path: str | Path, device: torch.device | None = None) -> tuple[Checkpoint, ChannelGraph]:
-    """Load a checkpoint and trace its network in evaluation mode, on `device` (default: the CPU). Raises
-    CheckpointError and NotTrimmable."""
+def open_network(
+    path: str | Path, device: torch.device | None = None, removable: Mapping[str, bool] | None = None
+) -> tuple[Checkpoint, ChannelGraph]:
+    """Load a checkpoint and trace its network in evaluation mode, on `device` (default: the CPU). `removable` is that
+    of its spec. Raises CheckpointError and NotTrimmable."""
     made = checkpoint.load(path)
     network, example = made.build().eval(), models.example_input(made.arguments)
     if device is not None:
         network, example = place(network, device), example.to(device)
-    return made, trace(network, example)
+    return made, trace(network, example, **removable or {})

@@ -43,7 +43,7 @@ class Run:
 
     def retrace(self) -> None:
         """Trace the network again after its modules have changed."""
-        self.graph = trace(self.state.network, self.example)
+        self.graph = trace(self.state.network, self.example, **self.spec.removable)
 
     def snapshot(self) -> dict[str, Any]:
         """A snapshot to resume the run from."""

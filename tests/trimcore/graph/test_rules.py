@@ -84,6 +84,7 @@ TRACKED = {
     "split along a row": lambda m, x: torch.cat(x.split(3, 3), 3) + torch.cat(torch.split(x, [2, 6], 2), 2),
     "expanded as": lambda m, x: m.pool(x).expand_as(x) * x,
     "repeated": lambda m, x: m.pool(x).repeat(1, 1, 8, 8) + x,
+    "each repeated": lambda m, x: m.pool(x).repeat_interleave(8, -1).repeat_interleave(8, dim=-2) + x,
     "rolled": lambda m, x: torch.roll(x, (1, 2), (2, 3)) + x.flip(2),
     "flipped twice": lambda m, x: x.flip(2, 3) + torch.flip(x, dims=(3,)),
     "rolled by name": lambda m, x: x.roll(shifts=1, dims=3),

@@ -17,6 +17,8 @@ seed  = 7
 device = "cuda"
 image_size = 32
 channels = 3
+whole_heads = true
+embeddings = true
 [parent]
 run = "20260101-093000-lenet5-1a2b"
 iteration = 2
@@ -113,7 +115,7 @@ def test_every_key_is_read():
                   "keep_momentum": True}
     assert spec.loads(EVERYTHING).model_dump() == {
         "model": "vgg16-small", "data": "cifar10", "name": "all of it", "seed": 7, "device": "cuda", "image_size": 32,
-        "channels": 3,
+        "channels": 3, "whole_heads": True, "embeddings": True,
         "parent": {"run": "20260101-093000-lenet5-1a2b", "iteration": 2},
         "base": {"weights": "w.pt", "epochs": 11, **training},
         "options": {},

@@ -57,6 +57,13 @@ def depthwise(m, x):
     return m.last(torch.cat(y.split([4, 8], 1)[::-1], 1))
 
 
+def shuffled(m, x):
+    """Each channel becomes three, and the threes are shuffled."""
+    y = m.relu(m.three(m.relu(m.narrow(x))))
+    b, c, h, w = y.shape
+    return m.last(y.view(b, 4, c // 4, h, w).transpose(1, 2).flatten(1, 2))
+
+
 def over_channels(m, x):
     y = m.relu(m.wide(x))
     return m.last(y * torch.sigmoid(m.gate(torch.cat([y.mean(1, keepdim=True), y.amax(1, keepdim=True)], 1))))
@@ -77,6 +84,7 @@ STEPS = {
     "attention": (heads, "qkv", {"qkv", "proj"}), "attention written out": (written_out, "qkv", {"qkv", "proj"}),
     "grouped queries": (grouped_queries, "gqa", {"gqa", "proj"}), "slices": (sliced, "wide", {"wide", "norm", "last"}),
     "depthwise": (depthwise, "wide", {"wide", "deep", "norm", "last"}),
+    "three of each": (shuffled, "narrow", {"narrow", "three", "last"}),
     "reduced over channels": (over_channels, "wide", {"wide", "last"}),
     "transposed": (transposed, "up", {"up", "last"}),
     "branches": (branches, "wide", {"wide", "other", "select", "last"}),
@@ -89,7 +97,7 @@ def network(step) -> nn.Module:
         step, first=nn.Conv2d(3, 6, 4, 4), qkv=nn.Linear(6, 36), gqa=nn.Linear(6, 20), proj=nn.Linear(12, 4),
         wide=conv(3, 12), other=conv(3, 12), norm=nn.BatchNorm2d(12), relu=nn.ReLU(), last=conv(12, 2),
         deep=conv(12, 12, groups=12), gate=conv(2, 1), up=nn.ConvTranspose2d(3, 12, 3, padding=1),
-        select=nn.Linear(12, 24),
+        select=nn.Linear(12, 24), narrow=conv(3, 4), three=nn.Conv2d(4, 12, 3, padding=1, groups=4),
     ))  # fmt: skip
 
 

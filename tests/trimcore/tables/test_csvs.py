@@ -13,8 +13,8 @@ DESIGNED = {
     "accuracy_initial,accuracy_final,loss_final,latency_ms,seconds,validation_accuracy,latency_ratio,latency_1_ms,"
     "latency_1_ratio,k,bytes_dense,bytes_sparse,verification,verification_error",
     "layers.csv": "iteration,layer,kind,width,parameters,macs,apoz_mean,apoz_std,apoz_min,apoz_max,rule,threshold,"
-    "pruned,tolerance,k,weights,zero_weights",
-    "neurons.csv": "iteration,layer,neuron,original_neuron,apoz,kept,unit,relevance",
+    "pruned,tolerance,k,weights,zero_weights,no_activation,heads,heads_pruned",
+    "neurons.csv": "iteration,layer,neuron,original_neuron,apoz,kept,unit,relevance,head",
 }
 
 
@@ -94,10 +94,10 @@ def test_layers_csv_is_exact():
     """0, .5, 1, .5 have mean .5 and population variance (.25 + 0 + .25 + 0) / 4 = 1/8."""
     assert tables.csv_texts(EVENTS)["layers.csv"] == "\n".join([
         DESIGNED["layers.csv"],
-        f"0,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,,,0,0.0,,,",
-        "0,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,,,0,0.0,,,",
-        f"1,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,mean+std,0.49,2,0.0,,,",
-        "1,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,count,,0,0.0,,,",
+        f"0,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,,,0,0.0,,,,0,,",
+        "0,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,,,0,0.0,,,,0,,",
+        f"1,conv1,conv,4,40,800,0.5,{round(math.sqrt(1 / 8), 6)},0.0,1.0,mean+std,0.49,2,0.0,,,,0,,",
+        "1,fc1,linear,2,60,200,0.5,0.25,0.25,0.75,count,,0,0.0,,,,0,,",
         "",
     ])  # fmt: skip
 
@@ -106,8 +106,8 @@ def test_a_cut_is_listed_once_its_iteration_has_finished():
     """As in iterations.csv, so that the three files always cover the same iterations."""
     lines = tables.csv_texts([*EVENTS, row(2)])["layers.csv"].split("\n")
     assert lines[-3:] == [
-        "2,conv1,conv,2,20,400,0.25,0.125,0.125,0.375,count,,1,0.1,,,",
-        "2,fc1,linear,2,40,150,0.5,0.25,0.25,0.75,,,0,0.0,,,", "",
+        "2,conv1,conv,2,20,400,0.25,0.125,0.125,0.375,count,,1,0.1,,,,0,,",
+        "2,fc1,linear,2,40,150,0.5,0.25,0.25,0.75,,,0,0.0,,,,0,,", "",
     ]  # fmt: skip
 
 
@@ -292,9 +292,9 @@ def test_layers_csv_of_a_weight_step_includes_unprofiled_layers():
     lines = tables.csv_texts(RUEDA)["layers.csv"].split("\n")
     deviation = round(math.sqrt((6.25 + 2.25 + 2.25 + 6.25) / 4) / 8, 6)  # of 0, 1, 4, 5 eighths, with mean 2.5
     assert lines[2:] == [
-        "1,fc1,linear,6,60,7,0.3125,0.213478,0.0,0.625,maxout,,2,0.0,3,,",
-        f"2,fc1,linear,4,40,7,0.3125,{deviation},0.0,0.625,sparsity,0.25,0,0.0,2,90,63",
-        "2,fc2,,3,,,,,,,sparsity,0.5,0,,,10,8", "",
+        "1,fc1,linear,6,60,7,0.3125,0.213478,0.0,0.625,maxout,,2,0.0,3,,,0,,",
+        f"2,fc1,linear,4,40,7,0.3125,{deviation},0.0,0.625,sparsity,0.25,0,0.0,2,90,63,0,,",
+        "2,fc2,,3,,,,,,,sparsity,0.5,0,,,10,8,,,", "",
     ]  # fmt: skip
 
 
@@ -347,3 +347,17 @@ def test_configurations_omit_units_whose_maximum_is_gone():
     deep = MANY | {"l3": 4}
     captions = tables.configurations([MANY, deep], units=[{"l3": 2}, {"l3": 2}])
     assert captions == ["l3 10 (5 × 2) · +11 unchanged", "l3 4 (2 × 2) · +11 unchanged"]
+
+
+def test_heads_and_neurons_without_an_activation_are_told():
+    """Two heads of two neurons, of which the second goes; the last neuron of another layer passes no activation."""
+    qkv = layer("linear", [None] * 4, [0, 1, 2, 3], 20, 20, groups=[0, 0, 1, 1], heads=[0, 0, 1, 1])
+    fc = layer("linear", [0.5, None], [0, 1], 10, 10)
+    events = [
+        {"kind": "profiled", "iteration": 0, "layers": {"qkv": qkv, "fc": fc}}, row(0),
+        {"kind": "pruned", "iteration": 1, "layers": {"qkv": {"cut": [2, 3], "original": [2, 3], "heads": 1}}}, row(1),
+    ]  # fmt: skip
+    shown = [(r["layer"], r["no_activation"], r["heads"], r["heads_pruned"]) for r in parsed("layers.csv", events)]
+    assert shown == [("qkv", "4", "2", ""), ("fc", "1", "", ""), ("qkv", "4", "2", "1"), ("fc", "1", "", "")]
+    assert [r["head"] for r in parsed("neurons.csv", events)] == ["0", "0", "1", "1", "", ""] * 2
+    assert list(tables.cuts(events).label) == ["qkv −2 (1 head)"]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from trimcore.graph.channels import BEHIND, BOTH, Channels, Value, atoms_of, channel_axis, narrowed, with_flags
+from trimcore.graph.rules.stored import add_stored_tensor
 from trimcore.graph.tracer import Tracer
 
 _common_shape: Callable[..., torch.Size] = torch.broadcast_shapes
@@ -75,7 +76,7 @@ def _with_constant(tracer: Tracer, node: fx.Node, a: Any, b: Any, both: bool) ->
     if isinstance(constant, Tensor):
         shape = _common_shape(x.shape, constant.shape)
         if constant.dim() and not _broadcasts_over_channels(constant, x.ids):
-            tracer.add_stored_tensor(node, x, constant)
+            add_stored_tensor(tracer, node, x, constant)
     return _with_nonzero(x.ids.expand(shape), both)  # a constant may be nonzero
 
 

@@ -156,6 +156,15 @@ def _group_norm(function: str, given: dict[str, Any]) -> nn.Module | None:
     )  # fmt: skip
 
 
+def _layer_norm(function: str, given: dict[str, Any]) -> nn.Module | None:
+    if len(given["normalized_shape"]) != 1:
+        return None
+    tensors: dict[str, Any] = {name: given[name] for name in ("weight", "bias") if name in given}
+    kind: type[nn.Module] = nn.LayerNorm if function == "layer_norm" else nn.RMSNorm
+    return _bare(kind, tensors, normalized_shape=tuple(given["weight"].shape), eps=given["eps"],
+                 elementwise_affine=True)  # fmt: skip
+
+
 def _prelu(function: str, given: dict[str, Any]) -> nn.Module | None:
     return _bare(nn.PReLU, {"weight": given["weight"]}, num_parameters=given["weight"].numel())
 
@@ -180,5 +189,10 @@ SIGNATURES: dict[str, tuple[inspect.Signature, Maker]] = {
     "batch_norm": (_BATCH_NORM, _batch_norm),
     "instance_norm": (_INSTANCE_NORM, _batch_norm),
     "group_norm": (inspect.signature(lambda input, num_groups, weight=None, bias=None, eps=1e-5: None), _group_norm),
+    "layer_norm": (
+        inspect.signature(lambda input, normalized_shape, weight=None, bias=None, eps=1e-5: None),
+        _layer_norm,
+    ),
+    "rms_norm": (inspect.signature(lambda input, normalized_shape, weight=None, eps=None: None), _layer_norm),
     "prelu": (inspect.signature(lambda input, weight: None), _prelu),
 }

@@ -107,12 +107,18 @@ def batch_norm(tracer: Tracer, node: fx.Node, x: Channels, module: _NormBase) ->
 
 
 def group_norm(tracer: Tracer, node: fx.Node, x: Channels, module: nn.GroupNorm) -> Channels:
-    """The channels of a group share mean and variance, so they can only be removed together."""
-    if module.num_groups == 1 and module.num_channels > 1:
+    """The channels of a group share mean and variance, so they can only be removed together. The channels of a single
+    group can be left out of them, if the trace allows it."""
+    joint = module.num_groups == 1 and module.num_channels > 1
+    if joint and not tracer.embeddings:
         tracer.freeze(x, f"{node.name} normalises over all channels together")
     atoms = _channel_atoms(tracer, node, x, module.num_channels)
-    tracer.tie_along(atoms.view(module.num_groups, -1), 1)
+    if not joint:
+        tracer.tie_along(atoms.view(module.num_groups, -1), 1)
     tracer.part(node, module, "norm", {"out": atoms}, PER_CHANNEL)
+    if joint and along(x.ids, 1) is not None:
+        tracer.add_joint_norm(node, atoms, 1)
+        return with_flags(x.ids, on=OWN)
     return _normalised(tracer, node, x, along(x.ids, 1), atoms)
 
 
@@ -136,13 +142,19 @@ def _channel_atoms(tracer: Tracer, node: fx.Node, x: Channels, expected: int) ->
 
 
 def layer_norm(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Channels:
-    """LayerNorm and RMSNorm normalise over the last axes. They freeze the channels if these lie along one of them."""
-    module: Any = tracer.module(node) if node.op == "call_module" else None
+    """LayerNorm and RMSNorm normalise over the last axes. If the channels lie along one of them, they are frozen or, if
+    the trace allows it, left out of the statistics when they are removed."""
+    module: Any = tracer.module(node) if node.op == "call_module" or "module" in node.meta else None
     shape = module.normalized_shape if module else kwargs.get("normalized_shape", args[0] if args else ())
-    axis = channel_axis(x.ids)
-    if axis is None or axis >= x.ids.dim() - len(shape):
+    axis, vector = channel_axis(x.ids), along(x.ids, -1)
+    if axis is not None and axis < x.ids.dim() - len(shape):
+        return with_flags(x.ids)
+    if module is None or not tracer.embeddings or len(shape) > 1 or vector is None:
         tracer.freeze(x, f"{node.name} normalises over all channels together")
-    return with_flags(x.ids)
+        return with_flags(x.ids)
+    tracer.part(node, module, "norm", {"out": atoms_of(vector)}, {"weight": ("out",), "bias": ("out",)})
+    tracer.add_joint_norm(node, atoms_of(vector), x.ids.dim() - 1)
+    return with_flags(x.ids, on=OWN)
 
 
 def maxout(tracer: Tracer, node: fx.Node, x: Channels, module: Maxout) -> Value:

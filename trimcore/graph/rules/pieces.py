@@ -24,6 +24,7 @@ from trimcore.graph.channels import (
 )
 from trimcore.graph.nodes import function
 from trimcore.graph.rules.shape import tied_along
+from trimcore.graph.rules.stored import add_token
 from trimcore.graph.sizes import counts_channels_of
 from trimcore.graph.tracer import Tracer
 
@@ -65,8 +66,10 @@ def _with_constants(tracer: Tracer, node: fx.Node, tensors: Sequence[Any], dim: 
             fixed, (t for t in tensors if not isinstance(t, Channels)), strict=True
         )])  # fmt: skip
     else:
-        for t in tensors:
-            tracer.fix_width(t, f"{node.name} combines it with a stored tensor")
+        given: Any = node.args[0] if node.args else node.kwargs["tensors"]
+        for t, source in zip(tensors, given, strict=True):
+            if not isinstance(t, Channels) and not add_token(tracer, node, source, tracked, len(t.shape)):
+                tracer.fix_width(tracked, f"{node.name} combines it with a stored tensor")
         ids = with_flags(tracked.ids.narrow(dim, 0, 1)).ids
         constants = iter([ids.expand(t.shape) for t in tensors if not isinstance(t, Channels)])
     return [t if isinstance(t, Channels) else Channels(next(constants)) for t in tensors]

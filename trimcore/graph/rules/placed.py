@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.nn.modules.conv import _ConvNd
 
 from trimcore.errors import NotTrimmable
 from trimcore.graph.channels import BOTH, Channels, Value, along, atoms_of, canonical, ids_of, spread
+from trimcore.graph.rules.layers import cuts_whole_groups
 from trimcore.graph.tracer import Tracer
 from trimcore.layers.places import INPUTS, OUTPUTS, channel_axis_of
 
@@ -27,7 +29,11 @@ def call_placed(tracer: Tracer, node: fx.Node, rule: Any, x: Channels, extra: di
     vector, places = along(y.ids, axis), outputs.cpu()
     if vector is None:
         raise NotTrimmable(f"{node.name}: its channels lie along several axes")
-    zeros = ids_of(tracer.new_atoms(len(places)), BOTH)  # channels of no layer, zero everywhere
+    # Channels of no layer, zero everywhere. Those that a depthwise layer made of one input are one channel still.
+    block = 1
+    if isinstance(module, _ConvNd) and module.groups > 1 and cuts_whole_groups(module):
+        block = module.out_channels // module.groups
+    zeros = ids_of(tracer.new_atoms(len(places) // block).repeat_interleave(block), BOTH)
     vector = torch.where(places < len(vector), vector[places.clamp(max=len(vector) - 1)], zeros)
     tracer.exits[first:] = [replace(exit, groups=atoms_of(vector)) for exit in tracer.exits[first:]]
     shape = list(y.shape)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from trimcore.graph.channels import BOTH, Channels, Value, canonical, varying_axes, with_flags
+from trimcore.graph.heads import Heads, earlier_product, has_heads, head_rows
 from trimcore.graph.tracer import Tracer
 
 
@@ -28,6 +29,7 @@ def attention(
         return tracer.without_rule(node, (query, key, value), {})
     for operand in tracked:
         tracer.fix_width(operand, _reason(node))
+    add_heads(tracer, node, [(None, query), (None, key), (None, value)], shape[-3] if len(shape) > 3 else 1)
     tracer.add_products(node, (query, key, value, attn_mask, *args), kwargs)
     ids = value.ids.narrow(-2, 0, 1)
     if ids.dim() > 2 and ids.shape[-3] != shape[-3]:  # grouped queries
@@ -45,6 +47,8 @@ def matrix_product(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any)
     if any(isinstance(x, Channels) and x.ids.dim() < 2 for x in (a, b)) or not isinstance(shape, torch.Size):
         return tracer.without_rule(node, (a, b), kwargs)
     tracer.fix_width((a, b), _reason(node))
+    if len(shape) > 3:
+        add_heads(tracer, node, list(zip(node.args, (a, b), strict=False)), shape[-3])
     tracer.add_products(node, (a, b), kwargs)
     varying = [_varying(x) for x in (a, b)]
     if -1 in varying[0] or -2 in varying[1] or (varying[0] and varying[1]) or not any(varying):
@@ -70,6 +74,30 @@ def _without_channels(tracer: Tracer, node: fx.Node, shape: torch.Size) -> Chann
     """A value whose elements all depend on many channels. One atom stands for all of them."""
     atom: Tensor = tracer.new_atoms(1, f"{node.name} sums over channels")
     return with_flags((atom[0] * 4).expand(shape), off=BOTH)
+
+
+def add_heads(tracer: Tracer, node: fx.Node, operands: list[tuple[Any, Value]], heads: int) -> None:
+    """Record the heads of the operands (source, value) of a product. An operand without channels, such as the
+    weights of attention, belongs to the product that it was computed from. Ties the channels of a head if heads
+    are only removed whole."""
+    tracked = [value for _, value in operands if isinstance(value, Channels)]
+    if not any(map(has_heads, tracked)):
+        tracked = []
+    rows = [own for value in tracked if (own := head_rows(value, heads)) is not None]
+    earlier = [
+        source
+        for source, value in operands
+        if isinstance(source, fx.Node) and not (isinstance(value, Channels) and varying_axes(value.ids))
+    ]
+    found = [earlier_product(source, tracer.products, tracer.parts) for source in earlier]
+    joined = next((known for known in found if known and len(known[0]) == heads), Heads())
+    if not joined:
+        tracer.attentions.append(joined)
+    joined += rows
+    tracer.products[node] = joined
+    for own in rows if tracer.whole_heads else ():
+        tracer.tie_along(own, 1)
+        tracer.tie(own[:, 0], joined[0][:, 0])
 
 
 def _reason(node: fx.Node) -> str:

@@ -76,7 +76,8 @@ def reshape(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: An
 
     A channel axis may be split into several axes, as in a channel shuffle. If the length of exactly one of them is
     computed (-1, or from a shape), channels can be removed along that axis, and those that differ only along the others
-    are tied. A channel axis with a hard-coded length is frozen, because it would not shrink.
+    are tied; not so if heads are only removed whole. A channel axis with a hard-coded length does not shrink, so the
+    channels that stay must keep their places.
     """
     _check_counts(tracer, node, x)
     ids = canonical(_moved_ids(tracer, node, x, args, kwargs))
@@ -84,7 +85,7 @@ def reshape(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: An
     lengths = lengths[0] if len(lengths) == 1 and isinstance(lengths[0], list | tuple) else lengths
     axes = varying_axes(ids)
     computed = [a for a in axes if _is_computed(tracer, lengths, a)]
-    if len(axes) > 1 and len(computed) == 1 and 0 not in axes:
+    if len(axes) > 1 and len(computed) == 1 and 0 not in axes and not tracer.whole_heads:
         ids = tied_along(tracer, ids, [axis for axis in axes if axis not in computed])
     result = tracer.moved(node, Channels(ids))
     axis = channel_axis(result.ids)
@@ -151,6 +152,15 @@ def repeat(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any
     if tracer.sizes.counted_by(node.all_input_nodes) is not None:
         tracer.freeze_counted(node, node.all_input_nodes)
     return tracer.moved(node, Channels(x.ids.repeat(*times)))
+
+
+def repeat_interleave(
+    tracer: Tracer, node: fx.Node, x: Channels, repeats: Any, dim: Any = None, **kwargs: Any
+) -> Value:
+    """Copies of each position along an axis, as many of each."""
+    if not isinstance(repeats, int) or dim is None:
+        return tracer.without_rule(node, (x, repeats), kwargs)
+    return tracer.moved(node, Channels(canonical(x.ids.repeat_interleave(repeats, dim))))
 
 
 def pixel_shuffle(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:

@@ -60,7 +60,7 @@ def _prune_neurons(run: Run, step: Step) -> Event | None:
     if not chosen.total:
         return None
     rounding = cost_of_rounding(step, chosen, *situation)
-    layers, gone = layer_entries(step, chosen, state.origins), removed_groups(run.graph, chosen)
+    layers, gone = layer_entries(step, chosen, state.origins, run.graph), removed_groups(run.graph, chosen)
     kept, smaller = kept_neurons(run.graph, chosen), surgery.cut(run.graph, chosen)
     state.optimizer = _carried_optimizer(run, chosen, smaller.model, run.spec.retrain_after(step))
     state.units |= unit_sizes(run.graph, gone)
