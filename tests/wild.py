@@ -6,6 +6,9 @@ The smallest member of each of timm's families, small configurations of Hugging 
 segmentation_models_pytorch, torchvision's networks for segmentation, detection and video, and YOLOs of ultralytics. A
 NAME is the beginning of a row's. A network whose package is missing is "absent".
 
+The last two columns of ours allow channels of normalised streams to go as well (`embeddings`). These are left out of
+the statistics of norms, so that network is compared with the project's own masked one.
+
 Random weights, one image or clip in float64, 25 % and 50 % of the neurons of every trimmable layer removed at random.
 Whether the result is exact is judged by `tests.trimcore.lost`: the pruned network has to compute what the full one does
 when the neurons that it lost are dead. The other tools are judged in the same way after removing 25 % of the channels;
@@ -53,7 +56,8 @@ Cut = Callable[[nn.Module, Tensor], None]  # in place
 OTHERS: dict[str, Cut] = {"torch_pruning": zoo.theirs, "kirigami": kirigami}
 COLUMNS = [
     "network", "parameters", "layers", "share", "outcome", "difference_25", "difference_50", "ratio_25", "seconds",
-    "reasons", *(f"{tool}{what}" for tool in OTHERS for what in ("", "_ratio", "_difference", "_seconds")),
+    "reasons", "embeddings_ratio", "embeddings_difference",
+    *(f"{tool}{what}" for tool in OTHERS for what in ("", "_ratio", "_difference", "_seconds")),
 ]  # fmt: skip
 
 TIMM = (  # (family, its smallest member, pixels)
@@ -245,8 +249,20 @@ def ours(network: nn.Module, x: Tensor, whole: list[Tensor], values: dict[str, s
         if verdicts[-1].word == "WRONG" and agrees_with_masked(graph, plan, small, x):
             verdicts[-1].word = "unchecked"
         values[f"difference_{percent}"] = f"{verdicts[-1].difference:.1e}"
-    assert state_of(network) == before, "the original changed"
     values["outcome"] = worst(verdicts)
+    values |= with_embeddings(network, x)
+    assert state_of(network) == before, "the original changed"
+
+
+def with_embeddings(network: nn.Module, x: Tensor) -> dict[str, str]:
+    """The ratio of parameters at 25 % if channels of normalised streams can go, and the difference to the masked
+    network."""
+    graph = trace(network, x, embeddings=True)
+    plan = plan_of(graph, 0.25, seed=25)
+    small = prune(network, plan, graph=graph)
+    gap = difference(computed(small, x), computed(masked(graph, plan), x))
+    ratio = parameters(network) / parameters(small)
+    return {"embeddings_ratio": f"{ratio:.3f}", "embeddings_difference": f"{gap:.1e}"}
 
 
 def plan_of(graph: ChannelGraph, ratio: float, seed: int) -> dict[str, list[int]]:

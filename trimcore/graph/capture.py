@@ -19,6 +19,7 @@ from trimcore.compute.modes import in_mode
 from trimcore.errors import NotTrimmable, first_line
 from trimcore.graph.layer_shapes import result_of
 from trimcore.graph.recorder import NeedsValues, Recorder, entered
+from trimcore.layers.attention import Call, attend, has_single_operations, is_supported
 from trimcore.layers.wrappers import unwrapped
 
 IsLayer = Callable[[nn.Module], bool]
@@ -129,6 +130,7 @@ def _recording(model: nn.Module, inputs: tuple[Any, ...], is_layer: IsLayer, tra
                 result = model.forward(*given)
             recorder.values.note_lost()
             recorder.add_output(result)
+            recorder.drop_unused()
     except NotTrimmable as error:
         raise NotTrimmable(f"{name} cannot be traced: {error}") from error
     except NeedsValues as error:
@@ -190,6 +192,10 @@ def _calls(recorder: Recorder, is_layer: IsLayer) -> Iterator[None]:
         if is_layer(module):
             return _call_layer(recorder, path, module, args, kwargs)
         with entered(recorder, path):
+            if has_single_operations(module) and is_supported(module, asked := Call(*args, **kwargs)):
+                result = attend(module, asked)
+                recorder.optional += [result[1]] if result[1] is not None else []
+                return result
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     with _one_at_a_time:

@@ -36,6 +36,7 @@ class Recorder(TorchFunctionMode):
         floats = (tensor.dtype for _, tensor in _stored(model) if tensor.is_floating_point())
         self.dtype = next(floats, torch.get_default_dtype())  # all floating-point values get this type
         self.values = Values({id(tensor): path for path, tensor in _stored(model)}, self.device)
+        self.optional: list[Tensor] = []  # results that modules give beside their main one
         self.failed_at = ""  # the module in which a value was read
         self._metas: dict[int, tuple[Tensor, Tensor]] = {}  # id of a real tensor -> it and what stands for it
 
@@ -55,6 +56,16 @@ class Recorder(TorchFunctionMode):
         if not found:
             raise NotTrimmable("its forward function returns no tensor")
         self.values.graph.output(self.values.note(value))
+
+    def drop_unused(self) -> None:
+        """Drop the optional results that nothing reads, with the operations that only they need."""
+        waiting = [self.values.node_of(result) for result in self.optional]
+        while waiting:
+            node = waiting.pop()
+            if not node.users and node.op in ("call_function", "call_method"):
+                operands = node.all_input_nodes
+                self.values.graph.erase_node(node)
+                waiting += operands
 
     def call_layer(self, path: str, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record the call of a module that is one operation to the rules. `result` has the right shapes."""

@@ -24,6 +24,8 @@ def widths_of(model: nn.Module) -> dict[str, int]:
             widths[name] = module.out_channels
         elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
             widths[name] = module.weight.shape[0]
+        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            widths[name] = len(module.in_proj_weight)
         elif isinstance(module, nn.RNNBase):
             widths[name] = module.hidden_size
         elif _is_bare_norm(module):
@@ -76,9 +78,13 @@ def build_with(
     except (NotTrimmable, SpecError) as error:
         raise CheckpointError(f"the weights do not fit together: {error}") from None
     found = widths_of(network)
-    for name, layer in full.layers.items():
-        if layer.width and found.get(name, layer.width) != layer.width and not layer.trimmable:
-            raise CheckpointError(f"layer {name!r} of {model} must have {layer.width} neurons, not {found[name]}")
+    narrower = {
+        name for name, layer in full.layers.items() if layer.width and found.get(name, layer.width) < layer.width
+    }
+    for name in _frozen(narrower, full, architecture(model, arguments)):
+        raise CheckpointError(
+            f"layer {name!r} of {model} must have {full.layers[name].width} neurons, not {found[name]}"
+        )
     if widths is not None and any(found.get(name) != width for name, width in widths.items()):
         raise CheckpointError("the widths in the checkpoint do not match its weights")
     return network
@@ -100,6 +106,15 @@ def units_by_shape(network: nn.Module, arguments: dict[str, int], state: dict[st
                 if count and neurons % count == 0:
                     found[layer] = neurons // count
     return found
+
+
+def _frozen(names: set[str], full: ChannelGraph, network: nn.Module) -> set[str]:
+    """Those of the layers that cannot be narrower in the untrimmed network, even if heads go whole."""
+    frozen = {name for name in names if not full.layers[name].trimmable}
+    if not frozen:
+        return frozen
+    by_head = trace(network, full.inputs, whole_heads=True)
+    return {name for name in frozen if not by_head.layers[name].trimmable}
 
 
 def _maxout_modules(full: ChannelGraph, units: dict[str, int]) -> dict[str, int]:
@@ -142,7 +157,8 @@ def _load(network: nn.Module, full: ChannelGraph, state: dict[str, Tensor], mode
         tensors[key] = loaded[id(original)]
     modules = dict(network.named_modules())
     for name, found in sizes.items():
-        if name in modules:  # not a stored tensor
+        shorter = any(len(groups) != found.get(role, len(groups)) for role, groups in full.parts[name].groups.items())
+        if name in modules and shorter:  # not a stored tensor
             set_widths(modules[name], found)
 
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from trimcore.graph.rules.layers import cuts_whole_groups
+from trimcore.layers.attention import become_trimmed
 
 
 def set_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
@@ -13,6 +14,8 @@ def set_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
     (see `graph.channel_graph.Part`)."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = sizes["out"], sizes["in"]
+    elif isinstance(module, nn.MultiheadAttention):
+        become_trimmed(module)
     elif isinstance(module, nn.RNNBase):
         module.hidden_size, module.input_size = sizes.get("out", module.hidden_size), sizes.get("in", module.input_size)
         module._init_flat_weights()  # it also keeps its weights in a list

@@ -153,8 +153,9 @@ def test_attention_is_counted_whatever_the_mode():
     assert cost(network, x).macs == wanted
     with torch.inference_mode():
         assert cost(network, x).macs == wanted
-    assert cost(network, x).layers["attention"].parameters == 4 * 8 * 8 + 4 * 8
-    assert cost(network, x).widths == {"a": 8, "b": 3}
+    layers = cost(network, x).layers
+    assert (layers["attention"].parameters, layers["attention.out_proj"].parameters) == (3 * (8 * 8 + 8), 8 * 8 + 8)
+    assert cost(network, x).widths == {"a": 8, "attention": 24, "attention.out_proj": 8, "b": 3}
 
 
 PUBLISHED = {  # torchvision's own figures, 10^9 multiply-accumulates at 224 pixels

@@ -62,6 +62,8 @@ TRACKED = {
     "added to its transpose": lambda m, x: x + x.transpose(2, 3),
     "times a stored vector": lambda m, x: m.vector * x * m.vector_buffer,
     "times a stored number for each channel and position": lambda m, x: x * m.full * m.vector * m.vector,
+    "times views of stored tensors": lambda m, x: x * m.last.view(1, -1, 1, 1) * m.last[:, None, None] *
+    m.vector.permute(1, 2, 0).permute(2, 0, 1) + m.last.reshape(-1, 1, 1).expand(-1, 8, 8),
     "norm of each map": lambda m, x: torch.relu(m.maps(x) + m.instance(x)),
     "functional norm of rows": lambda m, x: F.layer_norm(x, (8,)).relu(),
     "gate": lambda m, x: x * torch.sigmoid(m.same(x)) * m.hard(x) * m.same(x).sigmoid(),
@@ -83,6 +85,8 @@ TRACKED = {
     "unbound": lambda m, x: sum(x.unbind(3)).unsqueeze(3) * x,
     "split along a row": lambda m, x: torch.cat(x.split(3, 3), 3) + torch.cat(torch.split(x, [2, 6], 2), 2),
     "expanded as": lambda m, x: m.pool(x).expand_as(x) * x,
+    "several axes and back": lambda m, x: x.unflatten(1, (2, -1)).flatten(1, 2) + torch.unflatten(
+        x, 1, (2, -1)).flatten(1, 2),
     "repeated": lambda m, x: m.pool(x).repeat(1, 1, 8, 8) + x,
     "each repeated": lambda m, x: m.pool(x).repeat_interleave(8, -1).repeat_interleave(8, dim=-2) + x,
     "rolled": lambda m, x: torch.roll(x, (1, 2), (2, 3)) + x.flip(2),
@@ -238,6 +242,7 @@ FROZEN = {
     "channels and positions tied": (lambda m, x: m.six(x) + m.six(x).transpose(1, 2), TOGETHER),
     "not a weight": (lambda m, x: x * m.vector_unsaved, "mul combines it with a stored tensor"),
     "computed of a weight": (lambda m, x: x * (m.vector + 1), "mul combines it with a stored tensor"),
+    "a view of written length": (lambda m, x: x * m.last.view(1, 6, 1, 1), "mul combines it with a stored tensor"),
     "read elsewhere too": (lambda m, x: x * m.vector * m.vector.norm(), "vector shares its weights with vector"),
     "one group norm": (lambda m, x: m.relu(m.one_norm(x)), "one_norm normalises over all channels together"),
     "layer norm over channels": (lambda m, x: m.layer_norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).relu(),

@@ -21,7 +21,7 @@ from torch import fx, nn
 
 from trimcore.graph.channels import Channels, Value
 from trimcore.graph.module_checks import is_modified
-from trimcore.graph.nodes import function, target
+from trimcore.graph.nodes import function, part_name, target
 from trimcore.graph.rules.elementwise import (
     activation,
     add,
@@ -39,7 +39,7 @@ from trimcore.graph.rules.elementwise import (
     undefined_at_zero,
     where,
 )
-from trimcore.graph.rules.functional import as_layer, layer_with_computed_weight
+from trimcore.graph.rules.functional import as_layer, layer_with_computed_weight, projection
 from trimcore.graph.rules.layers import batch_norm, conv, group_norm, layer_norm, linear, maxout, prelu
 from trimcore.graph.rules.pieces import chunk, concatenate, getitem, named_tuple, split, stack, unbind
 from trimcore.graph.rules.positions import (
@@ -185,6 +185,7 @@ FUNCTIONS: dict[Callable[..., Any], Rule] = {
     torch.split: split,
     torch.flip: flip,
     torch.repeat_interleave: repeat_interleave,
+    torch.unflatten: unflatten,
     torch.roll: roll,
     **dict.fromkeys((F.softmax, torch.softmax, F.log_softmax, torch.log_softmax), softmax),
     F.unfold: unfold,
@@ -271,6 +272,8 @@ def rule_for(tracer: Tracer, node: fx.Node) -> Rule | None:
     if as_layer(tracer, node):
         if node in tracer.computed:
             return layer_with_computed_weight
+        if isinstance(tracer.modules.get(part_name(node)), nn.MultiheadAttention):
+            return projection
         return MODULES[type(tracer.module(node))]
     if node.op == "call_method":
         return METHODS.get(target(node))

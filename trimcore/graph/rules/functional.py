@@ -5,7 +5,7 @@ They follow the rules of the layers' classes. Each call gets a module of that cl
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd
@@ -61,7 +61,8 @@ def as_layer(tracer: Tracer, node: fx.Node) -> bool:
     if module is None or (computed is not None and _mixes_columns(module, computed)):
         return False
     module.train(tracer.modules[owner].training)
-    node.meta["part"], node.meta["module"] = owner if name == "weight" else f"{owner}.{name}".lstrip("."), module
+    whole = name in ("weight", "in_proj_weight")
+    node.meta["part"], node.meta["module"] = owner if whole else f"{owner}.{name}".lstrip("."), module
     tracer.stored_uses.update((value, node) for value in stored.values())
     if computed is not None:
         tracer.stored_uses.update((step, user) for step in (computed.source, *computed.scales) for user in step.users
@@ -82,6 +83,14 @@ def layer_with_computed_weight(tracer: Tracer, node: fx.Node, x: Channels, *args
         owner, _, name = target(scale).rpartition(".")
         atoms = tracer.parts[part_name(node)].outputs
         tracer.add_scale(target(scale), tracer.modules[owner], atoms, {name: ("out",)})
+    return y
+
+
+def projection(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """The queries, keys and values of `nn.MultiheadAttention`, see `layers.attention`. It can only lose whole heads."""
+    y = linear(tracer, node, x, module=cast(nn.Linear, tracer.module(node)))
+    if not tracer.whole_heads:
+        tracer.freeze_atoms(tracer.parts[part_name(node)].outputs, "it can only lose whole heads (see whole_heads)")
     return y
 
 

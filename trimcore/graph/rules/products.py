@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from trimcore.graph.channels import BOTH, Channels, Value, canonical, varying_axes, with_flags
+from trimcore.graph.channels import BOTH, Channels, Value, atoms_of, canonical, varying_axes, with_flags
 from trimcore.graph.heads import Heads, earlier_product, has_heads, head_rows
 from trimcore.graph.tracer import Tracer
 
@@ -27,8 +27,8 @@ def attention(
         tracer.fix_width(mask, _reason(node))
     if len(tracked) < 3 or any(len(shape) - 2 in varying_axes(operand.ids) for operand in tracked):
         return tracer.without_rule(node, (query, key, value), {})
-    for operand in tracked:
-        tracer.fix_width(operand, _reason(node))
+    if not _only_heads(tracer, tracked):
+        tracer.fix_width(tuple(tracked), _reason(node))
     add_heads(tracer, node, [(None, query), (None, key), (None, value)], shape[-3] if len(shape) > 3 else 1)
     tracer.add_products(node, (query, key, value, attn_mask, *args), kwargs)
     ids = value.ids.narrow(-2, 0, 1)
@@ -46,10 +46,16 @@ def matrix_product(tracer: Tracer, node: fx.Node, a: Any, b: Any, **kwargs: Any)
     shape = node.meta["shape"]
     if any(isinstance(x, Channels) and x.ids.dim() < 2 for x in (a, b)) or not isinstance(shape, torch.Size):
         return tracer.without_rule(node, (a, b), kwargs)
-    tracer.fix_width((a, b), _reason(node))
+    heads = _only_heads(tracer, [x for x in (a, b) if isinstance(x, Channels)], least=2)
+    if not heads:
+        tracer.fix_width((a, b), _reason(node))
     if len(shape) > 3:
         add_heads(tracer, node, list(zip(node.args, (a, b), strict=False)), shape[-3])
     tracer.add_products(node, (a, b), kwargs)
+    if heads:
+        ids = [x.ids.narrow(-1, 0, 1).narrow(-2, 0, 1) for x in (a, b)]
+        flags = (ids[0] | ids[1]) & BOTH
+        return Channels(canonical((ids[0] & ~BOTH | flags).expand(shape)))
     varying = [_varying(x) for x in (a, b)]
     if -1 in varying[0] or -2 in varying[1] or (varying[0] and varying[1]) or not any(varying):
         return _without_channels(tracer, node, shape)
@@ -63,6 +69,18 @@ def sum_of_products(tracer: Tracer, node: fx.Node, equation: Any, *operands: Any
     tracer.fix_width(operands, _reason(node))
     tracer.add_products(node, (equation, *operands), {})
     return _without_channels(tracer, node, node.meta["shape"])
+
+
+def _only_heads(tracer: Tracer, operands: list[Channels], least: int = 1) -> bool:
+    """Whether the channels of all operands differ by head alone, so that whole heads can go. The operands (...,
+    heads, positions, channels) are then tied: they must have the same heads."""
+    by_head = all(_varying(x) == {-3} and x.ids.dim() > 3 for x in operands)
+    if not by_head or len(operands) < least or len({x.shape[-3] for x in operands}) > 1:
+        return False
+    first, *others = (atoms_of(x.ids[(0,) * (x.ids.dim() - 3)][:, 0, 0]) for x in operands)
+    for own in others:
+        tracer.tie(first, own)
+    return True
 
 
 def _varying(x: Any) -> set[int]:

@@ -76,17 +76,14 @@ def reshape(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: An
 
     A channel axis may be split into several axes, as in a channel shuffle. If the length of exactly one of them is
     computed (-1, or from a shape), channels can be removed along that axis, and those that differ only along the others
-    are tied; not so if heads are only removed whole. A channel axis with a hard-coded length does not shrink, so the
-    channels that stay must keep their places.
+    are tied; not so along the last axis if heads are only removed whole. A channel axis with a hard-coded length does
+    not shrink, so the channels that stay must keep their places.
     """
     _check_counts(tracer, node, x)
     ids = canonical(_moved_ids(tracer, node, x, args, kwargs))
     lengths: Any = node.args[1:] or tuple(node.kwargs.values())
     lengths = lengths[0] if len(lengths) == 1 and isinstance(lengths[0], list | tuple) else lengths
-    axes = varying_axes(ids)
-    computed = [a for a in axes if _is_computed(tracer, lengths, a)]
-    if len(axes) > 1 and len(computed) == 1 and 0 not in axes and not tracer.whole_heads:
-        ids = tied_along(tracer, ids, [axis for axis in axes if axis not in computed])
+    ids = _split(tracer, ids, [a for a in varying_axes(ids) if _is_computed(tracer, lengths, a)])
     result = tracer.moved(node, Channels(ids))
     axis = channel_axis(result.ids)
     if axis is not None and len(lengths) > 1 and (names := tracer.sizes.attributes_of(lengths[axis])):
@@ -99,11 +96,21 @@ def reshape(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: An
     return result
 
 
+def _split(tracer: Tracer, ids: Tensor, computed: list[int]) -> Tensor:
+    """The ids after a channel axis became several, of which one has a computed length: see `reshape`."""
+    axes = varying_axes(ids)
+    if len(axes) < 2 or len(computed) != 1 or 0 in axes or (tracer.whole_heads and computed == axes[-1:]):
+        return ids
+    return tied_along(tracer, ids, [axis for axis in axes if axis not in computed])
+
+
 def unflatten(tracer: Tracer, node: fx.Node, x: Channels, dim: int, sizes: Any) -> Value:
-    """One axis becomes several. Their lengths are written down, so that of the channels must stay."""
-    if dim % len(x.shape) in changing_axes(x.ids):
+    """One axis becomes several, as in `reshape`. If all their lengths are written down, that of the channels stays."""
+    first, ids = dim % len(x.shape), canonical(torch.unflatten(x.ids, dim, tuple(sizes)))
+    computed = [first + place for place, size in enumerate(sizes) if size == -1]
+    if first in changing_axes(x.ids) and not set(computed) & set(varying_axes(ids)):
         tracer.fix_width(x, f"{node.name} hard-codes the shape of its channels")
-    return tracer.moved(node, Channels(canonical(torch.unflatten(x.ids, dim, tuple(sizes)))))
+    return tracer.moved(node, Channels(_split(tracer, ids, computed)))
 
 
 def reshape_as(tracer: Tracer, node: fx.Node, x: Channels, other: Any) -> Value:
