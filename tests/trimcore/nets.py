@@ -148,6 +148,19 @@ def over_positions() -> Net:
     )  # fmt: skip
 
 
+def recurrent() -> Net:
+    """The columns of a map, read one after the other by an LSTM in both directions."""
+
+    def steps(m: Net, x: Tensor) -> Tensor:
+        x = m.relu(m.conv1(x)).mean(2).transpose(1, 2)  # (N, 8, 6)
+        return m.fc(m.rnn(x)[0].mean(1))
+
+    return Net(
+        steps, conv1=conv(3, 6), relu=nn.ReLU(), rnn=nn.LSTM(6, 5, batch_first=True, bidirectional=True),
+        fc=nn.Linear(10, 3),
+    )  # fmt: skip
+
+
 def partly_frozen() -> Net:
     """conv3 is added to conv1 and conv2 side by side; what comes from conv1 also meets a softmax."""
 
@@ -178,7 +191,7 @@ NETS = {
     make.__name__: make
     for make in (
         conv_norm_relu, functional, residual, dense, branches, squeeze_excitation, depthwise, used_twice,
-        over_positions, partly_frozen, maxouts,
+        over_positions, recurrent, partly_frozen, maxouts,
     )
 }  # fmt: skip
 

@@ -75,8 +75,13 @@ class MaskedNetwork:
         self._left_out = {name: gone[site.groups] for name, site in self._joint.items()}
 
     def masks_at(self, node: fx.Node) -> bool:
-        """Whether a node of `network` is a gate that currently masks something."""
-        return node.target == self._gate and self._gates[cast(int, node.args[1])] is not None
+        """Whether a node of `network` currently computes something else because neurons are masked."""
+        if node.target == self._gate:
+            return self._gates[cast(int, node.args[1])] is not None
+        if node.target not in (self._step, self._normalise):
+            return False
+        own = (self._recurrent | self._left_out).get(cast(str, node.args[0]))
+        return own is not None and bool(own.any())
 
     def _step(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Call a recurrent layer so that no step reads its masked units. The gates after it mask its results."""

@@ -22,7 +22,9 @@ class Taylor:
     """Accumulates |dL / dgate|. Each example and channel group has a gate with the value 1 that multiplies every
     activation of the group. By the chain rule, its gradient is the sum of a * dL/da over these activations.
 
-    A group that is held at zero where its layers give it out (see `ChannelGraph.held_behind`) has its gate there.
+    A group that is held at zero where its layers give it out (see `ChannelGraph.held_behind`) has its gate there. For a
+    hidden unit of a recurrent layer, that covers what other layers read, not what the layer itself reads at the next
+    step.
     """
 
     def __init__(self, graph: ChannelGraph, device: torch.device):

@@ -53,6 +53,7 @@ TRIMMABLE = {
     "depthwise": {"conv1": 6},
     "used_twice": {"first": 6},
     "over_positions": {"conv1": 6, "mix": 5},
+    "recurrent": {"conv1": 6, "rnn": 5},
     "partly_frozen": {"conv2": 4},
     "maxouts": {"conv1": 10, "conv2": 3, "fc1": 12},
 }

@@ -91,6 +91,28 @@ def test_neurons_go_one_by_one_unless_heads_are_whole(attend, of_head):
         assert all(graph.heads[name] == by_head(name)[name] for name in of_head)
 
 
+def biased(m, x):
+    """Heads whose number is computed, and a bias for each of them, which is not cut."""
+    q, k, v = (layer(x).unflatten(-1, (-1, E)).transpose(1, 2) for layer in (m.q, m.k, m.v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=m.bias)
+
+
+def unbiased(m, x):
+    q, k, v = (layer(x).unflatten(-1, (-1, E)).transpose(1, 2) for layer in (m.q, m.k, m.v))
+    weights = (q @ k.transpose(-2, -1) * E**-0.5 + m.bias).softmax(-1)
+    return weights @ v
+
+
+@pytest.mark.parametrize(("attend", "rows"), [(biased, H), (unbiased, H - 1)])
+def test_a_bias_for_each_head(attend, rows):
+    """Where it is added, it is cut with the heads; where it is a mask, the queries keep their places."""
+    torch.manual_seed(0)
+    model, x = randomised(Attending(attend)), images(2, 7, 5)
+    small = check(model, {"q": trace(model, x).together("q", [E])}, x)
+    assert small.bias.shape == (1, rows, 7, 7)
+    assert (small.q.out_features, small.proj.in_features) == (D - E, D if attend is biased else D - E)
+
+
 def test_heads_that_share_keys_and_values_go_together():
     graph = trace(Attending(grouped).double(), images(2, 7, 5), whole_heads=True)
     assert graph.heads["k1"] == [0] * E

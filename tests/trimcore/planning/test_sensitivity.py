@@ -21,7 +21,9 @@ from trimcore.planning.sensitivity_cache import cache_key, file_digest, load, sa
 from trimcore.scoring.apoz import profile
 from trimcore.surgery.cut import prune
 
-CLASSIFIERS = ["conv_norm_relu", "functional", "residual", "dense", "branches", "over_positions", "maxouts"]
+CLASSIFIERS = [
+    "conv_norm_relu", "functional", "residual", "dense", "branches", "over_positions", "recurrent", "maxouts",
+]  # fmt: skip
 
 
 def made(name: str, examples: int = 30):

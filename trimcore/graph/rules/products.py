@@ -27,7 +27,8 @@ def attention(
         tracer.fix_width(mask, _reason(node))
     if len(tracked) < 3 or any(len(shape) - 2 in varying_axes(operand.ids) for operand in tracked):
         return tracer.without_rule(node, (query, key, value), {})
-    if not _only_heads(tracer, tracked):
+    for_each = isinstance(mask, Tensor | Channels) and len(mask.shape) > 2 and mask.shape[-3] > 1
+    if for_each or not _only_heads(tracer, tracked):  # a mask for each head is not cut
         tracer.fix_width(tuple(tracked), _reason(node))
     add_heads(tracer, node, [(None, query), (None, key), (None, value)], shape[-3] if len(shape) > 3 else 1)
     tracer.add_products(node, (query, key, value, attn_mask, *args), kwargs)
