@@ -35,18 +35,20 @@ def choose_options(entry: models.Architecture, asked: dict[str, int]) -> dict[st
 
 
 def choose_removable(draft: dict) -> None:
-    """Switches for what else can be removed, where the network has it."""
+    """Switches for what else can be removed, where they make a difference."""
     try:
-        all_of_it = graph_of({**draft, **dict.fromkeys(drafts.REMOVABLE, True)})
+        wider, narrower = (graph_of({**draft, "embeddings": wide}) for wide in (True, False))
     except TrimError:
         return  # the page says what is wrong
-    if all_of_it.heads:
-        field(st.toggle, "Remove attention heads only whole", draft, "whole_heads",
-              help="The queries, keys and values of a head go together. Otherwise, single dimensions of heads go.")
-    if all_of_it.joint_norms:
-        field(st.toggle, "Also remove channels of normalised streams", draft, "embeddings",
-              help="These channels share a mean and a variance in LayerNorm and similar norms. Those that are removed "
-              "no longer count in either, so the other channels change a little as well.")  # fmt: skip
+    if narrower.heads:
+        field(st.toggle, "Remove only whole heads", draft, "whole_heads",
+              help="The queries, keys and values of an attention head go together. Otherwise, single dimensions of "
+              "heads go; nn.MultiheadAttention keeps them.")  # fmt: skip
+    if free_share(wider) > free_share(narrower):
+        field(st.toggle, "Trim normalised streams", draft, "embeddings",
+              help="The channels between the blocks share a mean and a variance in LayerNorm and similar norms. Those "
+              "that are removed no longer count in either, so the other channels change a little as well.",
+              )  # fmt: skip
 
 
 draft = drafts.draft()

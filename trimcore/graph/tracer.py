@@ -294,7 +294,7 @@ class Tracer:
             return
         own = self.parts.get(name)
         if node.op != "call_module" and own is not None and own.kind != "fixed":  # its module has tracked weights
-            part = self._part(node.name, nn.Module(), "fixed", {"out": torch.arange(0)}, {})
+            part = self._part(f"{name}.products", nn.Module(), "fixed", {"out": torch.arange(0)}, {})
         else:
             part = self._part(name or node.name, self.modules[name], "fixed", {"out": torch.arange(0)}, {})
         part.fixed_macs += 0 if self.training_only else macs // self.batch

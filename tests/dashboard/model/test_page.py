@@ -40,6 +40,38 @@ def test_little_that_can_be_removed_is_a_warning(no_runs, registry):
     assert app.warning[0].value.replace("\\", "").startswith("17 % of the neurons can be removed; most of the rest")
 
 
+class Rows(nn.Module):
+    """Attention of four heads over the rows of an image, with a norm before it. The stream has 8 channels."""
+
+    def __init__(self, num_classes: int, in_channels: int, image_size: int):
+        super().__init__()
+        self.rows, self.norm = nn.Linear(in_channels * image_size, 8), nn.LayerNorm(8)
+        self.head = nn.Linear(8, num_classes)
+        self.attention = nn.MultiheadAttention(8, 4, batch_first=True)
+
+    def forward(self, x):
+        x = self.rows(x.movedim(2, 1).flatten(2))
+        y = self.norm(x)
+        return self.head(self.norm(x + self.attention(y, y, y)[0]).mean(1))
+
+
+def test_heads_and_streams_are_offered_where_they_make_a_difference(no_runs, registry):
+    models.register("rows", "attention over rows", min_size=4)(Rows)
+    app = page("model")
+    assert not app.toggle
+    app.selectbox[0].set_value("rows").run()
+    assert [toggle.label for toggle in app.toggle] == ["Remove only whole heads", "Trim normalised streams"]
+    assert metrics(app)["Trimmable neurons"] == "0"
+    app.toggle[0].set_value(True).run()
+    assert metrics(app)["Trimmable neurons"] == "24"
+    app.toggle[1].set_value(True).run()
+    assert not app.exception
+    assert metrics(app)["Trimmable neurons"] == "32"
+    notes = app.dataframe[0].value.set_index("layer").note
+    assert notes["attention"] == "4 heads; no activation"
+    assert notes["attention.out_proj"] == "cut together with rows; no activation"
+
+
 def test_metrics_of_vgg16(no_runs):
     app = page("model")
     app.selectbox[0].set_value("vgg16").run()
