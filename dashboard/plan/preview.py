@@ -31,7 +31,7 @@ def stages(draft: dict, graph: ChannelGraph, seen: dict[str, Seen] | None) -> li
         seen = {n: Seen([0.0] * graph.layers[n].width, range(graph.layers[n].width)) for n in graph.trimmable()}
     steps = parse({"step": draft["step"]}).step
     widths = sum(layer.width for layer in graph.layers.values())
-    network = (str([draft[key] for key in drafts.NETWORK]), tuple(graph.units.items()), widths)
+    network = (str([draft[key] for key in (*drafts.NETWORK, *drafts.REMOVABLE)]), tuple(graph.units.items()), widths)
     profile = hash(tuple((name, tuple(layer.apoz), tuple(layer.original)) for name, layer in seen.items()))
     return _stages(network, profile, tuple(step.model_dump_json() for step in steps), graph, seen, steps)
 
@@ -50,7 +50,7 @@ def removed(stage: Stage, before: Stage, steps: list[dict]) -> str:
     """What an iteration of the plan removes, as text."""
     step = steps[stage.step]
     if step["rule"] not in WEIGHT_RULES:
-        return tables.cuts_text(stage.cut, before.k, stage.k)
+        return tables.cuts_text(stage.cut, before.k, stage.k, stage.heads)
     if stage.zeros is None:
         return f"weights: {rules.label(step['rule'])}"
     return f"weights: {stage.zeros:,} zero"

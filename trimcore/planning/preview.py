@@ -14,6 +14,7 @@ from torch import Tensor
 from trimcore.errors import SpecError
 from trimcore.graph.channel_graph import WITHOUT_NEURONS, ChannelGraph, elements
 from trimcore.graph.costs import Cost, cost_without
+from trimcore.graph.heads import lost_heads
 from trimcore.graph.removal import unit_sizes
 from trimcore.planning.choice import choose, choose_in_units
 from trimcore.planning.minimum import keep_one_per_layer
@@ -39,7 +40,8 @@ class Stage:
     """The network after one iteration of the plan. `cut` is the number of neurons that it removes, by layer.
 
     `k` is the number of neurons per maxout unit, by layer, 1 once the maximum is gone. `zeros` is the number of weights
-    held at zero; None if that depends on the weights (rule `quality`).
+    held at zero; None if that depends on the weights (rule `quality`). `heads` is the number of attention heads that it
+    removes, by layer.
     """
 
     step: int
@@ -47,6 +49,7 @@ class Stage:
     cost: Cost
     k: dict[str, int] = field(default_factory=dict)
     zeros: int | None = 0
+    heads: dict[str, int] = field(default_factory=dict)
 
 
 def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]) -> list[Stage]:
@@ -68,6 +71,7 @@ def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]
         _remove(graph, gone, name, removed)
     stages = [Stage(-1, {}, cost_without(graph, gone), unit_sizes(graph, gone))]
     zeros: int | None = 0
+    heads = _heads_gone(graph, gone)
     for number, step in enumerate(steps):
         for round in range(1, step.iterations + 1):
             if step.weights:
@@ -76,8 +80,16 @@ def preview(graph: ChannelGraph, seen: Mapping[str, Seen], steps: Sequence[Step]
                 cut = _iteration(graph, gone, scores, step)
                 if not any(cut.values()):
                     break
-            stages.append(Stage(number, cut, cost_without(graph, gone), unit_sizes(graph, gone), zeros))
+            before, heads = heads, _heads_gone(graph, gone)
+            lost = {name: count - before[name] for name, count in heads.items() if count > before[name]}
+            stages.append(Stage(number, cut, cost_without(graph, gone), unit_sizes(graph, gone), zeros, lost))
     return stages
+
+
+def _heads_gone(graph: ChannelGraph, gone: Tensor) -> dict[str, int]:
+    """The number of attention heads of which nothing is left, by layer."""
+    neurons = {name: gone[graph.fine.layers[name].neurons].nonzero().flatten().tolist() for name in graph.heads}
+    return {name: len(lost_heads(graph.heads[name], removed)) for name, removed in neurons.items()}
 
 
 def _tensor(apoz: Sequence[float | None]) -> Tensor:

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from trimcore import models
 from trimcore.errors import SpecError
@@ -11,7 +13,7 @@ from trimcore.graph.costs import cost, cost_of
 from trimcore.graph.tracing import trace
 from trimcore.planning.choice import choose
 from trimcore.planning.preview import Seen, beyond, preview
-from trimcore.spec import Convert, parse
+from trimcore.spec import Convert, Step, parse
 from trimcore.spec.rules import make_rule
 from trimcore.surgery.cut import cut, prune
 from trimcore.training.prepare import blank
@@ -180,3 +182,23 @@ def test_a_network_that_will_be_grouped_is_previewed_as_a_maxout_network():
     assert [stage.cost.layers["fc1"].width for stage in stages] == [500, 400, 300, 200, 100]
     assert {stage.cost.layers["fc2"].parameters for stage in stages} == {100 * 10 + 10}
     assert not blank("lenet5", 10, 1, 28, Convert(to="maxout", epochs=0)).units
+
+
+def test_a_preview_counts_the_heads_that_go():
+    """Three heads of twelve neurons each: a third of the neurons is one head, and then half of the rest is one more."""
+
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.proj = nn.Linear(5, 36), nn.Linear(12, 2)
+
+        def forward(self, x):
+            q, k, v = self.qkv(x).unflatten(-1, (3, 3, 4)).permute(2, 0, 3, 1, 4).unbind(0)
+            return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    graph = trace(Attending(), torch.zeros(2, 6, 5), whole_heads=True)
+    scores = [0.9 if head == 1 else 0.5 if head == 0 else 0.1 for head in graph.heads["qkv"]]
+    steps = [Step(layers=["qkv"], rule="fraction", value=0.34), Step(layers=["qkv"], rule="fraction", value=0.5)]
+    _, first, second = preview(graph, {"qkv": Seen(scores, range(36))}, steps)
+    assert (first.cut, first.heads, second.heads) == ({"qkv": 12}, {"qkv": 1}, {"qkv": 1})
+    assert second.cost.layers["qkv"].width == 12
