@@ -7,6 +7,7 @@ import torch
 
 from tests.trimcore import zoo
 from trimcore import models
+from trimcore.graph.summary import free_share
 from trimcore.graph.tracing import trace
 from trimcore.models.registry import BUILT_IN
 
@@ -26,3 +27,16 @@ def test_pruned_equals_masked(name):
         assert effect > 0.03, "the plan removes only neurons that do not matter"
     del network, graph
     gc.collect()  # the largest takes 2.5 GB
+
+
+@pytest.mark.parametrize(("name", "more"), [("convnext_tiny", 0.3), ("vit_b_16", 0.3)])
+def test_heads_and_streams_too(name, more):
+    """`more`: the share of the neurons that can only be removed if heads go whole, or streams are normalised anew."""
+    network, x = zoo.filled(name)
+    graph = trace(network, x, whole_heads=True, embeddings=True)
+    assert free_share(graph) - free_share(trace(network, x)) > more
+    off, effect = zoo.differences(graph, x, 0.25, 0)
+    assert off < ROUNDING[x.dtype]
+    assert effect > 0.03, "the plan removes only neurons that do not matter"
+    del network, graph
+    gc.collect()
