@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from trimcore.errors import NotTrimmable
 from trimcore.graph.computed import ComputedWeight
-from trimcore.graph.heads import Heads, numbered
+from trimcore.graph.heads import Heads, head_of_groups, numbered
 
 T = TypeVar("T")
 Roles = tuple[str | None, ...]  # the role of each axis of a tensor
@@ -195,7 +195,8 @@ class ChannelGraph:
     @cached_property
     def heads(self) -> dict[str, list[int | None]]:
         """For layers whose neurons belong to heads of attention: the head of each, numbered from 0 in each layer."""
-        heads = {name: numbered(self.attentions, layer.neurons) for name, layer in self.layers.items()}
+        known = head_of_groups(self.attentions)
+        heads = {name: numbered(known, layer.neurons) for name, layer in self.layers.items()} if known else {}
         return {name: own for name, own in heads.items() if any(number is not None for number in own)}
 
     def has_activation(self, layer: str) -> bool:

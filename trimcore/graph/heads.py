@@ -7,6 +7,7 @@ from torch import Tensor, fx
 from trimcore.graph.channels import Channels, atoms_of, varying_axes
 from trimcore.graph.nodes import part_name
 
+Head = tuple[int, int]  # the number of an attention, and of a head in it
 Heads = list[Tensor]  # of one attention: for queries, keys and values, the channels of each head, (heads, channels)
 
 
@@ -38,16 +39,21 @@ def earlier_product(node: fx.Node, products: dict[fx.Node, Heads], layers: Conta
     return None
 
 
-def numbered(attentions: list[Heads], groups: Tensor) -> list[int | None]:
-    """The number of the head that each neuron of a layer belongs to, None for neurons of no head. `groups` (width,) has
-    the channel groups of the neurons, and `attentions` the heads in channel groups."""
-    place: dict[int, tuple[int, int]] = {}  # group -> its attention and head
+def head_of_groups(attentions: list[Heads]) -> dict[int, Head]:
+    """The head of each channel group that belongs to one. `attentions` has the heads in channel groups."""
+    found: dict[int, Head] = {}
     for count, heads in enumerate(attentions):
         for rows in heads:
             for number, row in enumerate(rows.tolist()):
                 for group in row:
-                    place.setdefault(group, (count, number))
-    own = [place.get(group) for group in groups.tolist()]
+                    found.setdefault(group, (count, number))
+    return found
+
+
+def numbered(heads: dict[int, Head], groups: Tensor) -> list[int | None]:
+    """The number of the head that each neuron of a layer belongs to, None for neurons of no head. `groups` (width,) has
+    the channel groups of the neurons, and `heads` the head of a group."""
+    own = [heads.get(group) for group in groups.tolist()]
     order = {head: index for index, head in enumerate(dict.fromkeys(head for head in own if head is not None))}
     return [None if head is None else order[head] for head in own]
 
