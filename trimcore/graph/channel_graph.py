@@ -37,7 +37,7 @@ class Part:
 
     name: str
     module: nn.Module
-    kind: str  # conv, transposed, depthwise, grouped, linear, recurrent, norm, scale, maxout, fixed
+    kind: str  # conv, transposed, depthwise, grouped, linear, recurrent, embedding, norm, scale, maxout, fixed
     groups: dict[str, Tensor]
     axes: dict[str, Roles]
     positions: int = 0  # output positions per example, summed over all calls; each weight is used once at each

@@ -24,6 +24,8 @@ def widths_of(model: nn.Module) -> dict[str, int]:
             widths[name] = module.out_channels
         elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
             widths[name] = module.weight.shape[0]
+        elif isinstance(module, nn.Embedding):
+            widths[name] = module.embedding_dim
         elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
             widths[name] = len(module.in_proj_weight)
         elif isinstance(module, nn.RNNBase):

@@ -14,6 +14,8 @@ def set_widths(module: nn.Module, sizes: Mapping[str, int]) -> None:
     (see `graph.channel_graph.Part`)."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = sizes["out"], sizes["in"]
+    elif isinstance(module, nn.Embedding):
+        module.embedding_dim = sizes["out"]
     elif isinstance(module, nn.MultiheadAttention):
         become_trimmed(module)
     elif isinstance(module, nn.RNNBase):

@@ -127,3 +127,25 @@ def test_a_parametrized_recurrent_layer_is_refused_with_a_reason():
     nn.utils.parametrizations.weight_norm(network.rnn, "weight_hh_l0")
     graph = trace(network, torch.zeros(2, 7, 5))
     assert "parametrization" in graph.layers["rnn"].reason
+
+
+def test_columns_of_an_embedding_go_with_what_reads_them():
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.rnn, self.score = nn.Embedding(20, 8), nn.GRU(8, 6, batch_first=True), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.score(self.rnn(self.words(x))[0][:, -1])
+
+    torch.manual_seed(0)
+    network, x = randomised(Words()), torch.randint(20, (2, 7))
+    graph = trace(network, x)
+    assert graph.layers["words"].kind == "embedding"
+    small = check(network, {"words": [0, 5], "rnn": [2]}, x, graph)
+    assert (small.words.embedding_dim, small.words.weight.shape, small.rnn.input_size) == (6, (20, 6), 6)
+    cost = cost_of(graph, {"words": [0, 5]}).layers["words"]
+    assert (cost.parameters, cost.macs, cost.width) == (120, 0, 6)
+    network.words.max_norm = 1.0  # it changes its weights
+    assert "there is no rule for Embedding" in trace(network, x).layers["rnn"].reason or not trace(
+        network, x).layers["words"].trimmable  # fmt: skip

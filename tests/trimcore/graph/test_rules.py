@@ -89,6 +89,12 @@ TRACKED = {
         x, 1, (2, -1)).flatten(1, 2),
     "repeated": lambda m, x: m.pool(x).repeat(1, 1, 8, 8) + x,
     "each repeated": lambda m, x: m.pool(x).repeat_interleave(8, -1).repeat_interleave(8, dim=-2) + x,
+    "to the maximum and back": lambda m, x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
+    "to the maximum and back by modules": lambda m, x: m.unpool(*m.indexed(m.same(x))) + x,
+    "index of the maximum": lambda m, x: x * F.max_pool2d(x, 3, 1, 1, return_indices=True)[1].to(x.dtype),
+    "sampled": lambda m, x: x + F.grid_sample(
+        x, torch.linspace(-1, 1, 128, dtype=x.dtype).view(1, 8, 8, 2).expand(len(x), -1, -1, -1), align_corners=False),
+    "by its neighbours": lambda m, x: m.response(m.same(x)) + F.local_response_norm(m.same(x), 3),
     "rolled": lambda m, x: torch.roll(x, (1, 2), (2, 3)) + x.flip(2),
     "flipped twice": lambda m, x: x.flip(2, 3) + torch.flip(x, dims=(3,)),
     "rolled by name": lambda m, x: x.roll(shifts=1, dims=3),
@@ -104,6 +110,8 @@ MODULES = {
     "up": lambda: nn.Upsample(scale_factor=2, mode="bilinear"), "zeros": lambda: nn.ZeroPad2d((1, 1, 2, 2)),
     "mirror": lambda: nn.ReflectionPad2d((1, 1, 2, 2)), "transposed": lambda: nn.ConvTranspose2d(6, 6, 3, padding=1),
     "norm": lambda: nn.BatchNorm2d(6), "flat_norm": lambda: nn.BatchNorm1d(384), "dropout": lambda: nn.Dropout(0.5),
+    "unpool": lambda: nn.MaxUnpool2d(2), "indexed": lambda: nn.MaxPool2d(2, return_indices=True),
+    "response": lambda: nn.LocalResponseNorm(5),
     "plain_norm": lambda: nn.BatchNorm2d(6, affine=False, track_running_stats=False), "identity": nn.Identity,
 }  # fmt: skip
 
@@ -264,7 +272,6 @@ FROZEN = {
     "statistics of the batch": (
         lambda m, x: F.batch_norm(x, m.norm.running_mean, m.norm.running_var, m.norm.weight, m.norm.bias, True),
         "there is no rule for batch_norm at batch_norm"),
-    "with indices": (lambda m, x: F.max_pool2d(x, 2, return_indices=True)[0], "no rule for max_pool2d_with_indices"),
     "with a constant": (lambda m, x: torch.cat([x, m.full], 0), "cat combines it with a stored tensor"),
     "spectral norm": (lambda m, x: m.relu(m.spectral_norm(x)), "spectral_norm computes its weights at each call"),
     "pre-hook": (lambda m, x: m.relu(m.hooked(x)), "hooked has a pre-hook, a parametrization"),

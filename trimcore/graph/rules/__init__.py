@@ -40,7 +40,7 @@ from trimcore.graph.rules.elementwise import (
     where,
 )
 from trimcore.graph.rules.functional import as_layer, layer_with_computed_weight, projection
-from trimcore.graph.rules.layers import batch_norm, conv, group_norm, layer_norm, linear, maxout, prelu
+from trimcore.graph.rules.layers import batch_norm, conv, embedding, group_norm, layer_norm, linear, maxout, prelu
 from trimcore.graph.rules.pieces import chunk, concatenate, getitem, named_tuple, split, stack, unbind
 from trimcore.graph.rules.positions import (
     PADS,
@@ -49,6 +49,8 @@ from trimcore.graph.rules.positions import (
     constant_like,
     filtered,
     flip,
+    grid_sample,
+    neighbours,
     new_constant,
     normalize,
     pad,
@@ -57,6 +59,7 @@ from trimcore.graph.rules.positions import (
     roll,
     softmax,
     unfold,
+    unpool,
 )
 from trimcore.graph.rules.products import attention, matrix_product, sum_of_products
 from trimcore.graph.rules.recurrent import recurrent
@@ -122,7 +125,7 @@ def dim(tracer: Tracer, node: fx.Node, x: Channels) -> int:
 # Rules that check numbers read from shapes themselves: such a number may count the value's own channels.
 CHECKS_SIZES = (reshape, expand, split)
 # Rules that receive the called module.
-TAKES_MODULE = (conv, linear, batch_norm, group_norm, prelu, hardtanh, maxout, recurrent)
+TAKES_MODULE = (conv, linear, batch_norm, group_norm, prelu, hardtanh, maxout, recurrent, embedding)
 
 _CONVS = [getattr(nn, f"Conv{kind}{d}d") for kind in ("", "Transpose") for d in (1, 2, 3)]
 _NORMS = [getattr(nn, f"{kind}Norm{d}d") for kind in ("Batch", "Instance") for d in (1, 2, 3)]
@@ -130,6 +133,9 @@ _NORMS = [getattr(nn, f"{kind}Norm{d}d") for kind in ("Batch", "Instance") for d
 MODULES: dict[type, Rule] = {
     **dict.fromkeys(_CONVS, conv),
     nn.Linear: linear,
+    nn.Embedding: embedding,
+    nn.LocalResponseNorm: neighbours,
+    **dict.fromkeys((nn.MaxUnpool1d, nn.MaxUnpool2d, nn.MaxUnpool3d), unpool),
     **dict.fromkeys(_NORMS, batch_norm),
     nn.GroupNorm: group_norm,
     **dict.fromkeys((nn.LayerNorm, nn.RMSNorm), layer_norm),
@@ -189,6 +195,10 @@ FUNCTIONS: dict[Callable[..., Any], Rule] = {
     torch.roll: roll,
     **dict.fromkeys((F.softmax, torch.softmax, F.log_softmax, torch.log_softmax), softmax),
     F.unfold: unfold,
+    F.grid_sample: grid_sample,
+    F.local_response_norm: neighbours,
+    **dict.fromkeys((F.max_unpool1d, F.max_unpool2d, F.max_unpool3d), unpool),
+    **dict.fromkeys((F.max_pool1d_with_indices, F.max_pool2d_with_indices, F.max_pool3d_with_indices), pool),
     **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), filtered),
     **dict.fromkeys(
         (

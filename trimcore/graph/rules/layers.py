@@ -90,6 +90,16 @@ def linear(tracer: Tracer, node: fx.Node, x: Channels, module: nn.Linear) -> Cha
     return Channels(spread(ids_of(part.outputs, OWN), shape, len(shape) - 1))
 
 
+def embedding(tracer: Tracer, node: fx.Node, x: Channels, module: nn.Embedding) -> Value:
+    """Looks up a row of the weight for each number of x (...). Its neurons are the columns, (..., embedding_dim)."""
+    if module.max_norm is not None:  # it rescales its rows
+        return tracer.without_rule(node, (x,), {})
+    roles = {"out": tracer.output_atoms(node, module.embedding_dim)}
+    part = tracer.part(node, module, "embedding", roles, {"weight": (None, "out")})
+    tracer.add_exit(node, part.outputs, x.ids.dim())
+    return Channels(spread(ids_of(part.outputs, OWN), (*x.shape, module.embedding_dim), x.ids.dim()))
+
+
 PER_CHANNEL: dict[str, Roles] = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), ("out",))
 
 

@@ -12,10 +12,12 @@ from trimcore.graph.channels import (
     Channels,
     Value,
     along,
+    atoms_of,
     canonical,
     changing_axes,
     channel_axis,
     channel_vector,
+    narrowed,
     spread,
     with_flags,
 )
@@ -24,11 +26,39 @@ from trimcore.graph.tracer import Tracer
 
 
 def pool(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
-    """Pooling and resizing: operations that change the positions of each channel separately and map zero to zero."""
+    """Pooling and resizing: operations that change the positions of each channel separately and map zero to zero. The
+    maximum may come with its index, which is a number of the same channel."""
     shape, vector = node.meta["shape"], along(x.ids, 1)
-    if vector is None or not isinstance(shape, torch.Size) or not has_batch(tracer, node, x):
+    if vector is None or not has_batch(tracer, node, x):
         return tracer.without_rule(node, (x, *args), kwargs)
-    return Channels(spread(vector, shape, 1))
+    if isinstance(shape, torch.Size):
+        return Channels(spread(vector, shape, 1))
+    values, indices = (Channels(spread(vector, own, 1)) for own in shape)
+    return values, Channels(with_flags(indices.ids).ids, torch.int64)
+
+
+def unpool(tracer: Tracer, node: fx.Node, x: Channels, indices: Any, *args: Any, **kwargs: Any) -> Value:
+    """`max_unpool`: each value goes back to where its maximum was, with zeros elsewhere."""
+    vector = along(x.ids, 1)
+    if not isinstance(indices, Channels) or vector is None or not has_batch(tracer, node, x):
+        return tracer.without_rule(node, (x, indices, *args), kwargs)
+    tracer.tie(*(atoms_of(i) for i in narrowed([x.ids, indices.ids])))
+    return Channels(spread(vector, node.meta["shape"], 1))
+
+
+def grid_sample(tracer: Tracer, node: fx.Node, x: Channels, grid: Any, *args: Any, **kwargs: Any) -> Value:
+    """`F.grid_sample`: every channel is read at the same places."""
+    vector = along(x.ids, 1)
+    if vector is None:
+        return tracer.without_rule(node, (x, grid, *args), kwargs)
+    tracer.freeze(grid, f"{node.name} combines it with positions to read")
+    return Channels(spread(vector, node.meta["shape"], 1))
+
+
+def neighbours(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs: Any) -> Value:
+    """Local response normalisation: a channel that is held at zero in its place adds nothing to the norms of others."""
+    tracer.fix_width(x, f"{node.name} normalises each channel by its neighbours")
+    return Channels(x.ids)
 
 
 def filtered(
