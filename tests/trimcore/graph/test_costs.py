@@ -23,9 +23,19 @@ IMAGES = torch.zeros(1, 3, 8, 8)
 
 
 def counted_by_torch(model: nn.Module, x: torch.Tensor) -> tuple[int, int]:
+    recurrent = 0  # PyTorch has no formula for these layers: each weight is used once at every step
+
+    def count(layer: nn.RNNBase, inputs: tuple, _) -> None:
+        nonlocal recurrent
+        weights = sum(p.numel() for name, p in layer.named_parameters() if name.startswith("weight"))
+        recurrent += weights * inputs[0].shape[1] * inputs[0].shape[0]
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.RNNBase)]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(x)
-    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
+    for hook in hooks:
+        hook.remove()
+    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2 + recurrent
 
 
 def without_kinds(found: Cost) -> dict:
