@@ -292,10 +292,9 @@ class Tracer:
             name = node.meta.get("within", "")
         else:
             return
-        own = self.parts.get(name)
-        if node.op != "call_module" and own is not None and own.kind != "fixed":  # its module has tracked weights
-            part = self._part(f"{name}.products", nn.Module(), "fixed", {"out": torch.arange(0)}, {})
-        else:
-            part = self._part(name or node.name, self.modules[name], "fixed", {"out": torch.arange(0)}, {})
+        # A module whose own weights are tracked is a layer already.
+        layer = node.op != "call_module" and name in self.parts and self.parts[name].kind != "fixed"
+        named, module = (f"{name}.products", nn.Module()) if layer else (name or node.name, self.modules[name])
+        part = self._part(named, module, "fixed", {"out": torch.arange(0)}, {})
         part.fixed_macs += 0 if self.training_only else macs // self.batch
         part.reason = part.reason or reason

@@ -171,5 +171,5 @@ def new_constant(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwarg
 POOLS = [getattr(nn, f"{kind}Pool{d}d") for kind in ("Max", "Avg", "AdaptiveAvg", "AdaptiveMax") for d in (1, 2, 3)]
 POOL_FUNCTIONS = [
     getattr(F, f"{kind}_pool{d}d") for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for d in (1, 2, 3)
-]
+] + [getattr(F, f"max_pool{d}d_with_indices") for d in (1, 2, 3)]
 PADS = [getattr(nn, f"{kind}Pad{d}d") for kind in ("Zero", "Constant", "Reflection", "Replication") for d in (1, 2, 3)]
