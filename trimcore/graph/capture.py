@@ -18,8 +18,9 @@ from torch.nn.modules.conv import _ConvNd
 from trimcore.compute.modes import in_mode
 from trimcore.errors import NotTrimmable, first_line
 from trimcore.graph.layer_shapes import result_of
+from trimcore.graph.module_checks import is_modified
 from trimcore.graph.recorder import NeedsValues, Recorder, entered
-from trimcore.layers.attention import Call, attend, has_single_operations, is_supported
+from trimcore.layers.attention import Call, attend, is_attention, is_supported
 from trimcore.layers.wrappers import unwrapped
 
 IsLayer = Callable[[nn.Module], bool]
@@ -192,10 +193,12 @@ def _calls(recorder: Recorder, is_layer: IsLayer) -> Iterator[None]:
         if is_layer(module):
             return _call_layer(recorder, path, module, args, kwargs)
         with entered(recorder, path):
-            if has_single_operations(module) and is_supported(module, asked := Call(*args, **kwargs)):
-                result = attend(module, asked)
-                recorder.optional += [result[1]] if result[1] is not None else []
-                return result
+            if is_attention(module) and not is_modified(module):
+                asked = Call(*args, **kwargs)
+                if is_supported(module, asked):
+                    result, weights = attend(module, asked)
+                    recorder.optional += [] if weights is None else [weights]
+                    return result, weights
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     with _one_at_a_time:

@@ -48,8 +48,13 @@ def computed_weights(graph: fx.Graph, held: dict[str, Any], stored: set[int]) ->
 
 
 def weight_of(computed: ComputedWeight, held: dict[str, Any]) -> Tensor:
-    """The weight for the tensors and numbers `held`."""
-    return _run(computed, {step: held[target(step)] for step in computed.steps if step.op == "get_attr"})
+    """The weight for the tensors and numbers `held`, in float64 on the CPU. Tensors on the meta device stay there."""
+    return _run(computed, {step: _exact(held[target(step)]) for step in computed.steps if step.op == "get_attr"})
+
+
+def _exact(value: Any) -> Any:
+    floating = isinstance(value, Tensor) and value.is_floating_point() and not value.is_meta
+    return value.detach().cpu().double() if floating else value
 
 
 def _computed(layer: fx.Node, weight: fx.Node, held: dict[str, Any], stored: set[int]) -> ComputedWeight | None:

@@ -5,6 +5,8 @@ from typing import Any, cast
 
 from torch import fx
 
+PARAMETRIZED = ".parametrizations.weight"  # behind the name of a module, where its parametrized weight is stored
+
 
 def target(node: fx.Node) -> str:
     """The name of the module or method that a node calls, or of the stored tensor that it reads."""

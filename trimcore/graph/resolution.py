@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from trimcore.graph.channel_graph import ChannelGraph, Units
 from trimcore.graph.groups import connected, first_reasons, held_behind, layers_of, mask_of, paddable, with_groups
-from trimcore.graph.nodes import part_name, target
+from trimcore.graph.nodes import PARAMETRIZED, part_name, target
 from trimcore.graph.sizes import same_proportions
 from trimcore.graph.tracer import Limit, Tracer
 from trimcore.layers.maxout import Maxout
@@ -41,7 +41,7 @@ def _freeze_shared_weights(tracer: Tracer) -> None:
         if any((node, user) not in tracer.stored_uses for user in node.users):
             readers.setdefault(id(tracer.env[node]), []).append(node.name)
     for part in tracer.parts.values():
-        own = (part.name, f"{part.name}.parametrizations.weight",
+        own = (part.name, part.name + PARAMETRIZED,
                part.name.rpartition(".")[0] if part.name not in tracer.modules else part.name)  # fmt: skip
         tensors = [id(tensor) for _, tensor, _ in part.tensors()]
         others = [holder for tensor in tensors for holder in holders[tensor] if holder not in own]

@@ -1,16 +1,10 @@
 """Events as log lines."""
 
 import math
-from typing import Any
 
 from trimcore.runs.events import Event
+from trimcore.tables.captions import heads_text
 from trimcore.tables.recorded import mean_apoz
-
-
-def _heads(layer: dict[str, Any]) -> str:
-    """The attention heads that a layer loses, as text."""
-    count = layer.get("heads")
-    return f" ({count} head{'s' if count > 1 else ''})" if count else ""
 
 
 def log_line(event: Event) -> str:
@@ -24,7 +18,9 @@ def log_line(event: Event) -> str:
         shown = ", ".join(f"{n} {'no activation' if math.isnan(m) else f'{m:.1%}'}" for n, m in means.items())
         return f"APoZ after iteration {d['iteration']} on {d['examples']} examples: {shown}"
     if event.kind == "pruned":
-        gone = ", ".join(f"{name} −{len(layer['cut'])}{_heads(layer)}" for name, layer in d["layers"].items())
+        gone = ", ".join(
+            f"{name} −{len(layer['cut'])}{heads_text(layer.get('heads', 0))}" for name, layer in d["layers"].items()
+        )
         rounding = d.get("rounding")
         kept = f", {rounding['parameters']:,} of them due to rounding to {rounding['multiple']}" if rounding else ""
         return f"iteration {d['iteration']} cuts {gone}: {d['parameters']:,} parameters left{kept}"

@@ -42,10 +42,9 @@ def become_trimmed(module: nn.MultiheadAttention) -> None:
     module._qkv_same_embed_dim = False  # PyTorch's fast paths would read the number of heads
 
 
-def has_single_operations(module: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
-    """Whether the module is PyTorch's own attention, unmodified, or trimmed."""
-    modified = "forward" in vars(module) or module._forward_pre_hooks or nn.utils.parametrize.is_parametrized(module)
-    return type(module) in (nn.MultiheadAttention, TrimmedAttention) and not modified
+def is_attention(module: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
+    """Whether the module is PyTorch's own attention, or trimmed. Subclasses may compute something else."""
+    return type(module) in (nn.MultiheadAttention, TrimmedAttention)
 
 
 def is_supported(module: nn.MultiheadAttention, call: Call) -> bool:

@@ -28,7 +28,7 @@ def cuts_text(
     heads = heads or {}
     most = _largest(cuts, len(cuts) if len(cuts) <= NAMED else OF_MANY)
     texts = [
-        f"{layer} −{count:,}{_unit_change(before.get(layer), after.get(layer))}{_heads_text(heads.get(layer, 0))}"
+        f"{layer} −{count:,}{_unit_change(before.get(layer), after.get(layer))}{heads_text(heads.get(layer, 0))}"
         for layer, count in cuts.items()
         if layer in most
     ]
@@ -82,7 +82,8 @@ def _width(layer: str, widths: Mapping[str, int], units: Mapping[str, int]) -> s
     return f"{layer} {widths[layer]}" + (f" ({widths[layer] // k} × {k})" if k > 1 else "")
 
 
-def _heads_text(count: int) -> str:
+def heads_text(count: int) -> str:
+    """The attention heads that a layer loses, behind its caption: ` (1 head)`, or nothing."""
     return f" ({count} head{'s' if count > 1 else ''})" if count else ""
 
 

@@ -116,6 +116,14 @@ def test_a_parametrized_layer_is_cut_where_its_rows_are_separate():
     assert (small[2].weight.shape, small[2].out_channels) == ((4, 6, 3, 3), 4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_of_any_type_and_all_zero_weights_are_compared(dtype):
+    model = network(standardised).to(dtype)
+    assert prune(model, {"2": [0, 5]}, images(2, 3, 8, 8, dtype=dtype))[2].out_channels == 4
+    model[2].of = lambda m: m.weight * m.gain * 0
+    assert prune(model, {"2": [0, 5]}, images(2, 3, 8, 8, dtype=dtype))[2].out_channels == 4
+
+
 def test_a_weight_that_another_operation_reads_is_refused():
     def forward(m, x):
         weight = m.weight * 2

@@ -83,12 +83,17 @@ def test_a_head_goes_with_its_queries_keys_and_values(attend, of_head):
     check(small, random_plan(left, 0.5, 1, [leader]), x, left)
 
 
-@pytest.mark.parametrize(("attend", "of_head"), FORMS.values(), ids=FORMS)
-def test_neurons_go_one_by_one_unless_heads_are_whole(attend, of_head):
+@pytest.mark.parametrize("attend", [separate, written_out, linear_attention])
+def test_neurons_go_one_by_one_unless_heads_are_whole(attend):
     graph = trace(Attending(attend).double(), images(2, 7, 5))
-    if attend is not fused:  # there, the shape of the heads follows the stream, so they lose the same positions
-        assert all(len(graph.together(name, [0])) == 1 for name in of_head)
-        assert all(graph.heads[name] == by_head(name)[name] for name in of_head)
+    assert [graph.together(name, [0]) for name in "qkv"] == [[0]] * 3
+    assert {name: graph.heads[name] for name in "qkv"} == by_head(*"qkv")
+
+
+def test_heads_whose_size_follows_the_stream_lose_the_same_positions():
+    """One position of each of three heads, for queries, keys and values."""
+    graph = trace(Attending(fused).double(), images(2, 7, 5))
+    assert graph.together("qkv", [0]) == list(range(0, 3 * D, E))
 
 
 def biased(m, x):

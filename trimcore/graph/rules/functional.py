@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from trimcore.graph.channels import Channels, Value
 from trimcore.graph.computed import ComputedWeight
-from trimcore.graph.nodes import part_name, target
+from trimcore.graph.nodes import PARAMETRIZED, part_name, target
 from trimcore.graph.rules.layers import conv, cuts_whole_groups, linear
 from trimcore.graph.tracer import Tracer
 
@@ -179,7 +179,6 @@ def _prelu(function: str, given: dict[str, Any]) -> nn.Module | None:
 
 
 STORED = ("weight", "bias", "running_mean", "running_var")
-PARAMETRIZED = ".parametrizations.weight"  # behind the name of a module, where its parametrized weight is stored
 _CONV = inspect.signature(lambda input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1: None)
 _TRANSPOSED = inspect.signature(
     lambda input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1: None

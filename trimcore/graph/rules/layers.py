@@ -156,9 +156,10 @@ def layer_norm(tracer: Tracer, node: fx.Node, x: Channels, *args: Any, **kwargs:
     the trace allows it, left out of the statistics when they are removed."""
     module: Any = tracer.module(node) if node.op == "call_module" or "module" in node.meta else None
     shape = module.normalized_shape if module else kwargs.get("normalized_shape", args[0] if args else ())
-    axis, vector = channel_axis(x.ids), along(x.ids, -1)
+    axis = channel_axis(x.ids)
     if axis is not None and axis < x.ids.dim() - len(shape):
         return with_flags(x.ids)
+    vector = along(x.ids, -1)
     if module is None or not tracer.embeddings or len(shape) > 1 or vector is None:
         tracer.freeze(x, f"{node.name} normalises over all channels together")
         return with_flags(x.ids)
