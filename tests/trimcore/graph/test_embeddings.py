@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tests.trimcore.oracle import ROUNDING, check, gap, images, random_plan, randomised
 from trimcore.errors import NotTrimmable
 from trimcore.evaluation.masking import MaskedNetwork
+from trimcore.graph.summary import trimmable_text
 from trimcore.graph.tracing import trace
 from trimcore.surgery.cut import prune
 
@@ -101,6 +102,13 @@ def test_masking_leaves_the_channels_out_of_the_statistics(make, stream):
         assert gap(masked.network(x), prune(model, plan, graph=graph)(x)) < ROUNDING
         masked.mask({})
         assert gap(masked.network(x), model(x)) < ROUNDING
+
+
+def test_all_but_a_few_are_not_called_all():
+    """400 of 401 neurons: 99.75 % is not 100 %."""
+    model = nn.Sequential(nn.Linear(3, 400), nn.LayerNorm(400), nn.Linear(400, 1))
+    text = trimmable_text(trace(model, torch.zeros(2, 3), embeddings=True))
+    assert text.startswith("more than 99 % of the neurons can be removed; most of the rest")
 
 
 def test_by_hand():
