@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts.grouping import MANY
+from dashboard.model import data_choice
 from dashboard.model.architecture import layer_table, reasons_text, trimmable_neurons
 from dashboard.model.uploads import show_rejection, store_upload
 from dashboard.session import devices, drafts, launch, links
@@ -17,11 +18,6 @@ from trimcore import data, models
 from trimcore.errors import TrimError
 from trimcore.graph.costs import cost_of
 from trimcore.graph.summary import LITTLE, free_share, frozen_reasons, trimmable_text
-
-FOLDERS = {
-    "imagefolder:PATH": "Image folder with one subfolder per class",
-    "lfw:PATH": "Folder with Labeled Faces in the Wild (contains lfw-py)",
-}
 
 
 def choose_options(entry: models.Architecture, asked: dict[str, int]) -> dict[str, int]:
@@ -52,10 +48,10 @@ def choose_removable(draft: dict) -> None:
 
 
 draft = drafts.draft()
-kinds = list(data.datasets())
 if links.should_apply("model"):
     linked = links.read("model", {name: name for name in models.listed()}.__getitem__, draft["model"])
-    named = links.read("data", {kind: kind for kind in kinds if kind not in FOLDERS}.__getitem__, draft["data"])
+    ready = {kind: kind for kind in data.datasets() if not data_choice.is_own(kind)}
+    named = links.read("data", ready.__getitem__, draft["data"])
     if (linked, named) != (draft["model"], draft["data"]):
         drafts.replace_draft(drafts.draft_for(linked, named))
         st.rerun()  # the sidebar shows the current network
@@ -72,21 +68,10 @@ with left:
     st.caption(plain(lines[chosen]))
     for line in models.refused():
         st.caption(plain(line))
-    own, _, path = draft["data"].partition(":")
-    kind = next((k for k in kinds if k in (draft["data"], f"{own}:PATH")), "imagefolder:PATH")
-    kind = st.selectbox("Data", kinds, kinds.index(kind), help="APoZ is measured on the validation split.")
-    name = kind
-    if kind in FOLDERS:
-        path = st.text_input(FOLDERS[kind], path)
-        name = kind.replace("PATH", path)
-    else:
-        st.caption(data.datasets()[kind])
-    if (chosen, name) != (draft["model"], draft["data"]):
-        fresh = drafts.draft_for(chosen, name) if chosen != draft["model"] else {**draft, "image_size": 0}
-        drafts.replace_draft({**fresh, "data": name, "device": draft["device"]})
-        st.rerun()  # the sidebar shows the current network
+    name = data_choice.chosen(draft)
+    data_choice.use(name, chosen, draft)
     links.track("model", lambda: "" if chosen == "lenet5" else chosen)
-    links.track("data", lambda: "" if name == "mnist-5k" or kind in FOLDERS else name)  # a link must not reveal a path
+    data_choice.track(name)
     links.write_url()
 
     try:
@@ -96,8 +81,8 @@ with left:
         st.stop()
     summary, trouble = None, ""
     try:
-        with right, st.spinner(f"Loading {name}. On first use, it may be downloaded…"):
-            summary = data_summary(name)
+        with right, st.spinner(f"Loading {plain(name)}. On first use, it may be downloaded…"):
+            summary = None if name.endswith(":") else data_summary(name, draft["resize"])
     except TrimError as error:
         trouble = str(error)
 
@@ -112,9 +97,15 @@ with left:
     if source == "checkpoint file":
         uploaded = st.file_uploader(
             "State dict (.pt, .pth) or .safetensors", ["pt", "pth", "safetensors"],
-            help="The file must contain only the weights of the full network or of a trimmed one. Files with Python "
-            "objects are rejected.",
+            help="The file must contain the weights of the full network or of a trimmed one, alone or as training "
+            "scripts save them. Files with Python objects are rejected.",
         )  # fmt: skip
+        new_head = st.toggle(
+            "New head", bool(draft["base"]["head"]), key=f"head_{chosen}", persist_state="session",
+            help="Take all weights but those of the head, which depend on the number of classes. The base network is "
+            "then trained before it is profiled.",
+        )  # fmt: skip
+        draft["base"]["head"] = "new" if new_head else ""
         if uploaded is not None:
             try:
                 stored = store_upload(uploaded, draft)
@@ -122,22 +113,22 @@ with left:
                 how = plain(", ".join(["", *stored.adjustments]))
                 st.success(f"The weights fit this architecture{how}.", icon=":material/check:")
             except TrimError as error:
-                draft["base"]["weights"] = ""
+                draft["base"].update(weights="", head="")
                 with right:  # the table is wide
                     show_rejection(error)
         elif draft["base"]["weights"] in ("", "pretrained"):
             st.caption("Without a file, the network is trained from scratch.")
-            draft["base"]["weights"] = ""
+            draft["base"].update(weights="", head="")
         else:
             st.caption("The previous file is still in use.")
     else:
-        draft["base"]["weights"] = "pretrained" if source.startswith("pretrained") else ""
+        draft["base"].update(weights="pretrained" if source.startswith("pretrained") else "", head="")
     pixels = summary.image_size if summary else 64
     natural = entry.size_for(pixels)
     asked = {"image_size": draft["image_size"] or natural}
     size = field(st.number_input, "Image size, pixels", asked, "image_size", entry.min_size, 1024,
                  step=entry.multiple if entry.multiple > 1 else 4,
-                 help=f"Images are resized to this size. In {kind}, they are {pixels} pixels wide. Smaller images "
+                 help=f"Images are resized to this size. Of their own, they are {pixels} pixels wide. Smaller images "
                  "train faster.")  # fmt: skip
     draft["image_size"] = 0 if size == natural else size
     draft["options"] = choose_options(entry, draft["options"])
@@ -148,6 +139,9 @@ with left:
     field(st.selectbox, "Device", draft, "device", list(found), format_func=found.get)
 
 with right:
+    if not (summary or trouble):
+        st.info("Choose the data on the left. The page then shows what was found.", icon=":material/folder_open:")
+        st.stop()
     try:
         graph = None if trouble else graph_of(draft)
     except TrimError as error:
@@ -184,10 +178,10 @@ with right:
 
 with left:
     quick = {**drafts.draft_for(chosen, name), "name": f"{chosen} quick start"}
-    same = ("device", "image_size", "channels", "options", "base", *drafts.REMOVABLE)
+    same = ("device", "image_size", "channels", "options", "base", "resize", *drafts.REMOVABLE)
     quick.update({key: draft[key] for key in same})
     seconds = devices.epoch_seconds(draft)
-    epochs = quick["base"]["epochs"] if quick["base"]["weights"] in ("", "pretrained") else 0
+    epochs = quick["base"]["epochs"] if drafts.trains_base(quick) else 0
     rounds = sum(step["iterations"] for step in quick["step"])
     total = None if seconds is None else seconds * (epochs + rounds * quick["retrain"]["epochs"])
     trimmed = ", then ".join(f"{rules.label(step['rule'])} on {layers_text(step['layers'])}" for step in quick["step"])
@@ -214,13 +208,15 @@ with right:
     with st.container(border=True):
         parts = summary.splits
         st.caption(
-            f"{name}: {len(summary.classes)} classes, {summary.image_size}×{summary.image_size} pixels. "
+            f"{plain(name)}: {len(summary.classes)} classes, {summary.image_size}×{summary.image_size} pixels. "
             f"{parts['train']:,} training images, {parts['validation']:,} validation images (used for every decision), "
             f"{parts['test']:,} test images (used only for evaluation)."
         )
         with st.container(horizontal=True, gap="small"):
             for picture, label in summary.samples:
                 st.image(picture, caption=label, width=56, alt=f"sample of class {label}")
+    for line in summary.notes:
+        st.caption(plain(f"{line}."))
     if summary.skipped:
         with st.expander(f"{len(summary.skipped)} unreadable images were skipped", icon=":material/broken_image:"):
             st.code("\n".join(summary.skipped[:200]))

@@ -15,7 +15,7 @@ from dashboard.session.draft_network import arguments_of
 from dashboard.text import plain
 from dashboard.widgets import elements
 from trimcore.errors import CheckpointError, RunError, TrimError, shortened
-from trimcore.files import sandbox
+from trimcore.files import checkpoint, sandbox
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def store_upload(uploaded, draft: dict) -> StoredUpload:
     Raises CheckpointError if it does not fit, and RunError if it cannot be stored. The name of the uploaded file is
     used only for the suffix and in messages. The outcome is cached until the user chooses another file or network.
     """
-    key = (uploaded.file_id, *(draft[name] for name in drafts.NETWORK))
+    key = (uploaded.file_id, draft["base"]["head"], *(draft[name] for name in drafts.NETWORK))
     if st.session_state.get("upload", (None,))[0] != key:
         try:
             st.session_state.upload = (key, _store(uploaded, draft))
@@ -46,7 +46,8 @@ def store_upload(uploaded, draft: dict) -> StoredUpload:
 
 def show_rejection(error: TrimError) -> None:
     """The error, followed by a table of the tensors that do not fit, if any."""
-    st.error(plain(str(error)))
+    st.error(plain(str(error).replace(checkpoint.NEW_HEAD, "to take all weights but those of the head, switch on "
+             "New head")))  # fmt: skip
     if found := getattr(error, "mismatches", ()):
         table = pd.DataFrame([
             {"tensor": shortened(m.name), "problem": m.problem, "in the file": str(m.in_file or "—"),
@@ -82,6 +83,6 @@ def _check(path: Path, name: str, draft: dict) -> tuple[str, ...]:
     wanted = arguments_of(draft)
     try:
         with st.spinner("Checking the file in a separate process…"):
-            return tuple(sandbox.check_weights(path, draft["model"], wanted))
+            return tuple(sandbox.check_weights(path, draft["model"], wanted, new_head=bool(draft["base"]["head"])))
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(repr(str(path)), repr(name)), error.mismatches) from None

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import streamlit as st
 
 from dashboard.plan.origin import StartPoint
+from dashboard.session import drafts
 from dashboard.widgets import criteria
 
 MAX_NAME = 80  # characters of a run's name
@@ -28,7 +29,7 @@ def choose_criteria(draft: dict, start: StartPoint | None) -> list[str]:
         return []
     if picked:
         same = "All runs start from the same weights."
-        if start is None and draft["base"]["weights"] in ("", "pretrained"):
+        if start is None and drafts.trains_base(draft):
             same = "Each run trains its own base network. These are identical, because the seed is the same."
         st.caption(f"{same} The runs are executed one after another. Compare shows them side by side.")
     return picked

@@ -15,7 +15,8 @@ def choose_start(draft: dict) -> StartPoint | None:
     run_id = navigation.selected_run()
     if run_id and drafts.run_matches(run_id, draft):
         branches = [(run_id, k) for k in sorted(tables.latest(run_reader.events(run_id), "iteration"))]
-        same_base = run_reader.spec_of(run_id).base.weights == draft["base"]["weights"]
+        base = run_reader.spec_of(run_id).base
+        same_base = (base.weights, base.head) == (draft["base"]["weights"], draft["base"]["head"])
         options = branches + options if same_base else options + branches
     key = f"begin_{run_id}_{len(options)}_{options[0] is None}"
     wanted = st.session_state.pop("begin_at", None)  # set by the run tree
@@ -28,7 +29,17 @@ def choose_start(draft: dict) -> StartPoint | None:
         format_func=lambda o: fresh if o is None else f"iteration {o[1]} of {run_reader.title(o[0])}",
         help="A run can start from any iteration of the selected run. It uses the trained weights of that iteration.",
     )  # fmt: skip
+    if run_id and options == [None] and drafts.run_matches(run_id, draft) and run_reader.status(run_id).active:
+        _wait_for_base(run_id)
     return start if start in options else options[0]  # the label has changed since the browser received it
+
+
+@st.fragment(run_every=1.0)
+def _wait_for_base(run_id: str) -> None:
+    """Offer the base network of the selected run as soon as it is there."""
+    if tables.latest(run_reader.events(run_id), "iteration"):
+        st.rerun()
+    st.caption("The selected run is not done with its base network. It becomes the starting point here once it is.")
 
 
 def _base_profile(draft: dict) -> str | None:
@@ -37,8 +48,8 @@ def _base_profile(draft: dict) -> str | None:
     if run_id is None or not drafts.run_matches(run_id, draft):
         return None
     asked = run_reader.spec_of(run_id)
-    mine = (draft["base"]["weights"], _conversion(draft["convert"]))
-    same = (asked.base.weights, _conversion(asked.convert.model_dump())) == mine
+    mine = (draft["base"]["weights"], draft["base"]["head"], _conversion(draft["convert"]))
+    same = (asked.base.weights, asked.base.head, _conversion(asked.convert.model_dump())) == mine
     return run_id if asked.parent is None and same else None
 
 

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.plan.origin import StartPoint
+from dashboard.session import drafts
 from dashboard.widgets.fields import field
 from trimcore.data.augmentation import AUGMENTATIONS
 from trimcore.graph.channel_graph import ChannelGraph
@@ -24,7 +25,7 @@ def _fields(draft: dict, start: StartPoint | None, graph: ChannelGraph) -> None:
     field(right.selectbox, "Augmentation", retrain, "augment", list(AUGMENTATIONS),
           group="retrain", help="nudge: each image is shifted by up to 1/28 of its size; shift: by up to 1/14; "
           "flip: mirrored with probability 1/2; affine: slightly rotated, scaled, sheared and shifted.")  # fmt: skip
-    if start is None and base["weights"] in ("", "pretrained"):
+    if start is None and drafts.trains_base(draft):
         field(left.number_input, "Base epochs", base, "epochs", 0, 1000, group="base")
         field(right.number_input, "Base learning rate", base, "lr", 1e-5, 10.0, format="%g",
               group="base")  # fmt: skip

@@ -19,12 +19,13 @@ class DataSummary:
     splits: dict[str, int]
     samples: list[tuple[np.ndarray, str]]
     skipped: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def data_summary(name: str) -> DataSummary:
+def data_summary(name: str, resize: str = "crop") -> DataSummary:
     """Raises DataError, as `data.load` does."""
-    loaded = data.load(name)
+    loaded = data.load(name, resize=resize)
     samples = []
     for index in range(min(len(loaded.train), 12)):
         try:
@@ -34,4 +35,6 @@ def data_summary(name: str) -> DataSummary:
         picture = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
         samples.append((picture, loaded.classes[int(loaded.train.labels[index])]))
     splits = {part: len(getattr(loaded, part)) for part in ("train", "validation", "test")}
-    return DataSummary(loaded.classes, loaded.channels, loaded.image_size, splits, samples, loaded.skipped)
+    return DataSummary(
+        loaded.classes, loaded.channels, loaded.image_size, splits, samples, loaded.skipped, loaded.notes
+    )  # fmt: skip

@@ -26,6 +26,11 @@ def draft_for(model: str, data_name: str) -> dict:
     return {**presets.default_for(model).model_dump(exclude_none=True), "data": data_name, "name": ""}
 
 
+def trains_base(values: dict) -> bool:
+    """Whether a draft trains its base network before the first profile, unless it is a branch."""
+    return values["base"]["weights"] in ("", "pretrained") or bool(values["base"]["head"])
+
+
 def replace_draft(values: dict) -> None:
     """Start another draft and reset all fields to it."""
     st.session_state.draft = values
@@ -41,7 +46,7 @@ def _network(values: dict) -> list:
     """The values that define the network. Missing options have their defaults."""
     entry = models.REGISTRY.get(values["model"])
     options = entry.options_for(values["options"]) if entry else dict(values["options"])
-    return [*(values[key] for key in (*NETWORK[:-1], *REMOVABLE)), options]
+    return [*(values[key] for key in (*NETWORK[:-1], *REMOVABLE, "resize")), options]
 
 
 def run_matches(run_id: str, draft: dict) -> bool:
@@ -58,6 +63,6 @@ def adopt(run_id: str) -> None:
     asked = run_reader.spec_of(run_id)
     kept = asked.model_dump(exclude_none=True, include={
         "image_size", "channels", "options", "device", "base", "convert", "profile", "retrain", "distill", "verify",
-        "seed", *REMOVABLE,
+        "seed", "resize", *REMOVABLE,
     })  # fmt: skip
     replace_draft({**draft_for(asked.model, asked.data), **kept})

@@ -54,7 +54,7 @@ def network(run_id: str, iteration: int) -> ChannelGraph:
 def data(run_id: str) -> Data:
     """The data that the run was trained on. Raises TrimError."""
     asked = run_reader.spec_of(run_id)
-    return _data((asked.model, asked.data, asked.image_size, asked.channels, asked.seed), asked)
+    return _data((asked.model, asked.data, asked.image_size, asked.channels, asked.resize, asked.seed), asked)
 
 
 def _path(run_id: str, iteration: int):

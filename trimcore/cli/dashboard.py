@@ -3,24 +3,29 @@
 import importlib.util
 import runpy
 import sys
+from pathlib import Path
 
 import click
 
+from trimcore.cli.options import PATH
 from trimcore.errors import TrimError
 from trimcore.system.processes import ROOT
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.option("--data-folder", "folders", multiple=True, type=PATH)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[STREAMLIT OPTIONS]")
-def dashboard(options: tuple[str, ...]) -> None:
+def dashboard(folders: tuple[Path, ...], options: tuple[str, ...]) -> None:
     """Open the dashboard with its own safe settings, from any folder. It listens on this machine only.
 
-    Options are passed to Streamlit, for example --server.port 8502 or --server.headless true.
+    --data-folder PATH names a folder in which the page Model looks for data sets; it can be repeated. Other options are
+    passed to Streamlit, for example --server.port 8502 or --server.headless true.
     """
     app = ROOT / "dashboard" / "app.py"  # next to this package, both in a checkout and when installed
     if importlib.util.find_spec("streamlit") is None or not app.is_file():
         raise TrimError("the dashboard is not installed: pip install 'trimcore[dashboard]'")
-    sys.argv = ["streamlit", "run", str(app), *options]
+    asked = [text for folder in folders for text in ("--data-folder", str(folder.absolute()))]
+    sys.argv = ["streamlit", "run", str(app), *options, *(["--", *asked] if asked else [])]
     try:
         runpy.run_module("streamlit", run_name="__main__")  # in this process, so that signals reach it
     except SystemExit as end:

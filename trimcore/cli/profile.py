@@ -15,6 +15,7 @@ from trimcore.spec import DEFAULT_TOLERANCE
 @click.option("--model", required=True, help="A name from `models`, or package.module:function.")
 @click.option("--data", required=True, help="A name from `datasets`.")
 @click.option("--weights", default="", help="A checkpoint; without one, the network is untrained.")
+@click.option("--new-head", is_flag=True, help="Take all weights but those of the head; the new one is untrained.")
 @click.option("--limit", type=click.IntRange(min=0), default=0, help="Number of validation examples; 0 means all.")
 @click.option("--device", default="auto")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
@@ -28,7 +29,7 @@ from trimcore.spec import DEFAULT_TOLERANCE
 @click.option("--csv", "folder", type=PATH, help="Write layers.csv and neurons.csv to this folder.")
 def profile(
     model: str, data: str, weights: str, limit: int, device: str, seed: int, tolerance: float, options: tuple[str, ...],
-    whole_heads: bool, embeddings: bool, folder: Path | None,
+    whole_heads: bool, embeddings: bool, folder: Path | None, new_head: bool,
 ) -> None:  # fmt: skip
     """Count the zeros of every layer on the validation split and the maxima of maxout units on the train split."""
     from trimcore import spec, tables
@@ -37,7 +38,8 @@ def profile(
     parsed = spec.parse({
         "model": model, "data": data, "seed": seed, "device": device, "options": _numbers(options),
         "whole_heads": whole_heads, "embeddings": embeddings,
-        "base": {"weights": weights, "epochs": 0}, "profile": {"examples": limit, "tolerance": tolerance},
+        "base": {"weights": weights, "head": "new" if new_head else "", "epochs": 0},
+        "profile": {"examples": limit, "tolerance": tolerance},
     })  # fmt: skip
     events = []
     with click.progressbar(length=1000, label="profiling", file=sys.stderr, width=30) as bar:
@@ -49,7 +51,9 @@ def profile(
     seen = next(e for e in events if e["kind"] == "profiled")
     if not weights:
         click.echo("note: without --weights, the network is untrained", err=True)
-    click.echo(f"note: {events[0]['trimmable']}", err=True)
+    said = [event["text"] for event in events if event["kind"] == "note"]
+    for text in dict.fromkeys([events[0]["trimmable"], *events[0]["found"], *said]):
+        click.echo(f"note: {text}", err=True)
     click.echo(f"{seen['examples']} examples in {seen['seconds']:.2f} s")
     shown = tables.layers(events)[["layer", "kind", "width", "apoz_mean", "apoz_std", "apoz_min", "apoz_max"]]
     if any(layer["tolerance"] for layer in seen["layers"].values()):

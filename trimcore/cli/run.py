@@ -40,7 +40,10 @@ def run(spec_file: Path, runs_folder: Path | None) -> None:
 
 def _advance(bar: Any, event: Event) -> None:
     if event.kind == "started":
-        click.echo(event.data["trimmable"], err=True)
+        for text in (event.data["trimmable"], *event.data["found"]):
+            click.echo(text, err=True)
+    if event.kind == "note":
+        click.echo(event.data["text"], err=True)
     if event.kind == "progress":
         d = event.data
         epoch = f", epoch {d['epoch']}/{d['epochs']}" if d["epochs"] else ""

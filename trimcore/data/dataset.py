@@ -19,6 +19,8 @@ class Data:
     channels: int
     image_size: int
     skipped: tuple[str, ...] = ()  # unreadable files found while loading
+    notes: tuple[str, ...] = ()  # how the splits were found, one sentence each, the sizes first; of folders only
+    resize: str = "crop"  # how images that are not square became square, see `decoding.read_image`
 
     @property
     def num_classes(self) -> int:

@@ -104,7 +104,7 @@ def _of_faces(name: str, path: Path, data: Data) -> PairSet:
 
 def _decoded(name: str, path: Path, files: list[Path], data: Data) -> Split:
     """Decode the images into memory if they fit, because every iteration of a run uses them."""
-    images = Folder(path, tuple(files), torch.arange(len(files)), data.image_size, data.channels)
+    images = Folder(path, tuple(files), torch.arange(len(files)), data.image_size, data.channels, data.resize)
     if len(files) * data.channels * data.image_size**2 > MEMORY_LIMIT:
         return images
     decoded = in_memory(images, name)

@@ -13,14 +13,19 @@ from pathlib import Path
 import torch
 
 from trimcore.data.dataset import Data
+from trimcore.data.decoding import RESIZES
 from trimcore.data.folders import faces, image_folder
+from trimcore.data.saved import saved_dataset
 from trimcore.data.splits import Folder, Split, in_memory, stratified_order
+from trimcore.data.table import image_table
 from trimcore.data.torchvision import SOURCES, from_torchvision, mnist_5k
 from trimcore.errors import DataError, first_line
 
 MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels, all splits together, to keep in memory
 STATISTICS_IMAGES = 10_000  # the maximum number of training images that mean and std are computed from
 STATISTICS_BYTES = 1 << 27  # ... and the maximum bytes of pixels, so that large images take a second, not minutes
+READERS = {"imagefolder": image_folder, "images": image_table, "hf": saved_dataset, "lfw": faces}
+FILES = ("images",)  # the kinds that are a file; the others are folders
 
 
 def datasets() -> dict[str, str]:
@@ -31,27 +36,33 @@ def datasets() -> dict[str, str]:
         "fashion-mnist": "70,000 pieces of clothing, 28x28 grey, 10 classes",
         "cifar10": "60,000 photographs, 32x32 colour, 10 classes",
         "cifar100": "60,000 photographs, 32x32 colour, 100 classes",
-        "imagefolder:PATH": "your own images: one folder per class, or train/ and test/ with one folder per class each",
+        "imagefolder:PATH": "your own images: one folder per class, or one per split with one folder per class in each",
+        "images:TABLE": "your own images, listed in a CSV file with the columns path and label, and perhaps split",
+        "hf:PATH": "a data set that Hugging Face's package datasets saved to disk, with images and class labels",
         "lfw:PATH": "Labeled Faces in the Wild, your own copy in torchvision's layout: who is it?",
     }
 
 
 def check_name(name: str) -> None:
-    """Raise DataError for a name that `load` does not know. `check_there` checks whether the folder exists."""
+    """Raise DataError for a name that `load` does not know. `check_there` checks whether the folder or file exists."""
     kind, _, path = name.partition(":")
-    if (f"{kind}:PATH" if path else name) not in datasets():
+    if kind not in READERS if path else name not in datasets() or ":" in name:
         raise DataError(f"unknown data set {name!r}; expected one of {', '.join(datasets())}")
 
 
 def check_there(name: str) -> None:
-    """Raise DataError if the data set's folder does not exist or cannot be accessed."""
+    """Raise DataError if the data set's folder or file does not exist or cannot be accessed."""
     kind, _, path = name.partition(":")
+    if kind not in READERS:
+        return
+    place = Path(path)
     try:
-        there = f"{kind}:PATH" not in datasets() or Path(path).expanduser().is_dir()
+        there = place.expanduser().is_file() if kind in FILES else place.expanduser().is_dir()
     except (OSError, RuntimeError) as error:  # the path is too long, or its ~user does not exist
         raise DataError(f"cannot access data {name!r}: {first_line(error)}") from None
     if not there:
-        raise DataError(f"data {name!r}: no folder {path!r}; use {kind}:PATH with an existing folder")
+        what, form = ("file", "TABLE") if kind in FILES else ("folder", "PATH")
+        raise DataError(f"data {name!r}: no {what} {path!r}; use {kind}:{form} with an existing {what}")
 
 
 def load(
@@ -63,6 +74,7 @@ def load(
     root: Path | None = None,
     normalize: tuple[list[float], list[float]] | None = None,
     memory_limit: int = MEMORY_LIMIT,
+    resize: str = "crop",
 ) -> Data:
     """Load one of the data sets in `datasets()`.
 
@@ -70,7 +82,7 @@ def load(
     may be a function of the data's own size. `seed` orders the train split and so selects the examples in
     `train.subset(n)`; the splits themselves are always the same. `root` is the folder of torchvision's files, by
     default TRIMCORE_DATA or else data/. `normalize` is (mean, std), by default computed from the train split.
-    `memory_limit` is in bytes.
+    `memory_limit` is in bytes. `resize` says how images in files become square, see `decoding.read_image`.
 
     Raises DataError for an unknown name, a value out of range, and missing, insufficient or unreadable data.
     """
@@ -80,19 +92,22 @@ def load(
         raise DataError(f"image_size must be at least 1, not {image_size}")
     if channels not in (None, 1, 3):
         raise DataError(f"channels must be 1 (grey) or 3 (colour), not {channels}")
+    if resize not in RESIZES:
+        raise DataError(f"unknown resize {resize!r}; expected one of {', '.join(RESIZES)}")
     if name == "mnist-5k":
-        classes, splits = mnist_5k()
+        classes, splits, notes = mnist_5k()
     elif name in SOURCES:
-        classes, splits = from_torchvision(name, Path(root or os.environ.get("TRIMCORE_DATA") or "data"))
+        classes, splits, notes = from_torchvision(name, Path(root or os.environ.get("TRIMCORE_DATA") or "data"))
     else:
         kind, _, path = name.partition(":")
         try:
-            classes, splits = {"imagefolder": image_folder, "lfw": faces}[kind](Path(path).expanduser())
+            classes, splits, notes = READERS[kind](Path(path).expanduser())
         except OSError as error:
             raise DataError(f"cannot read data {name!r}: {error.strerror or error}") from None
     own_size, channels = splits[0].image_size, channels or splits[0].channels
     image_size = image_size(own_size) if callable(image_size) else image_size or own_size
     splits = [replace(split, image_size=image_size, channels=channels) for split in splits]
+    splits = [replace(split, resize=resize) if isinstance(split, Folder) else split for split in splits]
     folders = [split for split in splits if isinstance(split, Folder)]
     if sum(map(len, splits)) * channels * image_size**2 <= memory_limit:
         splits = [in_memory(split, name) for split in splits]
@@ -102,7 +117,9 @@ def load(
         raise DataError(f"normalize needs {channels} means and {channels} positive stds, not {mean} and {std}")
     skipped = tuple(sorted(set().union(*(folder.skipped for folder in folders))))
     train = train.take(stratified_order(train.labels, seed))
-    return Data(name, classes, train, validation, test, tuple(mean), tuple(std), channels, image_size, skipped)
+    return Data(
+        name, classes, train, validation, test, tuple(mean), tuple(std), channels, image_size, skipped, notes, resize
+    )
 
 
 def _statistics(split: Split) -> tuple[list[float], list[float]]:

@@ -1,6 +1,6 @@
 """The splits of a data set: 8-bit images in memory, or files that are decoded on demand."""
 
-import math
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from trimcore.data.decoding import Source, read_image
 from trimcore.errors import DataError
 
 Pairs = Iterator[tuple[Tensor, Tensor]]  # images uint8 (B, C, H, W) and labels int64 (B,)
@@ -28,27 +28,6 @@ def fit(pixels: Tensor, image_size: int, channels: int) -> Tensor:
         resized = F.interpolate(pixels.float(), (image_size, image_size), mode="bilinear", antialias=True)
         pixels = resized.round().to(torch.uint8)
     return pixels.expand(-1, channels, -1, -1)
-
-
-def read_image(path: Path, image_size: int, channels: int) -> Tensor:
-    """Read a file as (channels, image_size, image_size) uint8: resize the shorter side, crop the centre.
-
-    Raises DataError for an unreadable image.
-    """
-    try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf):  # PIL itself would only warn
-                raise ValueError(f"{opened.width}x{opened.height} pixels could be a decompression bomb")
-            opened.draft(None, (2 * image_size, 2 * image_size))  # decode a large JPEG at reduced size
-            image: Image.Image = opened
-            if image.mode.startswith("I"):  # 16 bits per pixel; convert() would clip instead of scaling
-                image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
-            image = image.convert("L" if channels == 1 else "RGB")
-            image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
-            pixels = torch.from_numpy(np.array(image)).view(image_size, image_size, channels)
-            return pixels.permute(2, 0, 1).contiguous()
-    except Exception as error:  # a damaged file makes PIL raise anything from SyntaxError to struct.error
-        raise DataError(f"{path} is not a readable image ({error})") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +66,12 @@ class Folder:
     """A split of image files, decoded on every use. Unreadable files are recorded in `skipped`."""
 
     root: Path
-    files: tuple[Path, ...]
+    files: tuple[Path | Source, ...]
     labels: Tensor  # (N,) int64
     image_size: int = 64
     channels: int = 3
-    skipped: set[str] = field(default_factory=set)  # paths relative to root; shared with splits taken from this one
+    resize: str = "crop"  # see `read_image`
+    skipped: set[str] = field(default_factory=set)  # names of files; shared with splits taken from this one
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -105,7 +85,12 @@ class Folder:
 
     def image(self, i: int) -> Tensor:
         """Example i as uint8 (C, H, W). Raises DataError if the file is not a readable image."""
-        return read_image(self.files[i], self.image_size, self.channels)
+        return read_image(self.files[i], self.image_size, self.channels, self.resize)
+
+    def name(self, i: int) -> str:
+        """The file of example i, as a path relative to the root if it is one."""
+        file = self.files[i]
+        return Path(os.path.relpath(file, self.root)).as_posix() if isinstance(file, Path) else str(file)
 
     def take(self, which: Tensor | list[int]) -> "Folder":
         places = torch.as_tensor(which).tolist()
@@ -118,7 +103,7 @@ class Folder:
     def readable(self, batch: tuple[Tensor, list[int], list[int]]) -> Pairs:
         """Record the unreadable files that `collate` found; yield the rest, if any."""
         pixels, good, bad = batch
-        self.skipped.update(self.files[i].relative_to(self.root).as_posix() for i in bad)
+        self.skipped.update(map(self.name, bad))
         if good:
             yield pixels, self.labels[good]
 

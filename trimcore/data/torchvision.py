@@ -9,17 +9,16 @@ import numpy as np
 import torch
 from torchvision import datasets
 
-from trimcore.data.splits import Resident, Split, partition
+from trimcore.data.division import HELD_OUT, Parts
+from trimcore.data.splits import Resident, partition
 from trimcore.errors import DataError
 
-HELD_OUT = 5_000  # maximum size of a validation split taken from an official training set
 SOURCES = {
     "mnist": datasets.MNIST,
     "fashion-mnist": datasets.FashionMNIST,
     "cifar10": datasets.CIFAR10,
     "cifar100": datasets.CIFAR100,
 }
-Parts = tuple[tuple[str, ...], list[Split]]  # classes, and the train, validation and test splits
 
 
 def mnist_5k() -> Parts:
@@ -31,7 +30,7 @@ def mnist_5k() -> Parts:
         table = torch.from_numpy(np.loadtxt(lines, delimiter=",", dtype=np.uint8))  # (5000, 784 pixels and a label)
     whole = Resident(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].long(), 28, 1)
     test, validation, train = partition(whole, 500, 500)
-    return tuple("0123456789"), [train, validation, test]
+    return Parts(tuple("0123456789"), [train, validation, test])
 
 
 def from_torchvision(name: str, root: Path) -> Parts:
@@ -53,4 +52,4 @@ def from_torchvision(name: str, root: Path) -> Parts:
         splits.append(Resident(pixels, torch.as_tensor(part.targets), pixels.shape[-1], pixels.shape[1]))
     validation, train = partition(splits[0], min(HELD_OUT, len(splits[0]) // 10))
     classes = tuple(name.partition(" - ")[0] for name in official[0].classes)  # "7 - seven" becomes "7", as in mnist-5k
-    return classes, [train, validation, *partition(splits[1])]
+    return Parts(classes, [train, validation, *partition(splits[1])])

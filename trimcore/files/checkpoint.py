@@ -9,7 +9,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from trimcore import models
 from trimcore.errors import CheckpointError, NotTrimmable, first_line
 from trimcore.files import checksum
-from trimcore.files.mismatch import mismatches, summary, unwrapped
+from trimcore.files.head import head_names, with_new_head
+from trimcore.files.mismatch import mismatches, summary
 from trimcore.files.weights import are_plain, read, write_safetensors
+from trimcore.files.wrapping import unwrapped
+from trimcore.graph.costs import cost_of
 from trimcore.graph.tracing import trace
 from trimcore.layers import sharpened
 from trimcore.layers.places import split_places
@@ -29,6 +32,7 @@ from trimcore.surgery.reconstruction import architecture, build_with, units_by_s
 FORMAT = 1
 MAX_SIZE = 100_000  # classes, channels or pixels that a checkpoint may request
 ARGUMENTS = ["image_size", "in_channels", "num_classes"]
+NEW_HEAD = 'head = "new" under [base] takes all weights but those of the head, and trains a new one'
 KINDS = {
     "model": (str,), "activations": (str,), "iteration": (int,), "epochs": (int,), "sparse": (list,),
     "state": (dict, OrderedDict),
@@ -159,38 +163,70 @@ def _tensors(path: str | Path, state: object) -> dict[str, Tensor]:
     return state
 
 
-def load_weights(path: str | Path, model: str, arguments: dict[str, int]) -> Checkpoint:
+def load_weights(path: str | Path, model: str, arguments: dict[str, int], new_head: bool = False) -> Checkpoint:
     """Load weights for `model` from a trimcore checkpoint, a state dict, or a safetensors file.
 
-    Strips name prefixes and finds weights nested inside a training checkpoint. Raises CheckpointError for any other
-    file, and for weights that do not fit `model` and its `arguments`; `mismatches` then lists the tensors that do not
-    fit.
+    Strips name prefixes and finds weights nested inside a training checkpoint. With `new_head`, the file may be for
+    another number of classes, or lack the head; the head gets new weights. Raises CheckpointError for any other file,
+    and for weights that do not fit `model` and its `arguments`; `mismatches` then lists the tensors that do not fit.
     """
-    return find_weights(path, model, arguments)[0]
+    return find_weights(path, model, arguments, new_head)[0]
 
 
-def find_weights(path: str | Path, model: str, arguments: dict[str, int]) -> tuple[Checkpoint, list[str]]:
-    """`load_weights`, plus readable notes on the wrappings that were removed."""
+def find_weights(
+    path: str | Path, model: str, arguments: dict[str, int], new_head: bool = False
+) -> tuple[Checkpoint, list[str]]:
+    """`load_weights`, plus readable notes on what was changed."""
     content = read(path)
     if "format" in content and "state" in content:
         found = _checked(path, content)
         if found.model != model:
             raise CheckpointError(f"{str(path)!r} is a checkpoint of {found.model!r}, not {model!r}")
-        if found.arguments != arguments:  # before building: a file may ask for a network of any size
+        classes = {"num_classes": arguments["num_classes"]} if new_head else {}
+        if {**found.arguments, **classes} != arguments:  # before building: a file may ask for a network of any size
             have, want = describe_arguments(found.arguments), describe_arguments(arguments)
-            raise CheckpointError(f"{str(path)!r} is for {have}, not {want}")
-        _check_fit(path, found.state, architecture(model, arguments), model, arguments)
+            same = {**found.arguments, "num_classes": arguments["num_classes"]} == arguments
+            raise CheckpointError(f"{str(path)!r} is for {have}, not {want}" + (f"; {NEW_HEAD}" if same else ""))
+        network = architecture(model, arguments)
+        heads = head_names(model, arguments) if new_head else []
+        if new_head:
+            found = _for_other_classes(found, network, heads, arguments)
+        _check_fit(path, found.state, network, model, arguments)
         _check_numbers(path, found.state)
         found.build()
-        return found, []
+        return found, _new(heads)
     network = architecture(model, arguments)
     inside, done = unwrapped(content, network.state_dict())
-    state = _tensors(path, inside)
+    state, heads = _tensors(path, inside), head_names(model, arguments) if new_head else []
+    state = with_new_head(state, network.state_dict(), heads)
     _check_fit(path, state, network, model, arguments)
     _check_numbers(path, state)
     units = units_by_shape(network, arguments, state)
     widths = widths_of(build_with(model, arguments, state, units=units))
-    return Checkpoint(model, arguments, widths, state, units=units), done
+    return Checkpoint(model, arguments, widths, state, units=units), [*done, *_new(heads)]
+
+
+def _for_other_classes(
+    found: Checkpoint, network: nn.Module, heads: list[str], arguments: dict[str, int]
+) -> Checkpoint:
+    """The checkpoint with a new head, for other classes. `network` is the whole architecture for them."""
+    layers = {name.rpartition(".")[0] for name in heads}
+    own = {name: width for name, width in widths_of(network).items() if name in layers}
+    with torch.device("meta"):
+        example = models.example_input(arguments)
+    cost = cost_of(trace(network, example))
+    return replace(
+        found,
+        arguments=arguments,
+        widths={**found.widths, **own},
+        state=with_new_head(found.state, network.state_dict(), heads),
+        origins={name: origins for name, origins in found.origins.items() if name not in layers},
+        base={"parameters": cost.parameters, "macs": cost.macs} if found.base else {},
+    )
+
+
+def _new(heads: list[str]) -> list[str]:
+    return [f"with new weights in {', '.join(map(repr, heads))}"] if heads else []
 
 
 def _check_fit(
@@ -201,7 +237,9 @@ def _check_fit(
     if not mismatches(wanted, state, {}):
         return  # untrimmed, so tracing is unnecessary
     if found := mismatches(wanted, state, _free_axes(network, arguments)):
-        raise CheckpointError(f"{str(path)!r} does not fit {model}: {summary(found, arguments)}", found)
+        only_head = {mismatch.name for mismatch in found} <= set(head_names(model, arguments))
+        more = f"; {NEW_HEAD}" if only_head else ""
+        raise CheckpointError(f"{str(path)!r} does not fit {model}: {summary(found, arguments)}{more}", found)
 
 
 def _check_numbers(path: str | Path, state: dict[str, Tensor]) -> None:

@@ -6,15 +6,11 @@ Pure functions of names, shapes and dtypes. The architecture is on the meta devi
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-ENTRIES = ("state_dict", "model_state_dict", "model", "network", "net")  # where training scripts keep the weights
 MAX_NAME = 120  # characters of a tensor's name shown in messages
-MAX_DEPTH = 3  # of nested entries; an untrusted file may nest without end
-COMPILED = "_orig_mod."  # the prefix that torch.compile adds to names
 
 
 @dataclass(frozen=True)
@@ -120,41 +116,3 @@ def _only_size(found: Mismatch, axis: int, expected: int) -> int | None:
     others = [(a, b) for i, (a, b) in enumerate(zip(actual, model, strict=True)) if i != axis]
     trimmed = all(a == b or (a < b and i == 0) for i, (a, b) in enumerate(others))
     return actual[axis] if trimmed else None
-
-
-# --- wrapped state dicts ---
-
-
-def unwrapped(content: Mapping[str, Any], wanted: Collection[str]) -> tuple[Mapping[str, Any], list[str]]:
-    """Find the state dict inside a training checkpoint, under the model's own names. Also returns readable notes on
-    what was removed.
-
-    The weights may be one entry among others (`state_dict`, `model_state_dict`, ...). All names may share a prefix
-    (`module.` from DataParallel, `model.` from a wrapper) or contain `_orig_mod.` from torch.compile. A prefix is
-    removed only if more names then match `wanted`.
-    """
-    done = []
-    for _ in range(MAX_DEPTH):
-        if entry := next((key for key in ENTRIES if isinstance(content.get(key), Mapping)), None):
-            content = content[entry]
-            done.append(f"taken from its entry {entry!r}")
-    if not all(isinstance(name, str) for name in content):
-        return content, done
-    names = [name.replace(COMPILED, "") for name in content]
-    best = max(_prefixes(names), key=lambda prefix: sum(name[len(prefix) :] in wanted for name in names))
-    fitted = dict(zip([name[len(best) :] for name in names], content.values(), strict=True))
-    if len(fitted) < len(content) or sum(name in wanted for name in fitted) <= sum(n in wanted for n in content):
-        return content, done
-    for left_out in (COMPILED, best):
-        if left_out and any(left_out in name for name in content):
-            done.append(f"without the prefix {left_out!r}")
-    return fitted, done
-
-
-def _prefixes(names: list[str]) -> list[str]:
-    """The dotted prefixes shared by all names, the empty one first."""
-    parts = [name.split(".")[:-1] for name in names]
-    shared = 0
-    while parts and all(len(part) > shared and part[shared] == parts[0][shared] for part in parts):
-        shared += 1
-    return ["".join(f"{part}." for part in parts[0][:count]) if parts else "" for count in range(shared + 1)]

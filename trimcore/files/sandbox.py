@@ -1,6 +1,6 @@
 """Read an untrusted weights file in a separate process with limits on memory, time and file size.
 
-    python -m trimcore.files.sandbox FILE MODEL ARGUMENTS MEMORY SECONDS
+    python -m trimcore.files.sandbox FILE MODEL ARGUMENTS MEMORY SECONDS NEW_HEAD
 
 A file of a few kilobytes can make its reader allocate terabytes or run for days. That must not happen in the process
 that serves the dashboard. The child process answers with one line of JSON.
@@ -28,7 +28,7 @@ TOO_LONG = "{path!r} is refused: reading it takes more than {seconds:.0f} second
 
 
 def check_weights(
-    path: Path, model: str, arguments: dict[str, int], seconds: float = SECONDS, memory: int = 0
+    path: Path, model: str, arguments: dict[str, int], seconds: float = SECONDS, memory: int = 0, new_head: bool = False
 ) -> list[str]:
     """Like `checkpoint.find_weights`, but returns only the notes on the wrappings that were removed.
 
@@ -36,7 +36,7 @@ def check_weights(
     the file's size. Raises CheckpointError, also if reading exceeds `memory` or `seconds`.
     """
     memory = memory or ALLOWANCE + COPIES * path.stat().st_size
-    values = [str(path.resolve()), model, json.dumps(arguments), str(memory), str(seconds)]
+    values = [str(path.resolve()), model, json.dumps(arguments), str(memory), str(seconds), str(int(new_head))]
     command = [sys.executable, "-m", "trimcore.files.sandbox", *values]
     try:
         done = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=seconds + 60,
@@ -59,7 +59,7 @@ def _mismatch(name: str, problem: str, *forms: list[Any] | None) -> Mismatch:
 # --- in the child process ---
 
 
-def main(path: str, model: str, arguments: str, memory: str, seconds: str) -> None:
+def main(path: str, model: str, arguments: str, memory: str, seconds: str, new_head: str) -> None:
     from trimcore import models
     from trimcore.compute.memory import ran_out
     from trimcore.files import checkpoint
@@ -67,7 +67,8 @@ def main(path: str, model: str, arguments: str, memory: str, seconds: str) -> No
     models.forbid_imports()
     limit(int(memory), float(seconds))
     try:
-        answer: dict[str, Any] = {"taken_off": checkpoint.find_weights(path, model, json.loads(arguments))[1]}
+        _, notes = checkpoint.find_weights(path, model, json.loads(arguments), new_head == "1")
+        answer: dict[str, Any] = {"taken_off": notes}
     except (CheckpointError, MemoryError, RuntimeError, OSError) as error:
         text = str(error) if isinstance(error, CheckpointError) else f"{path!r}: {first_line(error)}"
         if ran_out(error) or ran_out(error.__context__):

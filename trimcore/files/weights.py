@@ -1,9 +1,9 @@
 """Read and write weights files. Untrusted files are safe: nothing in them is executed, and damage is a one-line error.
 
-Two formats are read and recognised by their first bytes: `torch.save` files with only tensors and plain values, and
-safetensors (https://huggingface.co/docs/safetensors). safetensors files have a metadata table of strings, in which
-trimcore stores everything but the weights, each entry as JSON. Tensors with many zeros may be stored in the format of
-`files.sparse`, which is read transparently.
+Two formats are read and recognised by their first bytes: `torch.save` files with only tensors and plain values (see
+`files.plain_objects`), and safetensors (https://huggingface.co/docs/safetensors). safetensors files have a metadata
+table of strings, in which trimcore stores everything but the weights, each entry as JSON. Tensors with many zeros may
+be stored in the format of `files.sparse`, which is read transparently.
 """
 
 import json
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trimcore.errors import CheckpointError, first_line
 from trimcore.files import checksum
+from trimcore.files.plain_objects import plain_objects
 from trimcore.files.sparse import SHAPES, contents, packed, unpacked
 from trimcore.system.files import open_regular
 
@@ -46,7 +47,8 @@ def read(path: str | Path) -> dict[str, Any]:
 
 def _read_torch(path: str | Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with plain_objects():
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 (damaged bytes can make the unpickler raise anything)
         if found := PYTHON_OBJECTS.search(str(error)):
             name = f" ({found['name']})" if found["name"] else ""

@@ -70,12 +70,18 @@ def _restored(model: nn.Module) -> Iterator[None]:
     """Restore all module attributes afterwards, and what their lists and dicts contain: forward functions may store
     values, and some packages add hooks when a model first runs."""
     before = [(module, _snapshot(module)) for module in model.modules()]
-    contents = [(value, copy.copy(value) if value else ()) for module, _ in before for value in vars(module).values()
-                if type(value) in CONTAINERS]  # fmt: skip
+    contents = [
+        (value, copy.copy(value) if value else ())
+        for module, _ in before
+        for name, value in vars(module).items()
+        if type(value) in CONTAINERS and name not in OWN_DICTS
+    ]
     try:
         yield
     finally:
         for value, saved in contents:
+            if not value and not saved:
+                continue
             now, then = _items(value), _items(saved)
             if len(now) != len(then) or any(a is not b for a, b in zip(now, then, strict=True)):
                 value.clear()
@@ -92,10 +98,11 @@ def _items(container: Any) -> list[Any]:
 
 
 CONTAINERS = (dict, OrderedDict, list, set)
+OWN_DICTS = ("_parameters", "_buffers", "_modules")
 
 
 def _attribute_dicts(module: nn.Module) -> list[dict[str, Any]]:
-    return [module.__dict__, module._parameters, module._buffers, module._modules]
+    return [module.__dict__, *(module.__dict__[name] for name in OWN_DICTS)]
 
 
 def _snapshot(module: nn.Module) -> list[dict[str, Any]]:

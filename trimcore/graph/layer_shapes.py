@@ -13,6 +13,10 @@ from trimcore.graph.meta import run_module_on_meta
 from trimcore.layers.places import INPUTS, OUTPUTS, channel_axis_of, is_placed
 
 SAME_SHAPE = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.PReLU)
+ACTIVATIONS = {  # PyTorch composes some of them of ten operations on the meta device, each of which takes a millisecond
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardtanh, nn.Hardswish,
+    nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softsign,
+}  # fmt: skip
 
 
 def result_of(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -30,8 +34,8 @@ def result_of(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
             if x.shape[-1] != module.in_features:
                 raise RuntimeError(f"it expects {module.in_features} features, not {x.shape[-1]}")
             return x.new_empty((*x.shape[:-1], module.out_features))
-        if isinstance(module, SAME_SHAPE):
-            return torch.empty_like(x)
+        if isinstance(module, SAME_SHAPE) or type(module) in ACTIVATIONS:
+            return x.new_empty(x.shape)
     if isinstance(module, nn.RNNBase) and args and isinstance(args[0], Tensor):
         return _recurrent(module, args[0])
     if next(module.parameters(), None) is None and next(module.buffers(), None) is None:

@@ -37,5 +37,6 @@ def log_line(event: Event) -> str:
         return f"control from new weights: test accuracy {d['accuracy']:.2%} after {d['epochs']} epochs"
     if event.kind == "started":
         how = "resumed" if d["resumed"] else "started"
-        return f"{how}: {d['model']} on {d['data']}, {d['device']}, torch {d['torch']}"
+        found = "".join(f"; {text}" for text in d.get("found", ()))
+        return f"{how}: {d['model']} on {d['data']}, {d['device']}, torch {d['torch']}{found}"
     return d.get("text") or f"{event.kind}: {d.get('reason', '')}, result is iteration {d.get('result')}"

@@ -64,7 +64,8 @@ PROFILED = fields(
 )  # fmt: skip
 UNITS = fields({"k": count, "examples": count, "positions": count, "shares": count, "counts": list_of(list_of(count))})
 KINDS: dict[str, Check] = {
-    "started": fields({}, classes=list_of(text), splits=table_of(count), image=list_of(count), device=text, torch=text),
+    "started": fields({}, classes=list_of(text), splits=table_of(count), image=list_of(count), device=text, torch=text,
+                      found=list_of(text)),
     "epoch": fields(
         {"iteration": iteration, "phase": text, "epoch": count, "loss": number, "accuracy": number,
          "validation_accuracy": number, "seconds": number},

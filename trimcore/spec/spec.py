@@ -52,9 +52,9 @@ def _device_name(name: str) -> str:
 
 
 class Spec(Section):
-    """Every key has a default. `image_size` and `channels` of 0 follow the model or the data. `options` are integer
-    options of the model, such as k and width of maxout networks. `whole_heads` and `embeddings` say what all steps can
-    remove, see `graph.tracing.trace`."""
+    """Every key has a default. `image_size` and `channels` of 0 follow the model or the data. `resize` says how image
+    files become square, see `data.decoding.read_image`. `options` are integer options of the model, such as k and width
+    of maxout networks. `whole_heads` and `embeddings` say what all steps can remove, see `graph.tracing.trace`."""
 
     model: Annotated[str, AfterValidator(_known_model)] = "lenet5"
     data: Annotated[str, AfterValidator(_known_data)] = "mnist-5k"
@@ -63,6 +63,7 @@ class Spec(Section):
     device: Annotated[str, AfterValidator(_device_name)] = "auto"
     image_size: Annotated[int, Field(ge=0, le=4096)] = 0
     channels: Literal[0, 1, 3] = 0
+    resize: Literal["crop", "stretch", "pad"] = "crop"
     options: dict[str, int] = {}
     whole_heads: bool = False
     embeddings: bool = False
@@ -99,8 +100,8 @@ class Spec(Section):
 
     @property
     def base_epochs(self) -> int:
-        """Epochs before iteration 0: none for a branch or a checkpoint. Pretrained weights are fine-tuned."""
-        return 0 if self.parent or self.base.weights not in ("", "pretrained") else self.base.epochs
+        """Epochs before iteration 0: none for a branch or a checkpoint. Pretrained weights and new heads need them."""
+        return self.base.epochs if self.base.is_trained and not self.parent else 0
 
     @property
     def convert_epochs(self) -> int:

@@ -1,9 +1,10 @@
 """The spec sections on training: [base], [convert], [retrain], [distill], and a step's overrides."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from trimcore.errors import SpecError
 from trimcore.spec.section import Natural, Section
 
 Augmentation = Literal["none", "nudge", "shift", "shift+flip", "affine"]
@@ -22,11 +23,24 @@ class Training(Section):
 
 class Base(Training):
     """The network of iteration 0. `weights`: empty to train new weights for `epochs`; a checkpoint file, used as it is;
-    or "pretrained" for ImageNet weights, trained on the data for `epochs` (0 keeps them unchanged)."""
+    or "pretrained" for ImageNet weights, trained on the data for `epochs` (0 keeps them unchanged). `head` "new" takes
+    all weights of the file but those of the head, which is made for the data's classes, and trains for `epochs`."""
 
     epochs: Natural = 12
     lr: Annotated[float, Field(gt=0, le=10)] = 0.05
     weights: str = ""
+    head: Literal["", "new"] = ""
+
+    @model_validator(mode="after")
+    def _head_of_a_file(self) -> Self:
+        if self.head and self.weights in ("", "pretrained"):
+            raise SpecError('head = "new" needs a checkpoint file as weights')
+        return self
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the base network is trained before iteration 0, unless the run is a branch."""
+        return self.weights in ("", "pretrained") or bool(self.head)
 
 
 class Retrain(Training):

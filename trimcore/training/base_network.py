@@ -17,31 +17,36 @@ from trimcore.surgery.reconstruction import widths_of
 from trimcore.training.state import State
 
 
-def initial_state(spec: Spec, entry: Architecture, arguments: dict[str, int], runs_folder: Path | None) -> State:
-    """The initial state of a run. `arguments` are the builder arguments of the base model.
+def initial_state(
+    spec: Spec, entry: Architecture, arguments: dict[str, int], runs_folder: Path | None
+) -> tuple[State, list[str]]:
+    """The initial state of a run, and readable notes on what was changed in the file of its weights. `arguments` are
+    the builder arguments of the base model.
 
     Raises TrimError (or a subclass) if the network is unavailable or does not fit the data.
     """
+    notes: list[str] = []
     if spec.parent:
         found = _from_parent(spec, arguments, runs_folder)
     elif spec.base.weights == "pretrained":
         found = _pretrained(entry, spec.model, arguments)
     elif spec.base.weights:
-        found = checkpoint.load_weights(spec.base.weights, spec.model, arguments)
+        found, notes = checkpoint.find_weights(spec.base.weights, spec.model, arguments, new_head=bool(spec.base.head))
     else:
         torch.manual_seed(derive_seed(spec.seed, "weights"))
         network = entry.build(**arguments)
-        return State(network, arguments, identity(network), convert_epochs=_to_convert(spec, network, ""))
+        return State(network, arguments, identity(network), convert_epochs=_to_convert(spec, network, "")), notes
     network = found.build()
     if found.arguments != arguments:
         have, want = checkpoint.describe_arguments(found.arguments), checkpoint.describe_arguments(arguments)
         raise CheckpointError(f"the weights are for {have}, but {spec.data} needs {want}")
     origins = {**identity(network), **found.origins}
-    return State(
+    state = State(
         network, arguments, origins, dict(found.base), inherited=found.epochs, activations=found.activations,
         convert_epochs=0 if found.units else _to_convert(spec, network, found.activations), units=dict(found.units),
         sparse=list(found.sparse),
     )  # fmt: skip
+    return state, notes
 
 
 def identity(network: nn.Module) -> dict[str, list[int]]:

@@ -53,7 +53,7 @@ def _started(run: Run) -> Event:
         "model": spec.model, "data": spec.data, "seed": spec.seed, "resumed": run.resumed,
         "classes": list(data.classes),
         "splits": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
-        "image": list(data.example_shape), "device": device, "torch": torch.__version__,
+        "image": list(data.example_shape), "found": list(data.notes), "device": device, "torch": torch.__version__,
         "python": platform.python_version(), "trimcore": __version__,
         "iterations": spec.iterations, "epochs": run.progress.epochs, "trimmable": trimmable_text(run.graph),
         **run.state.base,
@@ -61,6 +61,8 @@ def _started(run: Run) -> Event:
 
 
 def _notes(run: Run) -> Iterator[Event]:
+    if run.notes:
+        yield Event("note", {"text": f"weights: {', '.join(run.notes)}"})
     for text in run.data.skipped[:1]:
         text = f"{len(run.data.skipped)} unreadable images are skipped, the first is {text}"
         yield Event("note", {"text": text, "level": "warning"})

@@ -39,7 +39,8 @@ from trimcore.training.state import State, restore
 @dataclass(frozen=True)
 class Prepared:
     """Everything that a run starts with. `state` holds the network, which is on `device`. `graph` is the graph of that
-    network, and `example` one input of zeros for it. `pairs` are the verification pairs, if any."""
+    network, and `example` one input of zeros for it. `pairs` are the verification pairs, if any. `notes` say what was
+    changed in the file of the weights."""
 
     spec: Spec
     entry: Architecture
@@ -50,6 +51,7 @@ class Prepared:
     graph: ChannelGraph
     pairs: PairSet | None
     resumed: bool
+    notes: list[str]
 
 
 def prepare(
@@ -59,9 +61,10 @@ def prepare(
     device, entry = local_device(spec.device), models.architecture(spec.model)
     data = data or data_for(spec, entry)
     check_shares(spec, data)
+    notes: list[str] = []
     if resume is None:
         arguments = entry.arguments_for(data.num_classes, data.channels, data.image_size, spec.options)
-        state = initial_state(spec, entry, arguments, runs_folder)
+        state, notes = initial_state(spec, entry, arguments, runs_folder)
     else:
         state = restore(resume)
     place(state.network, device)
@@ -78,7 +81,7 @@ def prepare(
     pairs = load_pairs(spec.verify.pairs, data) if spec.verify.pairs else None
     if pairs:
         embedder(graph)  # refuses a network without an embedding before any training
-    return Prepared(spec, entry, data, device, state, example, graph, pairs, resume is not None)
+    return Prepared(spec, entry, data, device, state, example, graph, pairs, resume is not None, notes)
 
 
 def data_for(spec: Spec, entry: Architecture | None = None) -> Data:
@@ -87,6 +90,7 @@ def data_for(spec: Spec, entry: Architecture | None = None) -> Data:
     return load_data(
         spec.data, image_size=lambda own: entry.size_for(own, spec.image_size), seed=spec.seed,
         channels=entry.channels_for(0, spec.channels) or None, normalize=entry.normalize,
+        resize=spec.resize,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ class Run:
     def __init__(self, prepared: Prepared):
         self.spec, self.entry, self.data, self.device = prepared.spec, prepared.entry, prepared.data, prepared.device
         self.state, self.example, self.resumed = prepared.state, prepared.example, prepared.resumed
+        self.notes = prepared.notes
         self.graph: ChannelGraph = prepared.graph
         self.seen: Profile | None = None
         self.units: dict[str, UnitRelevance] = {}

@@ -183,3 +183,17 @@ def test_the_default_run_of_every_model(model, monkeypatch):
     assert [(s.layers, s.rule, s.value, s.iterations) for s in asked.step] == [(["all"], "mean+std", 1.0, 3)]
     assert (asked.base.epochs, asked.base.lr, asked.base.batch_size) == (6, 0.02, 128)
     assert (asked.retrain.epochs, asked.retrain.lr, asked.retrain.batch_size) == (2, 0.01, 128)
+
+
+def test_a_new_head_is_offered_for_files_only(no_runs, tmp_path):
+    app = page("model")
+    assert not app.toggle
+    field(app, "Weights").set_value("checkpoint file").run()
+    field(app, "New head").set_value(True).run()
+    assert not app.exception
+    assert app.session_state.draft["base"]["head"] == "", "there is no file yet"
+    app.session_state.draft["base"]["weights"] = str(tmp_path / "weights.pt")
+    app.run()
+    assert app.session_state.draft["base"]["head"] == "new"
+    field(app, "Weights").set_value("train from scratch").run()
+    assert app.session_state.draft["base"] == {**app.session_state.draft["base"], "weights": "", "head": ""}

@@ -97,7 +97,7 @@ def test_an_error_has_the_uploaded_name_and_the_mismatches(runs_folder):
     for _ in range(2):  # the second time from the cache
         with pytest.raises(CheckpointError, match="^'mine.pt' does not fit lenet5: 2 of another shape") as error:
             uploads.store_upload(upload(content, "mine.pt"), DRAFT)
-        assert str(error.value).endswith("the last layer has 7 outputs, but the data have 10 classes")
+        assert "the last layer has 7 outputs, but the data have 10 classes; head = " in str(error.value)
         assert [m.name for m in error.value.mismatches] == ["fc2.weight", "fc2.bias"]
 
 
@@ -139,3 +139,13 @@ def test_the_page_shows_the_mismatches_as_a_table(runs_folder):
     assert app.dataframe[0].value.to_dict("records") == [
         {"tensor": "a.weight", "problem": "missing", "in the file": "—", "in the model": "3 × 4"}
     ]
+
+
+def test_all_but_the_head_are_taken_if_the_user_says_so(runs_folder):
+    content = packed({"model": models.build("lenet5", num_classes=7).state_dict()})
+    asked = {**DRAFT, "base": {**DRAFT["base"], "head": "new"}}
+    with pytest.raises(CheckpointError):
+        uploads.store_upload(upload(content), DRAFT)
+    kept = uploads.store_upload(upload(content), asked)
+    assert kept.adjustments == ("taken from its entry 'model'", "with new weights in 'fc2.weight', 'fc2.bias'")
+    assert spec.parse({"base": {"weights": str(kept.path), "head": "new"}}).base_epochs == 12

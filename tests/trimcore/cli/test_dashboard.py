@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import runpy
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import psutil
 import pytest
 
 from tests.dashboard.serving import ROOT, free_port, wait_until_healthy
+from trimcore.cli.main import main
 
 
 @pytest.fixture
@@ -48,3 +50,15 @@ def _status(port: int, host: str) -> int:
     status = connection.getresponse().status
     connection.close()
     return status
+
+
+def test_data_folders_reach_the_dashboard_and_other_options_streamlit(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(runpy, "run_module", lambda *names, **settings: started.append(sys.argv))
+    monkeypatch.chdir(tmp_path)
+    asked = ["trimcore", "dashboard", "--data-folder", "photos", "--server.port", "8502", "--data-folder", "/data"]
+    monkeypatch.setattr(sys, "argv", asked)
+    assert main() == 0
+    app = str(ROOT / "dashboard" / "app.py")
+    folders = ["--", "--data-folder", str(tmp_path / "photos"), "--data-folder", "/data"]
+    assert started == [["streamlit", "run", app, "--server.port", "8502", *folders]]

@@ -105,6 +105,7 @@ def test_profile_prints_a_table_and_writes_csvs(trimcore, pictures, tmp_path):
     assert (code, without_labels(err)) == (0, [
         "note: without --weights, the network is untrained",
         "note: 99 % of the neurons can be removed; most of the rest cannot because it is an output of the network.",
+        "note: 4 classes; 160 to train, 20 for validation and 20 as the test, both held out of pictures0/",
     ])  # fmt: skip
     assert out.startswith("5 examples in ")
     assert [line.split()[:3] for line in out.splitlines()[2:5]] == [

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trimcore.files.mismatch import Form, Mismatch, advice, mismatches, summary, unwrapped
+from trimcore.files.mismatch import Form, Mismatch, advice, mismatches, summary
+from trimcore.files.wrapping import unwrapped
 
 ARGUMENTS = {"num_classes": 10, "in_channels": 3, "image_size": 32}
 F32, REAL = torch.float32, {torch.float32, torch.bfloat16}

@@ -124,7 +124,8 @@ def test_encoder_layers_of_pytorch(batch_first):
     small = check(model, plan, x, graph)
     assert cost_of(graph, plan).parameters == sum(p.numel() for p in small.parameters())
     with torch.inference_mode():
-        assert gap(small(x), check(model, plan, x, graph)(x)) == 0, "and the same without gradients"
+        without_gradients = small(x)
+    assert gap(small(x), without_gradients) < 1e-12
 
 
 def test_a_trimmed_module_refuses_what_it_cannot_do():

@@ -17,6 +17,7 @@ seed  = 7
 device = "cuda"
 image_size = 32
 channels = 3
+resize = "pad"
 whole_heads = true
 embeddings = true
 [parent]
@@ -24,6 +25,7 @@ run = "20260101-093000-lenet5-1a2b"
 iteration = 2
 [base]
 weights = "w.pt"
+head = "new"
 epochs = 11
 batch_size = 64
 lr = 0.5
@@ -115,9 +117,9 @@ def test_every_key_is_read():
                   "keep_momentum": True}
     assert spec.loads(EVERYTHING).model_dump() == {
         "model": "vgg16-small", "data": "cifar10", "name": "all of it", "seed": 7, "device": "cuda", "image_size": 32,
-        "channels": 3, "whole_heads": True, "embeddings": True,
+        "channels": 3, "resize": "pad", "whole_heads": True, "embeddings": True,
         "parent": {"run": "20260101-093000-lenet5-1a2b", "iteration": 2},
-        "base": {"weights": "w.pt", "epochs": 11, **training},
+        "base": {"weights": "w.pt", "head": "new", "epochs": 11, **training},
         "options": {},
         "convert": {"to": "relu", "k": 2, "layers": ["classifier.fc6"], "epochs": 6, **training},
         "profile": {"examples": 300, "relevance_examples": 200, "tolerance": 0.25}, "retrain": retraining,

@@ -1,0 +1,26 @@
+"""What the person who started the server asked for: the options after `--`.
+
+    streamlit run dashboard/app.py -- --data-folder /data/photos --data-folder ~/sets
+"""
+
+import argparse
+import sys
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--data-folder", action="append", type=Path, default=[])
+    return parser.parse_known_args(sys.argv[1:])[0]
+
+
+def data_folders() -> list[Path]:
+    """The folders in which the page Model looks for data sets: the working folder, unless others were named."""
+    return [folder.expanduser().absolute() for folder in _options().data_folder] or [Path.cwd()]
+
+
+def missing_folders() -> list[Path]:
+    """Those of them that do not exist."""
+    return [folder for folder in data_folders() if not folder.is_dir()]
