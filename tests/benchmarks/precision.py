@@ -21,6 +21,7 @@ from trimcore.evaluation.accuracy import evaluate
 from trimcore.models import build
 from trimcore.spec import Training
 from trimcore.training import epoch as training
+from trimcore.training.optimizer import make_optimizer
 
 EPOCHS, SEEDS, IMAGES = 8, 5, 10_000
 
@@ -56,7 +57,7 @@ def _accuracy(data: Data, device: torch.device, seed: int, bf16: bool) -> float:
         torch.manual_seed(seed)
         network = build("lenet5", num_classes=data.num_classes, in_channels=data.channels, image_size=data.image_size)
         network, settings = place(network, device), Training(epochs=EPOCHS, lr=0.05, augment="shift")
-        optimizer = training.make_optimizer(network, settings)
+        optimizer = make_optimizer(network, settings)
         for epoch in range(EPOCHS):
             for _ in training.train_epoch(
                 network, optimizer, data, settings, device, epoch=epoch, epochs=EPOCHS, seed=seed

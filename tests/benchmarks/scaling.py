@@ -22,7 +22,8 @@ from trimcore.data import Data
 from trimcore.data.splits import Resident
 from trimcore.evaluation.accuracy import evaluate
 from trimcore.spec import Training
-from trimcore.training.epoch import make_optimizer, train_epoch
+from trimcore.training.epoch import train_epoch
+from trimcore.training.optimizer import make_optimizer
 
 DEVICES = (1, 8, 64)
 LINKS = {"NVLink, 450 GB/s": 450e9, "PCIe, 25 GB/s": 25e9, "100 Gbit/s": 12.5e9, "10 Gbit/s": 1.25e9}  # bytes a second

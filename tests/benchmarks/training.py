@@ -23,7 +23,8 @@ from trimcore.data.batches import Batches
 from trimcore.graph.costs import cost
 from trimcore.models import build
 from trimcore.spec import Training
-from trimcore.training.epoch import EpochResult, make_optimizer, train_epoch
+from trimcore.training.epoch import EpochResult, train_epoch
+from trimcore.training.optimizer import make_optimizer
 
 GOALS = {("lenet5", "cpu"): 5, ("vgg16-small", "cpu"): 1.8, ("lenet5", "cuda"): 8, ("vgg16-small", "cuda"): 4}
 STEPS = {"lenet5": 31, "vgg16-small": 3}  # of 128 images, a round

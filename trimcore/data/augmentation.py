@@ -1,18 +1,21 @@
-"""Random shifts, flips and affine distortions, drawn for each image before normalisation.
+"""Random shifts, flips, crops and distortions, drawn for each image before normalisation.
 
 Random numbers are drawn on the CPU, so every device gets the same ones.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import v2
 
-AUGMENTATIONS = ("none", "nudge", "shift", "shift+flip", "affine")
+AUGMENTATIONS = ("none", "nudge", "shift", "shift+flip", "affine", "crop+flip", "trivial", "rand")
 SHIFT = 14  # an image shifts by up to its size divided by this; a nudge is half as far
 ROTATION, SHEAR = math.radians(12), math.radians(10)  # maximum to either side
 SCALE = 0.12  # maximum change in size, drawn separately for width and height
+CROP = (0.35, 1.0)  # range of a crop's area, as a share of the image's
 CHUNK = 256  # images warped at once: their intermediates fit into the cache
 
 
@@ -22,11 +25,31 @@ def augmented(pixels: Tensor, augment: str, generator: torch.Generator) -> Tenso
         return pixels
     if augment == "affine":
         return _warped(pixels, generator)
+    if augment in ("crop+flip", "trivial", "rand"):
+        return _one_by_one(pixels, augment, generator)
     pixels = _shifted(pixels, generator, 2 * SHIFT if augment == "nudge" else SHIFT)
     if augment == "shift+flip":
         flipped = torch.rand(len(pixels), generator=generator).to(pixels.device) < 0.5
         pixels = torch.where(flipped.view(-1, 1, 1, 1), pixels.flip(3), pixels)
     return pixels
+
+
+def _one_by_one(pixels: Tensor, augment: str, generator: torch.Generator) -> Tensor:
+    """Apply a transform of torchvision to each image. It draws from the global random numbers, which are restored."""
+    transform = _transform(augment, pixels.shape[-1])
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        return torch.stack([transform(image) for image in pixels])
+
+
+def _transform(augment: str, size: int) -> Callable[[Tensor], Tensor]:
+    known: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
+        "crop+flip": lambda: v2.Compose([v2.RandomResizedCrop(size, CROP, antialias=True), v2.RandomHorizontalFlip()]),
+        "trivial": v2.TrivialAugmentWide,
+        "rand": v2.RandAugment,
+    }
+    return known[augment]()
 
 
 def _shifted(pixels: Tensor, generator: torch.Generator, divisor: int) -> Tensor:

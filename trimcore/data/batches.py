@@ -26,9 +26,10 @@ class Batches:
     `seed` fixes order and augmentation on every device; None keeps the split's order. Iterating again repeats the same
     epoch, so give each epoch its own seed. `augment`: "none"; "shift" shifts each image by up to round(size / 14)
     pixels, filled with black; "nudge" shifts half as far; "shift+flip" also flips it at random; "affine" rotates,
-    scales, shears and shifts it (see `data.augmentation`). Unreadable files are left out of their batch. With `shared`,
-    each process of a distributed run gets its part of every batch, with its own augmentation; `batch_size` counts all
-    parts together.
+    scales, shears and shifts it; "crop+flip" crops, resizes and flips it; "trivial" and "rand" are torchvision's
+    TrivialAugment and RandAugment (see `data.augmentation`). Unreadable files are left out of their batch. With
+    `shared`, each process of a distributed run gets its part of every batch, with its own augmentation; `batch_size`
+    counts all parts together.
 
     >>> from trimcore import load_data
     >>> data = load_data("mnist-5k")

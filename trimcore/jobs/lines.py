@@ -28,7 +28,9 @@ def log_line(event: Event) -> str:
         zeros = sum(layer["zeros"] for layer in d["layers"].values())
         return f"iteration {d['iteration']} holds {zeros:,} weights at zero in {', '.join(d['layers'])}"
     if event.kind == "initial":
-        return f"iteration {d['iteration']}: accuracy before retraining {d['accuracy']:.2%}"
+        again = d.get("accuracy_reestimated")
+        more = "" if again is None else f", {again:.2%} with BatchNorm estimated again"
+        return f"iteration {d['iteration']}: accuracy before retraining {d['accuracy']:.2%}{more}"
     if event.kind == "iteration":
         return (
             f"iteration {d['iteration']} done: {d['compression']:.2f}x smaller, test accuracy {d['accuracy_final']:.2%}"

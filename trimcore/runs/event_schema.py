@@ -82,7 +82,7 @@ KINDS: dict[str, Check] = {
         {"iteration": iteration, "layers": table_of(fields({"zeros": count, "weights": count}))},
         widths=table_of(count), k=table_of(count),
     ),
-    "initial": fields(MEASURED, validation_accuracy=maybe(number), **BY_CLASS),
+    "initial": fields(MEASURED, validation_accuracy=maybe(number), accuracy_reestimated=maybe(number), **BY_CLASS),
     "verified": fields(
         {**MEASURED, "pairs": text, "distance": text, "count": count, "roc": list_of(list_of(number))},
     ),
@@ -92,7 +92,7 @@ KINDS: dict[str, Check] = {
         accuracy_initial=maybe(number), validation_accuracy=maybe(number), nonzero_parameters=maybe(count),
         latency_ms=maybe(number), seconds=maybe(number), loss_final=maybe(number), result=iteration,
         k=table_of(count), bytes_dense=maybe(count), bytes_sparse=maybe(count), verification=maybe(number),
-        verification_error=maybe(number), **BY_CLASS,
+        verification_error=maybe(number), accuracy_reestimated=maybe(number), **BY_CLASS,
     ),
     "control": fields({"accuracy": number, "epochs": count}),
     "note": fields({"text": text}),

@@ -87,6 +87,13 @@ class Spec(Section):
         return self
 
     @model_validator(mode="after")
+    def _momentum_can_be_kept(self) -> Self:
+        before = [*([self.base] if self.base_epochs else []), *([self.convert] if self.convert_epochs else [])]
+        if self.retrain.keep_momentum and any(own.optimizer != self.retrain.optimizer for own in before):
+            raise SpecError("keep_momentum needs the same optimizer in [base], [convert] and [retrain]")
+        return self
+
+    @model_validator(mode="after")
     def _device_allows_several_processes(self) -> Self:
         if self.devices.count > 1 and (self.device == "mps" or ":" in self.device):
             raise SpecError(f"device = {self.device!r} is a single device; devices.count = {self.devices.count} needs "

@@ -1,24 +1,53 @@
 """The spec sections on training: [base], [convert], [retrain], [distill], and a step's overrides."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from trimcore.errors import SpecError
 from trimcore.spec.section import Natural, Section
 
-Augmentation = Literal["none", "nudge", "shift", "shift+flip", "affine"]
+Augmentation = Literal["none", "nudge", "shift", "shift+flip", "affine", "crop+flip", "trivial", "rand"]
+ADAMW_LR = 0.001  # the default with AdamW, whose steps do not shrink with the gradients
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Training(Section):
-    """One training phase: SGD with Nesterov momentum, warm-up, and cosine decay to zero."""
+    """One training phase. The defaults are SGD with Nesterov momentum, warm-up, and cosine decay to zero.
+
+    `optimizer` is made by `training.optimizer`, with `momentum` as AdamW's first decay. `warmup` is a share of all
+    steps. `label_smoothing` and `class_weights` change the loss (`training.losses`), `mixup` and `cutmix` are alphas
+    (`training.mixing`). `clip` is the largest norm of the gradients, 0 for none; gradients of `accumulate` batches are
+    averaged for a step. `ema` is the decay of an average of the weights that is used in their place
+    (`training.averaging`), 0 for none. `keep` says which epoch's weights the phase ends with, and `patience` after how
+    many epochs without a better validation accuracy it ends early, 0 for never (`training.best`)."""
 
     epochs: Natural = 4
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Annotated[float, Field(gt=0, le=10)] = 0.02
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    momentum: Share = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
     augment: Augmentation = "none"
+    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
+    cutmix: Annotated[float, Field(ge=0, le=10)] = 0.0
+    label_smoothing: Share = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    clip: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
+    ema: Share = 0.0
+    keep: Literal["last", "best"] = "last"
+    patience: Natural = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_the_optimizer(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("optimizer") == "adamw":
+            return {"lr": ADAMW_LR, **values}
+        return values
 
 
 class Base(Training):
@@ -45,9 +74,11 @@ class Base(Training):
 
 class Retrain(Training):
     """Retraining after each cut. `keep_momentum` carries the optimizer's momentum over to the smaller weights.
-    Otherwise the optimizer starts from scratch."""
+    Otherwise the optimizer starts from scratch. `batchnorm_examples` is the number of training images from which the
+    statistics of BatchNorm are estimated again after a cut, before retraining; 0 keeps them."""
 
     keep_momentum: bool = False
+    batchnorm_examples: Annotated[int, Field(ge=0)] = 0
 
 
 class Distill(Section):
@@ -69,6 +100,13 @@ class Convert(Training):
     to: Literal["", "relu", "maxout"] = ""
     k: Annotated[int, Field(ge=2, le=16)] = 4
     layers: list[str] = []
+
+    @model_validator(mode="after")
+    def _epochs_are_comparable(self) -> Self:
+        if self.to == "relu" and (self.ema or self.keep == "best" or self.patience):
+            raise SpecError("ema, keep and patience do not apply while activations turn into ReLU: each epoch trains "
+                            "another network")  # fmt: skip
+        return self
 
 
 class StepRetrain(Section):

@@ -19,7 +19,7 @@ from trimcore.tables.recorded import (
 ITERATIONS = ["iteration", "layers_trimmed", "widths", "parameters", "compression", "macs", "macs_ratio",
               "nonzero_parameters", "accuracy_initial", "accuracy_final", "loss_final", "latency_ms", "seconds",
               "validation_accuracy", "latency_ratio", "latency_1_ms", "latency_1_ratio", "k", "bytes_dense",
-              "bytes_sparse", "verification", "verification_error"]  # fmt: skip
+              "bytes_sparse", "verification", "verification_error", "accuracy_reestimated"]  # fmt: skip
 LAYERS = ["iteration", "layer", "kind", "width", "parameters", "macs", "apoz_mean", "apoz_std", "apoz_min", "apoz_max",
           "rule", "threshold", "pruned", "tolerance", "k", "weights", "zero_weights", "no_activation", "heads",
           "heads_pruned"]  # fmt: skip

@@ -1,26 +1,21 @@
 """Knowledge distillation (Hinton et al. 2015, arXiv 1503.02531): the trimmed network learns from the network that the
 run started from, whose scores also say how similar an image is to the other classes."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trimcore.compute.device import autocast
 from trimcore.spec import Distill
-
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # images (B, C, H, W), scores (B, classes), labels (B,) -> scalar
-
-
-def cross_entropy(images: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
-    """The loss without a teacher, averaged over the batch."""
-    return F.cross_entropy(scores, labels)
+from trimcore.training.losses import Loss, cross_entropy
 
 
-def distillation_loss(teacher: nn.Module, settings: Distill, device: torch.device) -> Loss:
-    """(1 - weight) * cross-entropy + weight * T^2 * KL(teacher || student), both softened by the temperature T. The
+def distillation_loss(
+    teacher: nn.Module, settings: Distill, device: torch.device, labelled: Loss = cross_entropy
+) -> Loss:
+    """(1 - weight) * labelled + weight * T^2 * KL(teacher || student), both softened by the temperature T. The
     factor T^2 keeps the gradient magnitude independent of T. The teacher is put into evaluation mode and not trained.
+    `labelled` is the loss with the labels.
     """
     teacher.eval()
 
@@ -29,7 +24,7 @@ def distillation_loss(teacher: nn.Module, settings: Distill, device: torch.devic
             targets = teacher(images).float()
         # Autograd cannot save inference tensors for the backward pass, hence the clone.
         divergence = soft_divergence(scores, targets.clone(), settings.temperature)
-        return (1 - settings.weight) * cross_entropy(images, scores, labels) + settings.weight * divergence
+        return (1 - settings.weight) * labelled(images, scores, labels) + settings.weight * divergence
 
     return loss
 

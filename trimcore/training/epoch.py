@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from trimcore.compute import distributed
 from trimcore.compute.device import autocast, has_fast_bf16
@@ -21,9 +20,10 @@ from trimcore.data import Data
 from trimcore.data.batches import Batches
 from trimcore.errors import TrimError
 from trimcore.spec import Training
-from trimcore.training.distillation import Loss, cross_entropy
+from trimcore.training.losses import Loss, supervised_loss
+from trimcore.training.mixing import mixer
+from trimcore.training.optimizer import learning_rate
 
-WARM_UP = 0.1  # share of all steps in which the learning rate rises
 AUXILIARY_WEIGHT = 0.3  # of the loss at auxiliary heads (Szegedy et al. 2015, section 5)
 
 
@@ -46,25 +46,36 @@ class EpochResult:
     seconds: float
 
 
-def make_optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum. Biases and normalisation parameters (vectors) get no weight decay."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(
-        [g for g in groups if g["params"]], lr=settings.lr, momentum=settings.momentum,
-        nesterov=settings.momentum > 0, fused=all(p.device.type in ("cpu", "cuda") for p in trainable),
-    )  # fmt: skip
+class _Update:
+    """Adds up the gradients of `settings.accumulate` batches, then updates the weights."""
 
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, settings: Training, after: Callable[[], None] | None
+    ):
+        self.model, self.optimizer, self.settings, self.after, self.added = model, optimizer, settings, after, 0
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Linear warm-up over the first tenth, then cosine decay to zero. `step` starts at 0."""
-    warm = max(1, round(WARM_UP * steps))
-    if step < warm:
-        return peak * (step + 1) / warm
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    def add(self, loss: Tensor, last: bool) -> None:
+        if not self.added:
+            self.optimizer.zero_grad(set_to_none=True)
+        (loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
+        self.added += 1
+        if last or self.added == self.settings.accumulate:
+            self.finish()
+
+    def finish(self) -> None:
+        """Update the weights with the gradients so far, if there are any."""
+        if not self.added:
+            return
+        if self.added < self.settings.accumulate:  # the mean over the batches that there are
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self.settings.accumulate / self.added)
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.added = 0
+        if self.after:
+            self.after()
 
 
 def train_epoch(
@@ -77,15 +88,15 @@ def train_epoch(
     epoch: int,
     epochs: int,
     seed: int,
-    loss_of: Loss = cross_entropy,
+    loss_of: Loss | None = None,
     before_step: Callable[[int, int], None] | None = None,
     after_step: Callable[[], None] | None = None,
 ) -> Iterator[Batch | EpochResult]:
     """Train epoch `epoch` (from 0) of `epochs`. Yields a Batch after each step and finally the EpochResult.
 
-    `loss_of` is the loss to minimise, see `distillation`. `before_step(step, steps)` is called before each step, both
-    counted over all `epochs`; `after_step()` is called after each weight update. Raises TrimError if the loss is no
-    longer finite.
+    `loss_of` is the loss to minimise, by default `supervised_loss`. `before_step(step, steps)` is called before each
+    batch, both counted over all `epochs`; `after_step()` is called after each weight update. Raises TrimError if the
+    loss is no longer finite.
     """
     start = time.perf_counter()
     own = (f"process {distributed.rank()}",) if distributed.rank() else ()  # each process has its own dropout mask
@@ -95,6 +106,9 @@ def train_epoch(
         channels_last=has_fast_bf16(device), shared=True,
     )  # fmt: skip
     steps = len(source)
+    labelled = supervised_loss(settings, data, device)
+    loss_of, mix = loss_of or labelled, mixer(settings, data.num_classes)
+    update = _Update(model, optimizer, settings, after_step)
     model.train()
     loss_sum, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
     for step, (x, y) in enumerate(source):
@@ -102,24 +116,23 @@ def train_epoch(
             continue  # BatchNorm needs more than one value per channel, and a map may have a single position
         place = (epoch * steps + step, epochs * steps)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(*place, settings.lr)
+            group["lr"] = learning_rate(*place, settings)
         if before_step:
             before_step(*place)
+        x, targets = mix(x, y) if mix else (x, y)
         with autocast(device):
             output = model(x)
         output, *auxiliary_outputs = output if isinstance(output, tuple) else (scores_of(output),)
-        loss = loss_of(x, output.float(), y)
+        loss = loss_of(x, output.float(), targets)
         for auxiliary in auxiliary_outputs:
-            loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(auxiliary.float(), y)
-        optimizer.zero_grad(set_to_none=True)
-        distributed.weighted(loss, len(y)).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        if after_step:
-            after_step()
+            loss = loss + AUXILIARY_WEIGHT * labelled(x, auxiliary.float(), targets)
+        update.add(distributed.weighted(loss, len(y)), last=step + 1 == steps)
         loss_sum += loss.detach() * len(y)
-        correct += (output.detach().argmax(1) == y).sum()
+        most = targets if targets.dim() == 1 else targets.argmax(1)  # of mixed images, the larger share
+        correct += (output.detach().argmax(1) == most).sum()
         seen += len(y)
         yield Batch(step + 1, steps)
+    update.finish()
     distributed.broadcast_buffers(model)
     distributed.sum_(loss_sum, correct)
     (seen,) = distributed.totals([seen])

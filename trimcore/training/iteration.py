@@ -23,6 +23,7 @@ def close_iteration(run: Run) -> Iterator[Event]:
         "iteration": state.iteration,
         "layers_trimmed": state.row.get("layers_trimmed", []),
         "accuracy_initial": state.row.get("accuracy_initial"),
+        "accuracy_reestimated": state.row.get("accuracy_reestimated"),
         **run.measurement.row(state, run.graph, made, test, validation),
         **verified,
         "seconds": state.row.get("seconds", 0.0) + time.perf_counter() - begin,

@@ -26,6 +26,8 @@ class State:
     done: int = 0  # iterations of that step already done
     epoch: int = 0  # epochs done in this phase
     optimizer: dict[str, Any] | None = None
+    average: dict[str, Any] | None = None  # of the weights in this phase, see `training.averaging`
+    best: dict[str, Any] | None = None  # the best epoch of this phase, see `training.best`
     row: dict[str, Any] = field(default_factory=dict)  # the part of this iteration's row that is known so far
     result: int = 0  # the iteration that is the run's result
     ended: str = ""  # why there are no more iterations

@@ -46,3 +46,36 @@ def test_distillation_settings_are_launched(launched):
     field(app, "Temperature").set_value(2.0).run()
     app.button(key="launch").click().run()
     assert launched[0].distill == spec.Distill(weight=0.5, temperature=2.0)
+
+
+def test_a_recipe_is_for_retraining_and_the_base(no_runs):
+    app = page("plan", settings=True)
+    field(app, "Label smoothing").set_value(0.1).run()
+    field(app, "Optimizer").set_value("adamw").run()
+    assert not app.exception
+    draft = app.session_state.draft
+    assert [(draft[part]["optimizer"], draft[part]["lr"]) for part in ("base", "retrain")] == [("adamw", 0.001)] * 2
+    assert field(app, "Learning rate").value == 0.001, "the field shows the rate"
+    assert draft["base"]["label_smoothing"] == 0.1
+    field(app, "Optimizer").set_value("sgd").run()
+    assert (app.session_state.draft["base"]["lr"], app.session_state.draft["retrain"]["lr"]) == (0.05, 0.02)
+
+
+MORE = {
+    "Learning rate schedule": ("schedule", "constant"), "Warm-up": ("warmup", 0.5), "MixUp": ("mixup", 0.2),
+    "CutMix": ("cutmix", 1.0), "Gradient clipping": ("clip", 2.0), "Batches per step": ("accumulate", 4),
+    "Average of the weights (EMA)": ("ema", 0.99), "Keep the weights of": ("keep", "best"),
+    "Patience, epochs": ("patience", 3), "Class weights": ("class_weights", "balanced"),
+}  # fmt: skip
+
+
+def test_every_other_setting_is_offered(no_runs):
+    app = page("plan", settings=True)
+    field(app, "More settings").set_value(True).run()
+    for label, (_, value) in MORE.items():
+        field(app, label).set_value(value).run()
+    assert not app.exception
+    for part in ("base", "retrain"):
+        assert {key: app.session_state.draft[part][key] for key, _ in MORE.values()} == dict(MORE.values())
+    assert not any(number.label.startswith("Images to estimate") for number in app.number_input), "no BatchNorm here"
+    spec.parse(app.session_state.draft)

@@ -21,7 +21,8 @@ from trimcore.jobs import worker
 from trimcore.scoring import relevance
 from trimcore.scoring.apoz import profile
 from trimcore.spec import Training
-from trimcore.training.epoch import make_optimizer, train_epoch
+from trimcore.training.epoch import train_epoch
+from trimcore.training.optimizer import make_optimizer
 
 CPU = torch.device("cpu")
 SETTINGS = Training(epochs=2, batch_size=32, lr=0.05)

@@ -26,6 +26,7 @@ iteration = 2
 [base]
 weights = "w.pt"
 head = "new"
+optimizer = "adamw"
 epochs = 11
 batch_size = 64
 lr = 0.5
@@ -34,6 +35,7 @@ weight_decay = 0.001
 augment = "shift+flip"
 [convert]
 to = "relu"
+optimizer = "adamw"
 k = 2
 layers = ["classifier.fc6"]
 epochs = 6
@@ -57,6 +59,19 @@ batch_size = 32
 lr = 0.25
 momentum = 0
 keep_momentum = true
+batchnorm_examples = 400
+optimizer = "adamw"
+schedule = "constant"
+warmup = 0.25
+mixup = 0.2
+cutmix = 1.0
+label_smoothing = 0.1
+class_weights = "balanced"
+clip = 2.0
+accumulate = 4
+ema = 0.99
+keep = "best"
+patience = 3
 weight_decay = 0
 augment = "shift"
 [[step]]
@@ -113,15 +128,19 @@ def test_an_empty_spec_has_the_documented_defaults():
 
 def test_every_key_is_read():
     training = {"batch_size": 64, "lr": 0.5, "momentum": 0.8, "weight_decay": 0.001, "augment": "shift+flip"}
+    plain = {"optimizer": "adamw", "schedule": "cosine", "warmup": 0.1, "mixup": 0, "cutmix": 0, "label_smoothing": 0,
+             "class_weights": "none", "clip": 0, "accumulate": 1, "ema": 0, "keep": "last", "patience": 0}
     retraining = {"epochs": 5, "batch_size": 32, "lr": 0.25, "momentum": 0, "weight_decay": 0, "augment": "shift",
-                  "keep_momentum": True}
+                  "keep_momentum": True, "batchnorm_examples": 400, "optimizer": "adamw", "schedule": "constant",
+                  "warmup": 0.25, "mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "class_weights": "balanced",
+                  "clip": 2.0, "accumulate": 4, "ema": 0.99, "keep": "best", "patience": 3}
     assert spec.loads(EVERYTHING).model_dump() == {
         "model": "vgg16-small", "data": "cifar10", "name": "all of it", "seed": 7, "device": "cuda", "image_size": 32,
         "channels": 3, "resize": "pad", "whole_heads": True, "embeddings": True,
         "parent": {"run": "20260101-093000-lenet5-1a2b", "iteration": 2},
-        "base": {"weights": "w.pt", "head": "new", "epochs": 11, **training},
+        "base": {"weights": "w.pt", "head": "new", "epochs": 11, **plain, **training},
         "options": {},
-        "convert": {"to": "relu", "k": 2, "layers": ["classifier.fc6"], "epochs": 6, **training},
+        "convert": {"to": "relu", "k": 2, "layers": ["classifier.fc6"], "epochs": 6, **plain, **training},
         "profile": {"examples": 300, "relevance_examples": 200, "tolerance": 0.25}, "retrain": retraining,
         "verify": {"pairs": "lfw:faces", "distance": "euclidean"},
         "step": [

@@ -11,7 +11,7 @@ from trimcore import tables
 DESIGNED = {
     "iterations.csv": "iteration,layers_trimmed,widths,parameters,compression,macs,macs_ratio,nonzero_parameters,"
     "accuracy_initial,accuracy_final,loss_final,latency_ms,seconds,validation_accuracy,latency_ratio,latency_1_ms,"
-    "latency_1_ratio,k,bytes_dense,bytes_sparse,verification,verification_error",
+    "latency_1_ratio,k,bytes_dense,bytes_sparse,verification,verification_error,accuracy_reestimated",
     "layers.csv": "iteration,layer,kind,width,parameters,macs,apoz_mean,apoz_std,apoz_min,apoz_max,rule,threshold,"
     "pruned,tolerance,k,weights,zero_weights,no_activation,heads,heads_pruned",
     "neurons.csv": "iteration,layer,neuron,original_neuron,apoz,kept,unit,relevance,head",
@@ -78,8 +78,8 @@ def test_iterations_csv_is_exact():
     """The row of iteration 0 is in the format of runs that did not yet compare latency with the base."""
     assert tables.csv_texts(EVENTS)["iterations.csv"] == "\n".join([
         DESIGNED["iterations.csv"],
-        "0,,conv1=4;fc1=2,100,1.0,1000,1.0,99,,0.5,1.25,0.5,2.0,0.625,,,,,,,,",
-        f"1,conv1,conv1=2;fc1=2,60,{100 / 60!r},550,{1000 / 550!r},60,0.25,0.75,1.25,0.5,2.0,0.625,1.5,0.25,1.25,,,,,",
+        "0,,conv1=4;fc1=2,100,1.0,1000,1.0,99,,0.5,1.25,0.5,2.0,0.625,,,,,,,,,",
+        f"1,conv1,conv1=2;fc1=2,60,{100 / 60!r},550,{1000 / 550!r},60,0.25,0.75,1.25,0.5,2.0,0.625,1.5,0.25,1.25,,,,,,",
         "",
     ])  # fmt: skip
 
@@ -251,7 +251,7 @@ RUEDA = [
     {"kind": "profiled", "iteration": 2, "layers": units_of_six([0, 1, 4, 5], 40), "units": HALVED},
     verified(2, 0.8),
     row(2, widths=FOUR, k={"fc1": 2}, parameters=100, compression=1.2, nonzero_parameters=29, bytes_dense=800,
-        bytes_sparse=300, verification=0.8, verification_error=0.0125),
+        bytes_sparse=300, verification=0.8, verification_error=0.0125, accuracy_reestimated=0.375),
 ]  # fmt: skip
 
 
@@ -300,7 +300,7 @@ def test_layers_csv_of_a_weight_step_includes_unprofiled_layers():
 
 def test_iterations_csv_has_k_bytes_and_verification():
     last = parsed("iterations.csv", RUEDA)[2]
-    assert [last[c] for c in tables.ITERATIONS[-5:]] == ["fc1=2", "800", "300", "0.8", "0.0125"]
+    assert [last[c] for c in tables.ITERATIONS[-6:]] == ["fc1=2", "800", "300", "0.8", "0.0125", "0.375"]
     assert [parsed("iterations.csv", RUEDA)[1][c] for c in tables.ITERATIONS[-2:]] == ["", ""]
 
 

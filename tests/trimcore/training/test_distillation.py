@@ -11,8 +11,9 @@ from tests.trimcore.training.runs import assert_resumes_identically, carry_out, 
 from trimcore import runs
 from trimcore.files import checkpoint
 from trimcore.spec import Distill
-from trimcore.training.distillation import cross_entropy, distillation_loss, soft_divergence
+from trimcore.training.distillation import distillation_loss, soft_divergence
 from trimcore.training.loop import trim
+from trimcore.training.losses import cross_entropy
 from trimcore.training.state import restore
 
 CPU = torch.device("cpu")

@@ -15,7 +15,8 @@ from trimcore.data.batches import Batches, Resident
 from trimcore.errors import TrimError
 from trimcore.evaluation.accuracy import evaluate
 from trimcore.spec import Training
-from trimcore.training.epoch import Batch, EpochResult, derive_seed, learning_rate, make_optimizer, train_epoch
+from trimcore.training.epoch import Batch, EpochResult, derive_seed, train_epoch
+from trimcore.training.optimizer import learning_rate, make_optimizer
 
 CPU = torch.device("cpu")
 
@@ -50,7 +51,7 @@ def weights_after(settings: Training, seed: int, epochs: int = 2) -> torch.Tenso
 
 
 def test_the_learning_rate_warms_up_over_a_tenth_then_follows_a_cosine():
-    rates = [learning_rate(step, 20, 0.4) for step in range(20)]
+    rates = [learning_rate(step, 20, Training(lr=0.4)) for step in range(20)]
     assert rates[:3] == pytest.approx([0.2, 0.4, 0.4])  # two warm-up steps, then the cosine starts at its peak
     assert rates[11] == pytest.approx(0.2)  # halfway through the 18 steps of the cosine
     assert rates[19] == pytest.approx(0.4 * 0.5 * (1 + math.cos(math.pi * 17 / 18)))
@@ -58,8 +59,8 @@ def test_the_learning_rate_warms_up_over_a_tenth_then_follows_a_cosine():
 
 
 def test_the_learning_rate_for_very_few_steps():
-    assert learning_rate(0, 1, 0.4) == 0.4
-    assert [learning_rate(step, 3, 0.4) for step in range(3)] == pytest.approx([0.4, 0.4, 0.2])
+    assert learning_rate(0, 1, Training(lr=0.4)) == 0.4
+    assert [learning_rate(step, 3, Training(lr=0.4)) for step in range(3)] == pytest.approx([0.4, 0.4, 0.2])
 
 
 # --- seeds ---
@@ -120,7 +121,7 @@ def test_an_epoch_yields_every_batch_and_then_its_result():
     )
     assert steps == [Batch(1, 4), Batch(2, 4), Batch(3, 4), Batch(4, 4)]  # 50 examples: the last batch has two
     assert isinstance(result, EpochResult)
-    assert result.lr == pytest.approx(learning_rate(7, 8, 0.1))
+    assert result.lr == pytest.approx(learning_rate(7, 8, Training(lr=0.1)))
 
 
 def test_loss_and_accuracy_are_means_over_examples_not_batches():

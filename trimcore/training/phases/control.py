@@ -22,7 +22,7 @@ def train_control(run: Run) -> Iterator[Event]:
         run.entry.renew(state.network, **state.arguments)
         magnitude.hold(state.network, masks)
     epochs, seconds = state.inherited + state.spent, time.perf_counter()
-    yield from train(run, run.spec.base, epochs, "control")
+    yield from train(run, run.spec.base.model_copy(update={"patience": 0}), epochs, "control")
     test, validation = run.measure("test"), run.measure("validation")
     yield Event("control", {
         "parameters": sum(p.numel() for p in state.network.parameters()), "epochs": epochs,

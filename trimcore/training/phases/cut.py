@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import nn
 
+from trimcore.compute.device import has_fast_bf16
 from trimcore.compute.seeds import derive_seed
+from trimcore.data.batches import Batches
 from trimcore.graph.costs import cost_of
 from trimcore.graph.removal import kept_neurons, removed_groups, unit_sizes
 from trimcore.planning.plan import Plan
@@ -16,7 +18,8 @@ from trimcore.spec import Step, Training
 from trimcore.surgery import cut as surgery
 from trimcore.surgery import magnitude
 from trimcore.surgery.momentum import carry_over
-from trimcore.training.epoch import make_optimizer
+from trimcore.training.batchnorm import has_batchnorm, reestimate
+from trimcore.training.optimizer import make_optimizer
 from trimcore.training.run import Run
 
 
@@ -39,14 +42,27 @@ def cut(run: Run) -> Iterator[Event]:
         return
     yield done
     test, validation = run.measure("test"), run.measure("validation")
+    again = _with_new_statistics(run, run.spec.retrain.batchnorm_examples)
     state.row = {
         "layers_trimmed": [name for name, layer in done.data["layers"].items() if layer.get("newly", layer["cut"])],
-        "accuracy_initial": test.accuracy, "seconds": time.perf_counter() - started,
+        "accuracy_initial": test.accuracy, "accuracy_reestimated": again.get("accuracy_reestimated"),
+        "seconds": time.perf_counter() - started,
     }  # fmt: skip
     yield Event("initial", {
         "iteration": state.iteration, "accuracy": test.accuracy, "validation_accuracy": validation.accuracy,
-        "loss": test.loss, **run.measurement.by_class(test, validation),
+        "loss": test.loss, **again, **run.measurement.by_class(test, validation),
     }, payload=run.snapshot)  # fmt: skip
+
+
+def _with_new_statistics(run: Run, examples: int) -> dict[str, float]:
+    """Estimate the statistics of BatchNorm again, from that many training images, and measure the network with them."""
+    if not examples or not has_batchnorm(run.state.network):
+        return {}
+    split, layout = run.data.train.subset(examples), has_fast_bf16(run.device)
+    batches = Batches(split, run.data, run.spec.retrain.batch_size, run.device, channels_last=layout)
+    reestimate(run.state.network, batches)
+    test, validation = run.measure("test"), run.measure("validation")
+    return {"accuracy_reestimated": test.accuracy, "validation_accuracy_reestimated": validation.accuracy}
 
 
 def _prune_neurons(run: Run, step: Step) -> Event | None:

@@ -1,0 +1,382 @@
+"""Recipes that bring accuracy back: each setting against numbers worked out by hand or another computation."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.trimcore.training.runs import assert_resumes_identically, carry_out, of_kind, step
+from tests.trimcore.training.test_epoch import CPU, made_up
+from trimcore import models, spec
+from trimcore.compute.device import place
+from trimcore.data.augmentation import AUGMENTATIONS, augmented
+from trimcore.data.batches import Batches, Resident
+from trimcore.errors import SpecError
+from trimcore.spec import Training
+from trimcore.training import best as best_of
+from trimcore.training.averaging import averaged
+from trimcore.training.batchnorm import has_batchnorm, reestimate
+from trimcore.training.epoch import train_epoch
+from trimcore.training.losses import balanced, supervised_loss
+from trimcore.training.mixing import mixer
+from trimcore.training.optimizer import learning_rate, make_optimizer
+
+
+def flat(model: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().double().flatten() for p in model.parameters()])
+
+
+def linear(seed: int = 1) -> nn.Module:
+    torch.manual_seed(seed)
+    return place(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), CPU)
+
+
+def trained(settings: Training, epochs: int = 1, model: nn.Module | None = None, after=None) -> nn.Module:
+    model = model or linear()
+    optimizer = make_optimizer(model, settings)
+    for epoch in range(epochs):
+        list(train_epoch(model, optimizer, made_up(), settings, CPU, epoch=epoch, epochs=epochs, seed=0,
+                         after_step=after))  # fmt: skip
+    return model
+
+
+# ---- the optimizer and its rate
+
+
+def test_adamw_one_step_by_hand():
+    """Both moments are corrected for their start, so the first step is lr * sign(gradient), after the decay."""
+    model = nn.Linear(2, 2)
+    before = [p.detach().clone() for p in model.parameters()]
+    settings = Training(optimizer="adamw", lr=0.1, weight_decay=0.5, momentum=0.8)
+    optimizer = make_optimizer(model, settings)
+    assert optimizer.param_groups[0]["betas"] == (0.8, 0.999)
+    for p in model.parameters():
+        p.grad = torch.full_like(p, -3.0)
+    optimizer.step()
+    torch.testing.assert_close(model.weight.detach(), before[0] * (1 - 0.1 * 0.5) + 0.1)
+    torch.testing.assert_close(model.bias.detach(), before[1] + 0.1)
+
+
+def test_warm_up_and_schedule():
+    rates = [learning_rate(i, 10, Training(lr=1.0, warmup=0.5, schedule="constant")) for i in range(10)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 1, 1])
+    rates = [learning_rate(i, 5, Training(lr=1.0, warmup=0)) for i in range(5)]
+    assert rates == pytest.approx([1, 1, *(0.5 * (1 + math.cos(math.pi * k / 4)) for k in (1, 2, 3))])
+
+
+def test_the_rate_follows_the_optimizer_unless_it_is_given():
+    read = {name: spec.loads(f"[retrain]\n{text}").retrain.lr for name, text in {
+        "sgd": "", "adamw": 'optimizer = "adamw"', "given": 'optimizer = "adamw"\nlr = 0.02',
+    }.items()}  # fmt: skip
+    assert read == {"sgd": 0.02, "adamw": 0.001, "given": 0.02}
+    assert spec.parse({"base": {"optimizer": "adamw"}}).base.lr == 0.001
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"retrain": {"optimizer": "adam"}}, "optimizer"),
+        ({"retrain": {"label_smoothing": 1.0}}, "label_smoothing"),
+        ({"retrain": {"accumulate": 0}}, "accumulate"),
+        ({"retrain": {"ema": 1.0}}, "ema"),
+        ({"retrain": {"optimizer": "adamw", "keep_momentum": True}}, "keep_momentum needs the same optimizer"),
+        ({"convert": {"to": "relu", "keep": "best"}}, "each epoch trains another network"),
+        ({"convert": {"to": "relu", "ema": 0.9}}, "each epoch trains another network"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(values, complaint):
+    with pytest.raises(SpecError, match=complaint):
+        spec.parse(values)
+
+
+# ---- the loss
+
+
+def test_label_smoothing_by_hand():
+    scores, labels = torch.tensor([[2.0, 1.0, -1.0]]), torch.tensor([1])
+    logs = scores.log_softmax(1)[0]
+    found = supervised_loss(Training(label_smoothing=0.3), made_up(), CPU)(None, scores, labels)
+    assert found == pytest.approx(float(-(0.1 * logs[0] + 0.8 * logs[1] + 0.1 * logs[2])), rel=1e-6)
+
+
+def test_balanced_classes_count_alike():
+    data = made_up()
+    labels = torch.tensor([0] * 6 + [2] * 2)
+    data = data.__class__(**{**vars(data), "train": Resident(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), labels, 8, 1)})
+    assert balanced(data).tolist() == pytest.approx([8 / (3 * 6), 0, 8 / (3 * 2)])
+    scores = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    by_class = [F.cross_entropy(scores[labels == c], labels[labels == c]) for c in (0, 2)]
+    found = supervised_loss(Training(class_weights="balanced"), data, CPU)(None, scores, labels)
+    assert found == pytest.approx(float(sum(by_class) / 2), rel=1e-6)
+
+
+# ---- mixing
+
+
+@pytest.mark.parametrize("way", ["mixup", "cutmix"])
+def test_a_mixed_image_has_the_shares_that_its_label_says(way):
+    mix, torch_images = mixer(Training(**{way: 1.0}), 4), torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 20, 20)
+    seen = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        images, labels = mix(torch_images.clone(), torch.arange(4))
+        assert labels.sum(1).tolist() == pytest.approx([1.0] * 4)
+        for image, shares in zip(images, labels, strict=True):
+            assert float(image.mean()) == pytest.approx(float((shares * torch.arange(4.0)).sum()), abs=1e-4)
+            assert way == "mixup" or set(image.flatten().tolist()) <= {0.0, 1.0, 2.0, 3.0}
+        seen.add(round(float(labels.max()), 3))
+    assert len(seen) > 10
+
+
+def test_both_ways_take_turns_and_none_is_none():
+    mix, images = mixer(Training(mixup=1.0, cutmix=1.0), 4), torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 20, 20)
+    torch.manual_seed(0)
+    blended = [mix(images.clone(), torch.arange(4))[0].frac().any().item() for _ in range(40)]
+    assert 8 < sum(blended) < 32
+    assert mixer(Training(), 4) is None
+
+
+def test_training_with_mixed_images_learns_and_repeats():
+    settings = Training(mixup=0.4, cutmix=1.0, batch_size=16, lr=0.1)
+    one, two = (flat(trained(settings, 2)) for _ in range(2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, flat(trained(Training(batch_size=16, lr=0.1), 2)))
+
+
+# ---- gradients
+
+
+@pytest.mark.parametrize("batch_size", [25, 20])
+def test_accumulated_batches_are_one_step(batch_size):
+    """50 images in batches of 25, two for a step, are one batch of 50. With batches of 20, the last one of 10 counts
+    as much as another, as documented."""
+    whole = trained(Training(batch_size=50, momentum=0, lr=0.1))
+    batches = math.ceil(50 / batch_size)
+    parts = trained(Training(batch_size=batch_size, accumulate=batches, momentum=0, lr=0.1))
+    same = torch.allclose(flat(whole), flat(parts), atol=1e-7)
+    assert same == (batch_size == 25)
+
+
+def test_an_incomplete_group_is_a_whole_step():
+    """Three batches of 17, 17 and 16; two make the first step, and the last one alone the second."""
+    seen, gradients = [], []
+    model = linear()
+    settings = Training(batch_size=17, accumulate=2, momentum=0, lr=0.1, schedule="constant", warmup=0, weight_decay=0)
+    start = flat(model)
+    trained(settings, model=model, after=lambda: seen.append(flat(model)))
+    assert len(seen) == 2
+    batches = list(Batches(made_up().train, made_up(), 17, CPU, seed=_order_seed()))
+    replayed = linear()
+    for group in (batches[:2], batches[2:]):
+        replayed.zero_grad()
+        sum(F.cross_entropy(replayed(x), y) / len(group) for x, y in group).backward()
+        gradients.append(torch.cat([p.grad.double().flatten() for p in replayed.parameters()]))
+        with torch.no_grad():
+            for p in replayed.parameters():
+                p -= 0.1 * p.grad
+    torch.testing.assert_close(seen[0], start - 0.1 * gradients[0], atol=1e-7, rtol=0)
+    torch.testing.assert_close(seen[1], flat(replayed), atol=1e-7, rtol=0)
+
+
+def _order_seed() -> int:
+    from trimcore.compute.seeds import derive_seed
+
+    return derive_seed(0, 0, "order")
+
+
+def test_gradients_are_clipped():
+    model, moved = linear(), []
+    before = [flat(model)]
+
+    def note() -> None:
+        moved.append(float((flat(model) - before[-1]).norm()))
+        before.append(flat(model))
+
+    settings = Training(batch_size=10, momentum=0, lr=0.5, warmup=0, schedule="constant", clip=0.01, weight_decay=0)
+    trained(settings, model=model, after=note)
+    assert moved == pytest.approx([0.5 * 0.01] * 5, rel=1e-3)
+
+
+# ---- averages
+
+
+def test_the_average_by_hand():
+    model = nn.Linear(1, 1, bias=False)
+    average = averaged(model, 0.5)
+    for value in (1.0, 2.0, 4.0):
+        with torch.no_grad():
+            model.weight.fill_(value)
+        average.update_parameters(model)
+    # The first step copies; then the decays are min(0.5, 2 / 11) and min(0.5, 3 / 12).
+    second = 1.0 + (1 - 2 / 11) * (2.0 - 1.0)
+    assert average.module.weight.item() == pytest.approx(second + (1 - 3 / 12) * (4.0 - second))
+    again = averaged(model, 0.5, average.state_dict())
+    assert int(again.n_averaged) == 3
+    assert torch.equal(again.module.weight, average.module.weight)
+
+
+def test_a_run_measures_and_keeps_the_average(make_spec):
+    events, _, made = carry_out(make_spec(base={"ema": 0.9, "epochs": 3}, step=[]))
+    plain, _, other = carry_out(make_spec(base={"epochs": 3}, step=[]))
+    assert [e["loss"] for e in of_kind(events, "epoch")] == [e["loss"] for e in of_kind(plain, "epoch")]
+    assert not torch.equal(made[0].state["fc1.weight"], other[0].state["fc1.weight"])
+    last = of_kind(events, "epoch")[-1]["validation_accuracy"]
+    assert of_kind(events, "iteration")[0]["validation_accuracy"] == last, "what was measured is what is kept"
+
+
+# ---- the best epoch
+
+
+def test_best_and_patience_by_hand():
+    network, accuracies, found = nn.Linear(1, 1), [0.5, 0.7, 0.7, 0.6, 0.8], None
+    settings, over = Training(keep="best", patience=2), []
+    for epoch, accuracy in enumerate(accuracies, 1):
+        found = best_of.better(found, epoch, accuracy, network)
+        over.append(best_of.is_over(settings, found, epoch))
+    assert over == [False, False, False, True, False]
+    assert (found["epoch"], found["accuracy"]) == (5, 0.8)
+    assert best_of.outcome_text(settings, {"epoch": 2, "accuracy": 0.7}, 4, 9) == (
+        "stopped after epoch 4 of 9, because 2 epochs brought no better validation accuracy; "
+        "kept the weights of epoch 2, the best with 70.00% in validation"
+    )
+    assert best_of.outcome_text(settings, {"epoch": 4, "accuracy": 0.7}, 4, 4) == ""
+    assert not best_of.is_over(Training(), found, 99)
+
+
+def scripted(monkeypatch, accuracies):
+    """Let the validation accuracies of the epochs be these; everything else is measured."""
+    from trimcore.training.phases import training
+
+    real, script = training.evaluate, iter(accuracies)
+
+    def evaluate(*arguments):
+        measured = real(*arguments)
+        return measured.__class__(**{**vars(measured), "accuracy": next(script)})
+
+    monkeypatch.setattr(training, "evaluate", evaluate)
+
+
+def test_the_weights_of_the_best_epoch_are_kept(make_spec, monkeypatch):
+    scripted(monkeypatch, [0.5, 0.9, 0.9, 0.1, 0.2, 0.3])
+    events, snapshots, made = carry_out(make_spec(base={"keep": "best", "epochs": 6, "patience": 2}, step=[]))
+    assert [e["epoch"] for e in of_kind(events, "epoch")] == [1, 2, 3, 4]
+    assert of_kind(events, "note")[-1]["text"].startswith("stopped after epoch 4 of 6")
+    second = snapshots[1][1]["checkpoint"]["state"]
+    assert all(torch.equal(tensor, second[name]) for name, tensor in made[0].state.items())
+    assert made[0].epochs == 4
+
+
+def test_patience_alone_keeps_the_last_epoch(make_spec, monkeypatch):
+    scripted(monkeypatch, [0.9, 0.1, 0.2, 0.3])
+    events, snapshots, made = carry_out(make_spec(base={"epochs": 4, "patience": 1}, step=[]))
+    assert len(of_kind(events, "epoch")) == 2
+    last = snapshots[1][1]["checkpoint"]["state"]
+    assert all(torch.equal(tensor, last[name]) for name, tensor in made[0].state.items())
+
+
+# ---- BatchNorm
+
+
+def normalising() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(),
+                         nn.Linear(108, 3))  # fmt: skip
+
+
+def test_statistics_are_those_of_the_given_images():
+    data, network = made_up(), normalising()
+    network[1].running_mean.fill_(7)
+    network.eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    reestimate(network, Batches(data.train, data, 25, CPU))
+    x = torch.cat([images for images, _ in Batches(data.train, data, 25, CPU)])
+    with torch.no_grad():
+        inside = network[0](x)
+    torch.testing.assert_close(network[1].running_mean, inside.mean((0, 2, 3)), atol=1e-5, rtol=1e-5)
+    halves = torch.stack([half.var((0, 2, 3)) for half in inside.split(25)]).mean(0)  # the mean over equal batches
+    torch.testing.assert_close(network[1].running_var, halves, atol=1e-5, rtol=1e-5)
+    assert not network.training
+    assert network[1].momentum == 0.1
+    for name, tensor in network.state_dict().items():
+        assert "running" in name or "tracked" in name or torch.equal(tensor, before[name]), name
+    assert has_batchnorm(network)
+    assert not has_batchnorm(nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.LayerNorm(3)))
+
+
+def test_a_run_measures_with_and_without_new_statistics(make_spec, registry):
+    @models.register("normalising", "for a test")
+    def build(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(in_channels, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3),
+                             nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+                             nn.Linear(128, num_classes))  # fmt: skip
+
+    asked = make_spec(model="normalising", step=[step("0", "3", rule="fraction", value=0.5)],
+                      retrain={"epochs": 0, "batchnorm_examples": 100}, base={"epochs": 3})  # fmt: skip
+    events, snapshots, made = carry_out(asked)
+    without = asked.retrain.model_copy(update={"batchnorm_examples": 0})
+    plain, _, _ = carry_out(asked.model_copy(update={"retrain": without}))
+    (cut,), (old,) = of_kind(events, "initial"), of_kind(plain, "initial")
+    assert cut["accuracy"] == old["accuracy"], "the accuracy right after the cut means what it meant"
+    assert "accuracy_reestimated" not in old
+    row = of_kind(events, "iteration")[1]
+    assert row["accuracy_reestimated"] == cut["accuracy_reestimated"] == row["accuracy_final"]
+    assert made[1].state["1.running_mean"].shape == (4,)
+
+
+# ---- augmentation through torchvision
+
+
+@pytest.mark.parametrize("augment", ["crop+flip", "trivial", "rand"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_image_is_changed_by_itself_and_reproducibly(augment, channels):
+    image = torch.randint(0, 256, (channels, 20, 20), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pixels, before = image.expand(60, -1, -1, -1), torch.random.get_rng_state()
+    one, two = (augmented(pixels, augment, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(one, two)
+    assert torch.equal(torch.random.get_rng_state(), before), "the global random numbers go on as before"
+    assert (one.shape, one.dtype) == (pixels.shape, torch.uint8)
+    different = {tensor.numpy().tobytes() for tensor in one}
+    assert len(different) > (40 if augment == "crop+flip" else 10)
+    assert not torch.equal(one, augmented(pixels, augment, torch.Generator().manual_seed(6)))
+
+
+def test_crops_come_from_inside_the_image():
+    ramp = torch.arange(20, dtype=torch.uint8).mul(10).expand(1, 20, 20)
+    crops = augmented(ramp.expand(200, -1, -1, -1), "crop+flip", torch.Generator().manual_seed(0)).int()
+    rows = crops[:, 0, 10]
+    rising = (rows.diff(dim=1) >= 0).all(1)
+    falling = (rows.diff(dim=1) <= 0).all(1)
+    assert (rising | falling).all()
+    assert 60 < int(falling.sum()) < 140, "about half are flipped"
+    width = (rows.amax(1) - rows.amin(1)) / 190
+    assert width.min() > 0.4
+    assert width.max() > 0.9
+
+
+# ---- a run with all of it
+
+
+RECIPES = {
+    "adamw": {"optimizer": "adamw", "label_smoothing": 0.1, "clip": 1.0, "schedule": "constant", "warmup": 0.3},
+    "mixed": {"mixup": 0.2, "cutmix": 1.0, "augment": "crop+flip", "accumulate": 2},
+    "averaged": {"ema": 0.9, "augment": "trivial", "class_weights": "balanced"},
+    "best": {"keep": "best", "patience": 2, "ema": 0.8, "augment": "rand"},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_run_resumes_bit_identically(make_spec, recipe):
+    asked = make_spec(
+        step=[step("conv2", "fc1", rule="fraction", value=0.3, iterations=2)],
+        base={"epochs": 3, **recipe}, retrain={"epochs": 3, "batchnorm_examples": 50, **recipe},
+        control={"scratch": True},
+    )  # fmt: skip
+    assert_resumes_identically(asked, every=2)
+
+
+def test_every_augmentation_can_be_written_in_a_spec():
+    for augment, way in itertools.product(AUGMENTATIONS, ("base", "retrain")):
+        assert getattr(spec.parse({way: {"augment": augment}}), way).augment == augment
