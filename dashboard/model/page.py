@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts.grouping import MANY
-from dashboard.model import data_choice
+from dashboard.model import data_choice, model_choice
 from dashboard.model.architecture import layer_table, reasons_text, trimmable_neurons
 from dashboard.model.uploads import show_rejection, store_upload
 from dashboard.session import devices, drafts, launch, links
@@ -49,7 +49,7 @@ def choose_removable(draft: dict) -> None:
 
 draft = drafts.draft()
 if links.should_apply("model"):
-    linked = links.read("model", {name: name for name in models.listed()}.__getitem__, draft["model"])
+    linked = links.read("model", {name: name for name in models.offered()}.__getitem__, draft["model"])
     ready = {kind: kind for kind in data.datasets() if not data_choice.is_own(kind)}
     named = links.read("data", ready.__getitem__, draft["data"])
     if (linked, named) != (draft["model"], draft["data"]):
@@ -58,19 +58,12 @@ if links.should_apply("model"):
 left, right = st.columns([1, 2], gap="large")
 
 with left:
-    lines = models.listed()
-    lines.setdefault(draft["model"], "a network of your own")  # in a run that was started on the command line
-    names = list(lines)
-    chosen = st.selectbox(
-        "Model", names, names.index(draft["model"]), help="Type to search. Built-in networks come first, then "
-        "torchvision networks by family, then networks from installed packages.",
-    )  # fmt: skip
-    st.caption(plain(lines[chosen]))
+    chosen = model_choice.chosen(draft)
     for line in models.refused():
         st.caption(plain(line))
     name = data_choice.chosen(draft)
     data_choice.use(name, chosen, draft)
-    links.track("model", lambda: "" if chosen == "lenet5" else chosen)
+    model_choice.track(chosen)
     data_choice.track(name)
     links.write_url()
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from trimcore.errors import SpecError, first_line
+from trimcore.models import timm, transformers
 from trimcore.models.architecture import Architecture
 
 FORBIDDEN = "TRIMCORE_FORBID_IMPORTS"  # environment variable: this process must not import modules that a spec names
@@ -22,7 +23,8 @@ def forbid_imports() -> None:
 
 
 def is_user_defined(name: str) -> bool:
-    return ":" in name
+    """Whether a name stands for code of the user's, not for a network of a known package."""
+    return ":" in name and not name.startswith((timm.PREFIX, transformers.PREFIX))
 
 
 def check_form(name: str) -> None:

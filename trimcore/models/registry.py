@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trimcore.errors import SpecError
-from trimcore.models import own, plugins, torchvision
+from trimcore.models import own, plugins, timm, torchvision, transformers
 from trimcore.models.architecture import Architecture
 from trimcore.models.lenet import LENET5, LENET5_MAXOUT
 from trimcore.models.vgg import VGG16_MAXOUT, VGG16_SMALL, VGG16_SMALL_MAXOUT
@@ -63,6 +63,11 @@ def listed() -> dict[str, str]:
     return {name: entry.description for name, entry in REGISTRY.items()} | from_packages
 
 
+def offered() -> dict[str, str]:
+    """`listed`, and the networks of timm if it is installed. Imports timm."""
+    return listed() | dict.fromkeys(timm.names(), "from the installed package timm")
+
+
 def refused() -> list[str]:
     """One line for each entry point refused because it uses the name of a built-in model."""
     return [
@@ -77,12 +82,15 @@ def check_name(name: str) -> None:
     """Raise SpecError for a name that `architecture` does not know. Imports nothing."""
     if own.is_user_defined(name):
         own.check_form(name)
+    elif ":" in name:
+        if not name.partition(":")[2]:
+            raise SpecError(f"model {name!r} lacks what comes after the colon: timm:NAME or hf:FOLDER")
     elif name not in REGISTRY and name not in plugins.installed():
         known = listed()
         near = difflib.get_close_matches(name, known, 5, 0.5) or list(known)[:5]
         raise SpecError(
             f"unknown model {name!r}; expected {', '.join(near)}, one of {len(known) - len(near)} more (see `models`), "
-            "or package.module:function"
+            "timm:NAME, hf:FOLDER, or package.module:function"
         )
 
 
@@ -105,6 +113,10 @@ def architecture(name: str) -> Architecture:
     check_name(name)
     if name in REGISTRY:
         return REGISTRY[name]
+    if name.startswith(timm.PREFIX):
+        return timm.architecture(name)
+    if name.startswith(transformers.PREFIX):
+        return transformers.architecture(name)
     return own.architecture(name) if own.is_user_defined(name) else plugins.architecture(name)
 
 
