@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.dashboard.serving import ROOT, free_port, serving
 from trimcore import runs
 
 pytestmark = pytest.mark.browser
-PATIENCE = 400_000  # ms; a run on mnist-5k takes ten seconds on two idle cores, and minutes on slow, shared ones
+PATIENCE = 240_000  # ms; a run takes ten seconds on two idle cores, and minutes on slow, shared ones
 
 
 @pytest.fixture
@@ -23,9 +24,16 @@ def runs_folder(tmp_path) -> Path:
 
 
 @pytest.fixture
-def server(tmp_path, runs_folder, pictures):
+def photos(tmp_path, pictures) -> Path:
+    """A folder with a data set in it, and nothing else."""
+    shutil.copytree(pictures, tmp_path / "photos" / "quarters")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def server(tmp_path, runs_folder, photos):
     log = str(tmp_path / "server.log")
-    options = ["--", "--data-folder", str(pictures.parent)]
+    options = ["--", "--data-folder", str(photos)]
     with serving("dashboard/app.py", ROOT, options=options, TRIMCORE_RUNS=str(runs_folder), log=log) as (url, _):
         yield url
 
@@ -49,11 +57,11 @@ def choose(page, label: str, option: str) -> None:
     page.get_by_role("option", name=option).first.click()
 
 
-def choose_pictures(page, folder: Path) -> None:
+def choose_pictures(page) -> None:
     """Choose the folder that the server found, on the page Model."""
     choose(page, "Data", "imagefolder:PATH")
     page.get_by_text("Choose the data on the left").wait_for()
-    choose(page, "Image folder", folder.name)
+    choose(page, "Image folder", "photos/quarters")
     page.get_by_text("4 classes; 160 to train, 20 for validation and 20 as the test").wait_for()
     size = page.get_by_role("spinbutton", name="Image size, pixels")
     size.fill("28")
@@ -67,7 +75,7 @@ def only_run(folder: Path, number: int = 1) -> Path:
     return folder / found[0]
 
 
-def wait_until(condition, seconds: float = 400):
+def wait_until(condition, seconds: float = 240):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := condition():
@@ -76,11 +84,11 @@ def wait_until(condition, seconds: float = 400):
     raise AssertionError(f"the condition was not met within {seconds:g} s")
 
 
-def test_profile_plan_launch_watch_and_download(page, server, runs_folder, pictures):
+def test_profile_plan_launch_watch_and_download(page, server, runs_folder):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     open_page(page, server)
-    choose_pictures(page, pictures)
+    choose_pictures(page)
     page.get_by_role("button", name="Profile this network").click()
     page.get_by_text("APoZ by layer").wait_for()
     base = only_run(runs_folder)
@@ -112,11 +120,11 @@ def test_profile_plan_launch_watch_and_download(page, server, runs_folder, pictu
     assert not outside, "the page contacts only its own server"
 
 
-def test_maxout_units_and_weights_are_pruned_from_the_page(page, server, runs_folder, pictures):
+def test_maxout_units_and_weights_are_pruned_from_the_page(page, server, runs_folder):
     open_page(page, server)
     choose(page, "Model", "lenet5-maxout")
     page.get_by_label(re.compile("^width:")).wait_for()
-    choose_pictures(page, pictures)
+    choose_pictures(page)
     width = page.get_by_label(re.compile("^width:"))
     width.fill("64")
     width.press("Enter")
@@ -143,12 +151,12 @@ def test_maxout_units_and_weights_are_pruned_from_the_page(page, server, runs_fo
     assert runs.state_of(run).state == "finished"
 
 
-def test_a_run_survives_the_server_and_the_reopened_page_shows_it(page, tmp_path, runs_folder, pictures):
+def test_a_run_survives_the_server_and_the_reopened_page_shows_it(page, tmp_path, runs_folder, photos):
     port, log = free_port(), str(tmp_path / "server.log")
-    asked = ["--", "--data-folder", str(pictures.parent)]
+    asked = ["--", "--data-folder", str(photos)]
     with serving("dashboard/app.py", ROOT, port, asked, TRIMCORE_RUNS=str(runs_folder), log=log) as (url, process):
         open_page(page, url)
-        choose_pictures(page, pictures)
+        choose_pictures(page)
         page.get_by_role("button", name="Trim it now with the defaults").click()
         wait_until(lambda: runs.list_runs(runs_folder) and (only_run(runs_folder) / "events.jsonl").exists())
         os.kill(process.pid, signal.SIGKILL)

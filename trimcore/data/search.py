@@ -14,7 +14,8 @@ from trimcore.data.table import LABEL, PATH
 
 DEPTH = 5  # of folders below those that are searched
 SECONDS = 2.0
-ENTRIES = 200  # of a folder looked at: its first ones tell what it holds
+FOLDERS = 5_000  # entries of a folder that are looked at for data sets ...
+IMAGES = 200  # ... and for images: its first ones tell what it holds
 NOT_SEARCHED = (*NOT_DATA, "node_modules", "site-packages", "__pycache__", "venv")
 
 
@@ -26,7 +27,7 @@ def find_data(roots: Iterable[Path], seconds: float = SECONDS) -> list[str]:
     until = time.monotonic() + seconds
     while waiting and time.monotonic() < until:
         folder, depth = waiting.popleft()
-        folders, files = _entries(folder)
+        folders, files = _entries(folder, FOLDERS)
         found += [f"images:{folder / name}" for name in files if _is_table(folder / name)]
         if "dataset_dict.json" in files or {"dataset_info.json", "state.json"} <= set(files):
             found.append(f"hf:{folder}")
@@ -37,12 +38,13 @@ def find_data(roots: Iterable[Path], seconds: float = SECONDS) -> list[str]:
     return found
 
 
-def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of the folders and of the files in a folder, sorted. Links to folders are left out."""
+def _entries(folder: Path, most: int) -> tuple[list[str], list[str]]:
+    """The names of the folders and of the files among the first entries of a folder, sorted. Links to folders are left
+    out."""
     folders, files = [], []
     try:
         with os.scandir(folder) as entries:
-            for _, entry in zip(range(ENTRIES), entries, strict=False):
+            for _, entry in zip(range(most), entries, strict=False):
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.name)
                 elif entry.is_file():
@@ -58,11 +60,11 @@ def _holds_classes(folder: Path, folders: list[str]) -> bool:
     if sum(_has_images(folder / name) for name in folders) > 1:
         return True
     splits = [folder / name for name in folders if is_split_name(name)]
-    return any(sum(_has_images(split / name) for name in _entries(split)[0]) > 1 for split in splits)
+    return any(sum(_has_images(split / name) for name in _entries(split, IMAGES)[0]) > 1 for split in splits)
 
 
 def _has_images(folder: Path) -> bool:
-    return any(Path(name).suffix.lower() in IMG_EXTENSIONS for name in _entries(folder)[1])
+    return any(Path(name).suffix.lower() in IMG_EXTENSIONS for name in _entries(folder, IMAGES)[1])
 
 
 def _is_table(path: Path) -> bool:

@@ -42,3 +42,9 @@ def test_the_search_ends(tmp_path):
     assert find_data([tmp_path]) == []
     assert find_data([tmp_path / "a" / "b"]) == [f"imagefolder:{tmp_path}/a/b/c/d/e/f/g"]
     assert find_data([tmp_path / "a" / "b"], seconds=0) == []
+
+
+def test_a_data_set_among_many_folders_is_found(tmp_path):
+    make(tmp_path, {f"run {number}": 0 for number in range(400)})
+    make(tmp_path, {"pets/cat": 1, "pets/dog": 1})
+    assert find_data([tmp_path]) == [f"imagefolder:{tmp_path}/pets"]
