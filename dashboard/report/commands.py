@@ -3,15 +3,13 @@
 import shlex
 from collections.abc import Mapping, Sequence
 
-from trimcore import models
-
 
 def repeat(spec: Mapping, file: str = "spec.toml", more: str = "") -> str:
     """The commands that repeat a run from its spec in `file`, with further arguments `more`. A branch needs its parent
     run. If the parent is missing, it has to be repeated first and gets a new id."""
     parent, model, weights = spec.get("parent"), spec.get("model", ""), spec.get("base", {}).get("weights", "")
     lines = []
-    if models.is_user_defined(model):
+    if ":" in model and not model.startswith(("timm:", "hf:")):
         lines.append(f"# run this in the folder that contains {one_line(model.partition(':')[0].split('.')[0])}.py")
     if parent:
         lines.append("# if the parent run does not exist here, repeat it first and use its new id below")

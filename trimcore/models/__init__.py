@@ -4,7 +4,7 @@ May import `layers` and `errors`.
 """
 
 from trimcore.models.architecture import Architecture, Option
-from trimcore.models.own import forbid_imports, is_user_defined
+from trimcore.models.own import forbid_imports
 from trimcore.models.registry import (
     REGISTRY,
     architecture,
@@ -23,6 +23,5 @@ from trimcore.models.registry import (
 
 __all__ = [
     "REGISTRY", "Architecture", "Option", "architecture", "build", "check_name", "check_options", "empty",
-    "example_input", "forbid_imports", "is_user_defined", "listed", "offered", "options_for", "refused", "register",
-    "renew",
+    "example_input", "forbid_imports", "listed", "offered", "options_for", "refused", "register", "renew",
 ]  # fmt: skip

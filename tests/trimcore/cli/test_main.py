@@ -62,7 +62,8 @@ def without_labels(err: str) -> list[str]:
 
 
 def test_models_and_datasets_are_listed(trimcore):
-    for command, known in (("models", models.REGISTRY), ("datasets", datasets())):
+    forms = ["timm:NAME", "hf:FOLDER"]
+    for command, known in (("models", [*models.REGISTRY, *forms]), ("datasets", datasets())):
         code, out, err = trimcore(command)
         assert (code, err) == (0, "")
         assert [line.split()[0] for line in out.splitlines()] == list(known)

@@ -227,7 +227,9 @@ def test_a_damaged_resume_point_is_skipped_and_reported(prepare, tiny, whole, cs
 def damaged(content: bytes, how: str) -> bytes:
     """The content truncated, with one bit of its largest tensor flipped, or empty."""
     if how == "one bit":
-        middle = len(content) // 2
+        weights = torch.load(io.BytesIO(content), weights_only=True)["checkpoint"]["state"].values()
+        largest = max(weights, key=torch.numel).numpy().tobytes()
+        middle = content.index(largest) + len(largest) // 2
         return content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
     return content[: len(content) // 3] if how == "torn" else b""
 

@@ -54,7 +54,7 @@ def test_plugins_are_listed_after_built_in_models_without_being_loaded(site, mon
     monkeypatch.setattr(sys, "argv", ["trimcore", "models"])
     assert main() == 0
     out, err = capsys.readouterr()
-    assert [line.split()[0] for line in out.splitlines()] == list(found)
+    assert [line.split()[0] for line in out.splitlines()] == [*found, "timm:NAME", "hf:FOLDER"]
     assert err == "note: model 'lenet5' of package rude-nets is refused: it is the name of a built-in model\n"
     assert not (site / "imported").exists()
 

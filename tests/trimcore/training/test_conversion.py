@@ -78,7 +78,7 @@ def test_conversion_is_off_by_default():
     [
         ('to = "gelu"', "convert.to = 'gelu'"),
         ("epochs = -1", "convert.epochs = -1"),
-        ("sharpness = 160", "unknown key 'convert.sharpness'; expected one of epochs, batch_size, lr.* to"),
+        ("sharpness = 160", "unknown key 'convert.sharpness'; expected one of epochs, batch_size, optimizer.* to"),
     ],
 )
 def test_invalid_settings_are_refused_by_name(text, message):
