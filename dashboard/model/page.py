@@ -133,7 +133,7 @@ with left:
 
 with right:
     if not (summary or trouble):
-        st.info("Choose the data on the left. The page then shows what was found.", icon=":material/folder_open:")
+        st.info("Choose the data first. This page then shows what was found.", icon=":material/folder_open:")
         st.stop()
     try:
         graph = None if trouble else graph_of(draft)

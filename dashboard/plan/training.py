@@ -10,7 +10,7 @@ from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.spec.training import ADAMW_LR, Base, Retrain
 from trimcore.training.batchnorm import has_batchnorm
 
-OPTIMIZERS = {"sgd": "SGD with momentum", "adamw": "AdamW"}
+OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 RATES = {"sgd": (Retrain().lr, Base().lr), "adamw": (ADAMW_LR, ADAMW_LR)}  # of retraining and of the base network
 SHARED = [
     "optimizer", "augment", "label_smoothing", "schedule", "warmup", "mixup", "cutmix", "clip", "accumulate", "ema",

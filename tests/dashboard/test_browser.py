@@ -60,7 +60,7 @@ def choose(page, label: str, option: str) -> None:
 def choose_pictures(page) -> None:
     """Choose the folder that the server found, on the page Model."""
     choose(page, "Data", "imagefolder:PATH")
-    page.get_by_text("Choose the data on the left").wait_for()
+    page.get_by_text("Choose the data first").wait_for()
     choose(page, "Image folder", "photos/quarters")
     page.get_by_text("4 classes; 160 to train, 20 for validation and 20 as the test").wait_for()
     size = page.get_by_role("spinbutton", name="Image size, pixels")

@@ -41,7 +41,7 @@ def test_nothing_is_wrong_before_a_folder_is_chosen(pets):
     app.selectbox[1].set_value(FOLDER).run()
     assert not app.exception
     assert not app.error
-    assert "Choose the data on the left" in app.info[0].value
+    assert "Choose the data first" in app.info[0].value
     assert not any(button.label == "Profile this network" for button in app.button)
 
 
