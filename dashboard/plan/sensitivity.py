@@ -156,7 +156,7 @@ def _key(draft: dict, start: StartPoint, examples: int, shares: Sequence[float])
     return cache_key(
         _digest(*measurement.weights_key(start)), asked.data, asked.image_size, examples, "apoz", shares,
         channels=asked.channels, seed=asked.seed, tolerance=draft["profile"]["tolerance"],
-        profiled=draft["profile"]["examples"],
+        profiled=draft["profile"]["examples"], **({"resize": asked.resize} if asked.resize != "crop" else {}),
     )
 
 

@@ -17,6 +17,7 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
     "evaluation": ("eval", "evaluation"),  # the test split, or the validation split beside one
 }
+SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 T = TypeVar("T")
 NOT_DATA = ("__MACOSX",)  # folders that archives contain beside the data
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import torch
 
 from trimcore.data.division import Parts, divide
-from trimcore.data.layout import SPLIT_NAMES, by_use
+from trimcore.data.layout import SPLIT_OF, by_use
 from trimcore.data.splits import Folder
 from trimcore.errors import DataError, first_line
 
@@ -64,8 +64,11 @@ def saved_dataset(path: Path) -> Parts:
 
 def _parts(path: Path, found: dict[str, Any]) -> dict[str, tuple[str, Any]]:
     """For each part, its name for the user and its table."""
-    uses = {name: part for part, names in SPLIT_NAMES.items() for name in names}
-    known = {uses[name.lower()]: (f"the split {name}", found[name]) for name in found if name.lower() in uses}
+    known = {
+        SPLIT_OF[name.lower()]: (f"the split {name}", table)
+        for name, table in found.items()
+        if name.lower() in SPLIT_OF
+    }
     if "train" not in known:
         raise DataError(f"{path} has the splits {', '.join(found)}, but none to train on: train is needed")
     return by_use(known)

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from trimcore.data.division import Parts, divide
-from trimcore.data.layout import SPLIT_NAMES, by_use
+from trimcore.data.layout import SPLIT_OF, by_use
 from trimcore.data.splits import Folder
 from trimcore.errors import DataError, first_line
 
@@ -73,11 +73,10 @@ def _check_filled(path: Path, column: "pd.Series[str]") -> None:
 
 
 def _parts(path: Path, split: "pd.Series[str]") -> "pd.Series[str]":
-    uses = {name: part for part, names in SPLIT_NAMES.items() for name in names}
-    found = split.str.lower().map(uses)
+    found = split.str.lower().map(SPLIT_OF)
     if (unknown := found.isna()).any():
         raise DataError(f"{path}, row {_row(unknown)}: the split {split[unknown].iloc[0]!r} is none of "
-                        f"{', '.join(uses)}")  # fmt: skip
+                        f"{', '.join(SPLIT_OF)}")  # fmt: skip
     use = {part: name for name, part in by_use({part: part for part in found.unique()}).items()}
     return found.map(use)
 

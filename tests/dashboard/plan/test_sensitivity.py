@@ -8,7 +8,7 @@ from dashboard.plan import measurement, sensitivity
 from dashboard.session import run_network
 from tests.dashboard.drafts import draft_from, plan_from
 from tests.dashboard.pages import click
-from trimcore import runs
+from trimcore import runs, spec
 from trimcore.evaluation.masking import one_shot
 from trimcore.files import checkpoint
 from trimcore.planning.plan import plan
@@ -70,3 +70,15 @@ def test_kept_shares_count_units():
     stages = [Stage(-1, {}, Widths(a=10, b=40, c=40, d=7), {"b": 4, "c": 4}),
               Stage(0, {}, Widths(a=5, b=10, c=20, d=7), {"b": 1, "c": 4})]  # fmt: skip
     assert sensitivity.kept_shares(stages) == {"a": 0.5, "c": 0.5}
+
+
+def test_images_that_become_square_in_another_way_are_measured_again(monkeypatch):
+    monkeypatch.setattr(sensitivity, "_digest", lambda *weights: "same")
+    monkeypatch.setattr(sensitivity.measurement, "weights_key", lambda start: ())
+
+    def key(**changes) -> str:
+        monkeypatch.setattr(sensitivity.run_reader, "spec_of", lambda run_id: spec.parse(changes))
+        return sensitivity._key(spec.Spec().model_dump(), ("run", 0), 100, [0.5])
+
+    assert key() == key(resize="crop"), "what was measured before stays known"
+    assert key(resize="pad") != key(resize="stretch") != key()

@@ -34,6 +34,7 @@ def train(
         optimizer.load_state_dict(state.optimizer)
     average = averaged(state.network, settings.ema, state.average) if settings.ema else None
     measured = average.module if average else state.network
+    after_step = _after_step(run, average)
     seed, rate = derive_seed(run.spec.seed, phase, state.iteration), 0.0
     with distributed.data_parallel(state.network, run.device) as network:
         for epoch in range(state.epoch, epochs):
@@ -42,7 +43,7 @@ def train(
             number = {"phase": phase, "iteration": state.iteration, "epoch": epoch + 1, "epochs": epochs}
             begin, training = time.perf_counter(), train_epoch(
                 network, optimizer, run.data, settings, run.device, epoch=epoch, epochs=epochs, seed=seed,
-                loss_of=loss_of, before_step=before_step, after_step=_after_step(run, average),
+                loss_of=loss_of, before_step=before_step, after_step=after_step,
             )  # fmt: skip
             for result in training:
                 if isinstance(result, Batch):
