@@ -14,11 +14,11 @@ if sys.path[0] != str(Path(__file__).resolve().parents[1]):
 
 import streamlit as st
 
-from dashboard.session import links, login, memory
+from dashboard.session import links, login, memory, startup
 from dashboard.widgets import guide, notices, sidebar
-from trimcore import models
+from trimcore.system import own_code
 
-models.forbid_imports()  # input from a browser must not decide which code runs
+own_code.forbid_imports()  # input from a browser must not decide which code runs
 HERE = Path(__file__).parent
 st.set_page_config(page_title="trimcore", page_icon=sidebar.IMAGES / "mark.svg", layout="wide")
 
@@ -42,6 +42,9 @@ PAGES = {
     for name, line in SUBTITLES.items()
 }  # fmt: skip
 login.require_login()
+if problem := startup.use_own_code():
+    st.error(f"{problem}. Correct it and start the server again.", icon=":material/error:")
+    st.stop()
 page = st.navigation(list(PAGES.values()))
 memory.freeze_long_lived(page.title)
 login.warn_about_settings()

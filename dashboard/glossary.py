@@ -141,7 +141,18 @@ TERMS = {
                            "training batch. The two are timed alternately.", _LATENCY),
     "latency ratio, batch 1": Entry("The latency of the base architecture divided by the latency of this network, for "
                                     "one example. The two are timed alternately.", _LATENCY),
-    # accuracy
+    # the headline metric
+    "headline metric": Entry("The number that a run is judged by: accuracy for a classification, mIoU for a "
+                             "segmentation, an error for a regression. A run records its name and whether higher or "
+                             "lower is better. What is said of accuracy here applies to it."),
+    "test metric": Entry("The headline metric of the run on the test split after retraining. The test split is only "
+                         "used for evaluation; every decision uses the validation split."),
+    "validation metric": Entry("The headline metric of the run on the validation split. Every decision uses this "
+                               "split; the test split is only used for evaluation."),
+    "initial metric": Entry("The headline metric on the test split right after the cut, before any retraining. The "
+                            "base network has none."),
+    "final metric": Entry("The headline metric on the test split after retraining; for the base network, after its "
+                          "training."),
     "initial accuracy": Entry("Accuracy right after the cut, before any retraining: the immediate cost of the cut."),
     "final accuracy": Entry("Accuracy after retraining: the net effect of the cut."),
     "initial accuracy %": Entry("Test accuracy right after the cut, before any retraining. The base network has none."),
@@ -153,7 +164,8 @@ TERMS = {
     "control": Entry("A network with the final widths, trained from scratch for the same number of epochs. It shows "
                      "whether starting from the kept weights helps."),
     "frontier": Entry("Each point is an iteration. Points further to the right are smaller networks. Higher points "
-                      "are more accurate. A run is better than another where its line lies above and to the right."),
+                      "are more accurate, unless the axis says that lower is better. A run is better than another "
+                      "where its line lies further to the right at an equally good value."),
     "sensitivity": Entry("The validation accuracy when the highest-APoZ neurons of one layer are set to zero and all "
                          "other layers are intact, before retraining. A layer with a flat curve can lose many neurons. "
                          "(Li et al. 2017)"),
@@ -195,8 +207,8 @@ TERMS = {
     "temperature": Entry("The scores of both networks are divided by T before they are compared. A higher T gives less "
                          "likely classes more weight. (Hinton et al. 2015)"),
     "base epochs": Entry("The number of passes over the training images before the first cut."),
-    "learning rate": Entry("The step size of retraining. If it is too small, accuracy does not recover in time; if it "
-                           "is too large, accuracy drops."),
+    "learning rate": Entry("The step size of retraining. If it is too small, the network does not recover in time; if "
+                           "it is too large, the network gets worse."),
     "base learning rate": Entry("The step size when training the base network."),
     "batch size": Entry("The number of images per training step. Latency is timed with the same batch size."),
     "run name": Entry("The name shown in lists. You can change it later."),
@@ -215,8 +227,8 @@ CONCEPTS = {
     "profile": ("What is APoZ?", ["APoZ"]),
     "plan": ("How does a rule work?", ["mean+std", "quality × std", "sparsity"]),
     "run": ("What do initial and final mean?", ["initial accuracy", "final accuracy", "validation accuracy",
-                                                "control"]),
-    "compare": ("What is a frontier?", ["frontier", "compression", "test accuracy"]),
+                                                "headline metric", "control"]),
+    "compare": ("What is a frontier?", ["frontier", "compression", "test accuracy", "headline metric"]),
     "report": ("What is compression?", ["compression", "MACs ratio", "latency ratio"]),
 }  # fmt: skip
 
@@ -224,8 +236,10 @@ _BY_TERM = {term.casefold(): entry for term, entry in TERMS.items()}
 
 
 def about(term: str) -> str:
-    """The explanation of a term as Markdown, with its formula, for `help=`. "" for an unknown term. Case is ignored."""
-    entry = _BY_TERM.get(term.casefold(), Entry(""))
+    """The explanation of a term as Markdown, with its formula, for `help=`. "" for an unknown term. Case is ignored.
+    `test mIoU` and the like are explained by `test metric`, because a metric can have any name."""
+    when, _, name = term.casefold().partition(" ")
+    entry = _BY_TERM.get(term.casefold()) or (_BY_TERM.get(f"{when} metric") if name else None) or Entry("")
     return f"{entry.text} ${entry.formula}$" if entry.formula else entry.text
 
 

@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import csv
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -18,7 +19,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from trimcore import models, spec
+from trimcore import models, spec, tasks
+from trimcore.data import own
 
 # Kept by Python's multiprocessing, or by a fixture of the whole session.
 TOOLS = ("resource_tracker", "forkserver", "chromium", "playwright")
@@ -33,8 +35,10 @@ def runs_folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def registry():
-    """The architectures by name; what a test registers is forgotten after it."""
-    with mock.patch.dict(models.REGISTRY):
+    """The architectures by name; what a test registers, data and tasks too, is forgotten after it."""
+    with ExitStack() as registries:
+        for table in (models.REGISTRY, own.REGISTERED, own.DESCRIPTIONS, own.TASKS, tasks.registry.REGISTERED):
+            registries.enter_context(mock.patch.dict(table))
         yield models.REGISTRY
 
 

@@ -53,8 +53,14 @@ def test_the_library_example_does_what_it_says():
     assert (names["small"].fc1.out_features, names["small"].fc2.in_features) == (496, 124)
 
 
+def test_the_loop_is_that_of_the_example():
+    """The example is run by a test of its own."""
+    example = (ROOT / "tests" / "examples" / "detector.py").read_text("utf-8").replace("  # fmt: skip", "")
+    assert textwrap.indent(block("python loop"), "    ") in example
+
+
 def test_no_python_block_of_the_readme_is_left_out():
-    assert len(re.findall(r"```python", README)) == 2
+    assert len(re.findall(r"```python", README)) == 3
 
 
 def test_the_readme_is_short():

@@ -11,6 +11,7 @@ from typing import Any
 
 _HOME = {
     "data.batches": ["Batches"],
+    "data.own": ["OwnData", "register_data"],
     "data.pairs": ["load_pairs"],
     "data.registry": ["load_data"],
     "errors": ["CheckpointError", "DataError", "NotTrimmable", "RunError", "SpecError", "TrimError"],
@@ -21,6 +22,8 @@ _HOME = {
     "graph.channel_graph": ["ChannelGraph"],
     "graph.costs": ["Cost", "cost"],
     "graph.tracing": ["trace"],
+    "jobs.foreground": ["run"],
+    "jobs.recording": ["record"],
     "layers.maxout": ["Maxout"],
     "models": ["build", "register"],
     "planning.plan": ["Plan", "plan", "plan_within_units"],
@@ -33,9 +36,12 @@ _HOME = {
     "spec": ["Spec"],
     "spec.rules": ["Absolute", "Count", "Fraction", "Keep", "LeastRelevant", "MeanPlusStd"],
     "surgery.cut": ["prune"],
+    "tables.metric": ["Metric"],
+    "tasks.registry": ["register_task"],
+    "tasks.task": ["Task"],
     "training.loop": ["trim"],
 }
-_RENAMED = {"load_data": "load"}
+_RENAMED = {"load_data": "load", "record": "Recording", "register_task": "register"}
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE_OF)
 __version__ = "0.2.0"

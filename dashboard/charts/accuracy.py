@@ -1,30 +1,34 @@
-"""Charts over the epochs of one run: accuracy with its cuts, and loss."""
+"""Charts over the epochs of one run: its metric with its cuts, and loss."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import figure, integer_step, percent_axis, segments
+from dashboard.charts.frame import figure, integer_step, segments
 from dashboard.charts.marks import FAINT, FINAL, GREY, INITIAL
-from dashboard.charts.tables import counted, percent, require
+from dashboard.charts.tables import counted, require
+from dashboard.charts.values import hover, markup_name, metric_axis, said, scale, worst_place
+from trimcore.tables import ACCURACY, Metric
 
-EPOCHS = ["iteration", "epoch", "accuracy", "loss"]
-CUTS = ["iteration", "label", "accuracy_initial", "accuracy_final"]
+EPOCHS = ["iteration", "epoch", "metric", "loss"]
+CUTS = ["iteration", "label", "metric_initial", "metric_final"]
 MAX_NUMBERS = 12  # cut numbers along the top; more would overlap on a narrow screen
 
 
-def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame, into: str = "ReLU") -> go.Figure:
-    """Accuracy over all epochs with a mark at each cut: what each cut costs, and how much retraining recovers.
+def accuracy_curve(
+    epochs: pd.DataFrame, cuts: pd.DataFrame, into: str = "ReLU", *, metric: Metric = ACCURACY
+) -> go.Figure:
+    """The metric over all epochs with a mark at each cut: what each cut costs, and how much retraining recovers.
 
-    epochs: iteration, epoch, accuracy (validation, 0..1), loss; one row per epoch. If there was a conversion, also
+    epochs: iteration, epoch, metric (on validation), loss; one row per epoch. If there was a conversion, also
     phase ("convert" for its epochs); `into` names its target. cuts: iteration, label (what was removed),
-    accuracy_initial and accuracy_final (0..1, NaN while unknown). It may be empty; iteration 0 is the base network and
-    not a cut.
-    The y axis shows the range in which the run settles. Values below it are written along its lower edge.
+    metric_initial and metric_final (NaN while unknown). It may be empty; iteration 0 is the base network and not a cut.
+    The y axis shows the range in which the run settles. Worse values are written along its worse edge.
     """
-    epochs = _timeline(epochs, into)
-    measured = _placed(cuts, epochs)
-    floor, ceiling = _working_range(epochs, measured)
+    epochs = _timeline(epochs, into, metric)
+    measured = _placed(cuts, epochs, metric)
+    worst, best = _working_range(epochs, measured, metric)
+    low, ceiling = sorted([worst, best])
     cuts = measured[measured.iteration > 0]
     first = epochs.groupby("iteration").head(1).set_index("iteration")
     retrained = cuts[cuts.iteration.isin(first.index)]
@@ -33,37 +37,41 @@ def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame, into: str = "ReLU")
     def line(x, y, colour, **style):
         return go.Scatter(x=x, y=y, mode="lines", line=dict(color=colour, **style), hoverinfo="skip", showlegend=False)
 
-    def points(rows, x, y, mark, name, hover, **settings):
+    def points(rows, x, y, mark, name, shown, **settings):
         return go.Scatter(
-            x=x, y=y.clip(lower=floor), name=name, cliponaxis=False, hovertemplate=hover + "<extra></extra>",
+            x=x, y=y.clip(lower=worst) if metric.higher_is_better else y.clip(upper=worst), name=name,
+            cliponaxis=False, hovertemplate=shown + "<extra></extra>",
             customdata=rows[["iteration", "label", "before", "initial", "final"]].to_numpy(),
             marker=dict(color=mark.colour, symbol=mark.symbol, size=9, line_width=2 if "open" in mark.symbol else 0),
             **settings,
         )
 
     traces = [go.Scatter(
-        x=_gaps(epochs, epochs.time), y=_gaps(epochs, epochs.percent), mode="lines+markers",
+        x=_gaps(epochs, epochs.time), y=_gaps(epochs, epochs.value), mode="lines+markers",
         name="each epoch", marker_size=4,  # dots, so that the first epoch is visible before there is a line
         line=dict(color=FINAL.colour, width=2), customdata=_gaps(epochs, epochs[["place", "epoch"]].to_numpy()),
-        hovertemplate="%{customdata[0]}, epoch %{customdata[1]}<br>accuracy %{y:.2f} %<extra></extra>",
+        hovertemplate="%{customdata[0]}, epoch %{customdata[1]}<br>"
+        f"{markup_name(metric)} {hover(metric, 'y')}<extra></extra>",
     )]
     if len(cuts):
         traces = [
             line(segments(cuts.start, cuts.start), segments(cuts.before, cuts.initial), INITIAL.colour, width=2),
-            line(segments(retrained.start, recovery.time), segments(retrained.initial, recovery.percent), FINAL.colour,
+            line(segments(retrained.start, recovery.time), segments(retrained.initial, recovery.value), FINAL.colour,
                  dash="dot"),
             *traces,
             points(
                 cuts, cuts.start, cuts.initial, INITIAL, "initial", "<b>cut %{customdata[0]}: %{customdata[1]}</b><br>"
-                "before %{customdata[2]:.2f} %<br>initial %{customdata[3]:.2f} %",
-                mode="markers+text", textposition="middle right",
-                text=[percent(value / 100) if value < floor else "" for value in cuts.initial],
+                f"before {hover(metric, 'customdata[2]')}<br>initial {hover(metric, 'customdata[3]')}",
+                mode="markers+text", textposition="middle right", text=[
+                    said(metric, value / scale(metric)) if metric.loss(worst, value) > 0 else ""
+                    for value in cuts.initial
+                ],
             ),
         ]
     if len(measured):
         traces.append(points(measured, measured.end, measured.final, FINAL, "final", mode="markers",
-                             hover="<b>iteration %{customdata[0]}</b><br>final %{customdata[4]:.2f} %"))
-    traces += [*_below_axis(epochs, cuts, floor), *[
+                             shown=f"<b>iteration %{{customdata[0]}}</b><br>final {hover(metric, 'customdata[4]')}"))
+    traces += [*_off_axis(epochs, cuts, worst, metric), *[
         go.Scatter(
             x=[time], y=[ceiling], mode="text", text=f"to {into}", textposition="top right", cliponaxis=False,
             showlegend=False, hovertemplate=f"conversion to {into} starts<extra></extra>",
@@ -73,21 +81,23 @@ def accuracy_curve(epochs: pd.DataFrame, cuts: pd.DataFrame, into: str = "ReLU")
         numbered = cuts.iloc[::-(-len(cuts) // MAX_NUMBERS)]
         traces.append(go.Scatter(
             x=cuts.start, y=[ceiling] * len(cuts), mode="text", textposition="top center", cliponaxis=False,
-            text=cuts.iteration.where(cuts.index.isin(numbered.index), ""), showlegend=False,
+            text=cuts.iteration.where(cuts.index.isin(numbered.index), "").map(
+                lambda number: number if metric.higher_is_better else f"{number}<br>\u00a0"  # above marks on that edge
+            ), showlegend=False,
             customdata=cuts[["iteration", "label"]].to_numpy(),
             hovertemplate="<b>cut %{customdata[0]}: %{customdata[1]}</b><extra></extra>",
         ))
     return figure(
-        traces, _accuracy_alt(epochs, cuts, into), 340, hoverdistance=30,
+        traces, _alt(epochs, cuts, into, metric), 340, hoverdistance=30,
         shapes=_cut_lines([*_conversions(epochs), *cuts.start]),
-        xaxis=_epoch_axis(epochs), yaxis=percent_axis(range=[floor, ceiling]), margin=dict(t=52),
+        xaxis=_epoch_axis(epochs), yaxis=metric_axis(metric, range=[low, ceiling]), margin=dict(t=52),
     )
 
 
 def loss_curve(epochs: pd.DataFrame) -> go.Figure:
     """Training loss over all epochs, with a thin line where an iteration or a conversion starts.
 
-    epochs: iteration, epoch, accuracy (0..1), loss, optionally phase; one row per epoch.
+    epochs: iteration, epoch, metric, loss, optionally phase; one row per epoch.
     """
     epochs = _timeline(epochs)
     positive = epochs.loss[epochs.loss > 0]
@@ -107,15 +117,16 @@ def loss_curve(epochs: pd.DataFrame) -> go.Figure:
     )
 
 
-def _timeline(epochs, into="ReLU"):
-    """`epochs` in order, with `percent`, `time` (the epoch counted over the whole run), `converting` (whether the
-    activations are being converted) and `place` (the position in the run as text)."""
+def _timeline(epochs, into="ReLU", metric=ACCURACY):
+    """`epochs` in order, with `value` (the drawn metric), `time` (the epoch counted over the whole run), `converting`
+    (whether the activations are being converted) and `place` (the position in the run as text)."""
     epochs = require(epochs, "epochs", EPOCHS)
     epochs = epochs.assign(converting=epochs.phase == "convert" if "phase" in epochs else False)
     epochs = epochs.sort_values(["iteration", "converting", "epoch"], ignore_index=True)
     place = [f"conversion to {into}" if converting else f"iteration {iteration}"
              for iteration, converting in zip(epochs.iteration, epochs.converting, strict=True)]
-    return epochs.assign(time=np.arange(1, len(epochs) + 1), percent=100 * epochs.accuracy, place=place)
+    value = scale(metric) * epochs.metric.astype(float)
+    return epochs.assign(time=np.arange(1, len(epochs) + 1), value=value, place=place)
 
 
 def _conversions(epochs):
@@ -123,50 +134,53 @@ def _conversions(epochs):
     return (epochs.time[epochs.converting] - 1).head(1).tolist()
 
 
-def _placed(cuts, epochs):
-    """`cuts` with their times, accuracies in per cent, and `before`, the accuracy before each cut."""
+def _placed(cuts, epochs, metric):
+    """`cuts` with their times, the drawn values, and `before`, the value before each cut."""
     cuts = cuts.reindex(columns=CUTS).sort_values("iteration", ignore_index=True)
     counts = epochs.iteration.value_counts()
     start = cuts.iteration.map(lambda iteration: int((epochs.iteration < iteration).sum())).astype(int)
     cuts = cuts.assign(
         iteration=cuts.iteration.astype(int), start=start,
         end=start + cuts.iteration.map(counts).fillna(0).astype(int), label=cuts.label.fillna(""),
-        initial=100 * cuts.accuracy_initial.astype(float), final=100 * cuts.accuracy_final.astype(float),
+        initial=scale(metric) * cuts.metric_initial.astype(float),
+        final=scale(metric) * cuts.metric_final.astype(float),
     )
-    return cuts.assign(before=cuts.final.shift().fillna(cuts.start.map(epochs.set_index("time").percent)))
+    return cuts.assign(before=cuts.final.shift().fillna(cuts.start.map(epochs.set_index("time").value)))
 
 
-def _working_range(epochs, cuts):
-    """The y range in per cent: everything before the first cut or if the range is narrow, else where the run settles.
+def _working_range(epochs, cuts, metric):
+    """The worst and the best drawn value of the y axis: everything before the first cut or if the range is narrow, else
+    where the run settles.
 
-    A run settles at its final accuracies and in the second half of each iteration. Initial accuracies and first epochs
-    may be far below.
+    A run settles at its final values and in the second half of each iteration. Initial values and first epochs may be
+    far worse.
     """
     _, first, size = np.unique(epochs.iteration, return_index=True, return_counts=True)
     place = (np.arange(len(epochs)) - first.repeat(size)) / size.repeat(size)
-    reached, initial, final = (rows.to_numpy(float) for rows in (epochs.percent, cuts.initial, cuts.final))
+    sign = 1 if metric.higher_is_better else -1
+    reached, initial, final = (sign * rows.to_numpy(float) for rows in (epochs.value, cuts.initial, cuts.final))
     settled = np.concatenate([reached[place >= 0.5], final])
     everything = np.concatenate([reached, initial, final])
+    point = 1.0 if metric.percent else 0.01 * np.nanmax(np.abs(everything)) or 1.0
     top, low, floor = np.nanmax(everything), np.nanquantile(settled, 0.05), np.nanmin(everything)
     if np.isfinite(initial).any():
-        floor = max(floor, low - 1.5 * max(top - low, 1))
-    pad = 0.06 * max(top - floor, 0.5)
-    return max(0, floor - pad), top + pad
+        floor = max(floor, low - 1.5 * max(top - low, point))
+    pad = 0.06 * max(top - floor, 0.5 * point)
+    edges = sign * (floor - pad), sign * (top + pad)
+    return tuple(max(0, edge) for edge in edges) if np.nanmin(sign * everything) >= 0 else edges
 
 
-def _below_axis(epochs, cuts, floor):
-    """The lowest epoch below the axis of each iteration, unless the mark of a cut already shows it."""
-    hidden = epochs[epochs.percent < floor]
+def _off_axis(epochs, cuts, worst, metric):
+    """The worst epoch of each iteration that lies beyond the axis, unless the mark of a cut already shows it."""
+    hidden = epochs[metric.loss(worst, epochs.value) > 0]
+    hidden = hidden[~hidden.iteration.isin(cuts.iteration[metric.loss(worst, cuts.initial) > 0])]
     if hidden.empty:
         return []
-    hidden = hidden[~hidden.iteration.isin(cuts.iteration[cuts.initial < floor])]
-    hidden = hidden.loc[hidden.groupby("iteration").percent.idxmin()]
-    if hidden.empty:
-        return []
+    hidden = hidden.loc[[worst_place(metric, own) for _, own in hidden.groupby("iteration").value]]
     return [go.Scatter(
-        x=hidden.time, y=[floor] * len(hidden), mode="markers+text", textposition="middle right", cliponaxis=False,
-        text=[percent(share) for share in hidden.accuracy], hoverinfo="skip", showlegend=False,
-        marker=dict(color=GREY, symbol="triangle-down", size=8),
+        x=hidden.time, y=[worst] * len(hidden), mode="markers+text", textposition="middle right", cliponaxis=False,
+        text=[said(metric, value) for value in hidden.metric], hoverinfo="skip", showlegend=False,
+        marker=dict(color=GREY, symbol=f"triangle-{'down' if metric.higher_is_better else 'up'}", size=8),
     )]
 
 
@@ -189,16 +203,19 @@ def _epoch_axis(epochs):
                 zeroline=False)
 
 
-def _accuracy_alt(epochs, cuts, into):
-    alt = f"Accuracy over {counted(len(epochs), 'epoch')}: last {percent(epochs.accuracy.iloc[-1])}"
+def _alt(epochs, cuts, into, metric):
+    def drawn(value):
+        return said(metric, value / scale(metric))
+
+    alt = f"{metric.title} over {counted(len(epochs), 'epoch')}: last {drawn(epochs.value.iloc[-1])}"
     for time in _conversions(epochs):
         alt += f"; conversion to {into} after epoch {time}"
-    drops = (cuts.before - cuts.initial).dropna()
-    if drops.empty:
+    losses = metric.loss(cuts.before, cuts.initial).dropna()
+    if losses.empty:
         return alt + "."
-    worst = cuts.loc[drops.idxmax()]
+    worst = cuts.loc[losses.idxmax()]
     alt += (
-        f"; {counted(len(cuts), 'cut')}, the largest drop at cut {worst.iteration}, from "
-        f"{percent(worst.before / 100)} to {percent(worst.initial / 100)}"
+        f"; {counted(len(cuts), 'cut')}, the largest {'drop' if metric.higher_is_better else 'rise'} at cut "
+        f"{worst.iteration}, from {drawn(worst.before)} to {drawn(worst.initial)}"
     )
-    return alt + (f", recovered to {percent(worst.final / 100)}." if pd.notna(worst.final) else ".")
+    return alt + (f", recovered to {drawn(worst.final)}." if pd.notna(worst.final) else ".")

@@ -1,4 +1,4 @@
-"""Charts over the iterations of runs: APoZ and width by layer, and accuracy by compression."""
+"""Charts over the iterations of runs: APoZ and width by layer, and the metric by compression."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,8 @@ from dashboard.charts.frame import figure, integer_step, percent_axis, row_heigh
 from dashboard.charts.grouping import MANY, largest, rest
 from dashboard.charts.marks import FINAL, INITIAL, PERCENT_BAR, REFERENCE, SERIES, WIDTH_SCALE
 from dashboard.charts.tables import counted, in_order, percent, require, short_layer, shorten
-from trimcore.tables import measure_name
+from dashboard.charts.values import hover, metric_axis, phrase, scale
+from trimcore.tables import ACCURACY, Metric, measure_name
 
 MAX_LINES = 8  # more layers than this are drawn as a heatmap
 SINGLE = 12  # layers with their own row if there are many
@@ -46,53 +47,57 @@ def width_history(layers: pd.DataFrame) -> go.Figure:
     return layer_history(values, "of the starting width", NEURONS, alt, scale=WIDTH_SCALE, shape="hv")
 
 
-def frontier(points: pd.DataFrame, reference: pd.DataFrame | None = None, size: str = "compression") -> go.Figure:
-    """Accuracy by compression, one line per run.
+def frontier(
+    points: pd.DataFrame, reference: pd.DataFrame | None = None, size: str = "compression", *,
+    metric: Metric = ACCURACY,
+) -> go.Figure:  # fmt: skip
+    """The metric by compression, one line per run.
 
-    points: run, iteration, compression (base parameters / parameters), accuracy_initial and accuracy_final (0..1, NaN
-    while unknown). reference: label, compression, accuracy (0..1), drawn in grey. size: the label of the compression.
+    points: run, iteration, compression (base parameters / parameters), metric_initial and metric_final (NaN while
+    unknown). reference: label, compression, metric, drawn in grey. size: the label of the compression.
     """
-    points = require(points, "points", ["run", "iteration", "compression", "accuracy_initial", "accuracy_final"])
+    points = require(points, "points", ["run", "iteration", "compression", "metric_initial", "metric_final"])
+    unit, value = scale(metric), hover(metric, "y")
     runs = in_order(points.run)
     traces = []
     if reference is not None and len(reference):
-        reference = require(reference, "reference", ["label", "compression", "accuracy"])
+        reference = require(reference, "reference", ["label", "compression", "metric"])
         traces.append(go.Scatter(
-            x=reference.compression, y=100 * reference.accuracy, text=reference.label, mode="markers", name="reference",
+            x=reference.compression, y=unit * reference.metric, text=reference.label, mode="markers", name="reference",
             marker=dict(color=REFERENCE.colour, symbol=REFERENCE.symbol, size=8),
-            hovertemplate="<b>%{text}</b><br>%{y:.2f} % at %{x:.2f}×<extra></extra>",
+            hovertemplate=f"<b>%{{text}}</b><br>{value} at %{{x:.2f}}×<extra></extra>",
         ))
     for number, run in enumerate(runs):
         rows = points[points.run == run].sort_values("iteration")
-        final = rows.dropna(subset="accuracy_final")
-        initial = rows.dropna(subset="accuracy_initial")
+        final = rows.dropna(subset="metric_final")
+        initial = rows.dropna(subset="metric_initial")
         colour = SERIES[number % len(SERIES)]
         traces.append(go.Scatter(
-            x=final.compression, y=100 * final.accuracy_final, name=shorten(run, 22), mode="lines+markers",
+            x=final.compression, y=unit * final.metric_final, name=shorten(run, 22), mode="lines+markers",
             customdata=np.stack([final.run, final.iteration], axis=1), line=dict(color=colour, width=2),
             marker=dict(symbol=FINAL.symbol, size=8),
-            hovertemplate="<b>%{customdata[0]}</b>, iteration %{customdata[1]}<br>final %{y:.2f} % at %{x:.2f}×"
-            "<extra></extra>",
+            hovertemplate="<b>%{customdata[0]}</b>, iteration %{customdata[1]}<br>"
+            f"final {value} at %{{x:.2f}}×<extra></extra>",
         ))
         traces.append(go.Scatter(
-            x=initial.compression, y=100 * initial.accuracy_initial, name="initial", legendgroup="initial",
+            x=initial.compression, y=unit * initial.metric_initial, name="initial", legendgroup="initial",
             showlegend=number == 0, visible="legendonly", mode="markers",
             marker=dict(color=INITIAL.colour, symbol=INITIAL.symbol, size=9, line_width=2),
             customdata=np.stack([initial.run, initial.iteration], axis=1),
-            hovertemplate="<b>%{customdata[0]}</b>, iteration %{customdata[1]}<br>initial %{y:.2f} % at %{x:.2f}×"
-            "<extra></extra>",
+            hovertemplate="<b>%{customdata[0]}</b>, iteration %{customdata[1]}<br>"
+            f"initial {value} at %{{x:.2f}}×<extra></extra>",
         ))
     traces.sort(key=lambda trace: trace.name == "initial")  # hidden traces come last in the legend
     most = points.loc[points.compression.idxmax()]
     alt = (
-        f"Accuracy by {size} for {counted(len(runs), 'run')}: the smallest network, of {most.run}, is compressed "
+        f"{metric.title} by {size} for {counted(len(runs), 'run')}: the smallest network, of {most.run}, is compressed "
         f"{most.compression:.1f} times"
     )
-    alt += f" with an accuracy of {percent(most.accuracy_final)}." if pd.notna(most.accuracy_final) else "."
+    alt += f" with {phrase(metric, most.metric_final)}." if pd.notna(most.metric_final) else "."
     wide = points.compression.max() > 10
     ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
     axis = dict(type="log", tickvals=ticks, ticktext=[f"{tick}×" for tick in ticks]) if wide else dict(ticksuffix="×")
-    return figure(traces, alt, 340, xaxis=axis | dict(title=size, zeroline=False), yaxis=percent_axis())
+    return figure(traces, alt, 340, xaxis=axis | dict(title=size, zeroline=False), yaxis=metric_axis(metric))
 
 
 def _summarized(layers):

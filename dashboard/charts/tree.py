@@ -1,7 +1,8 @@
-"""The tree of runs: which run branched from which, with the size and accuracy of each iteration."""
+"""The tree of runs: which run branched from which, with the size and metric of each iteration."""
 
 import html
 import textwrap
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,13 @@ import plotly.graph_objects as go
 
 from dashboard.charts.frame import figure, integer_step, segments
 from dashboard.charts.marks import CONTRAST, FINAL, GREY
-from dashboard.charts.tables import counted, percent, require
+from dashboard.charts.tables import counted, require
+from dashboard.charts.values import phrase
+from trimcore.tables import ACCURACY, Metric
 
-NODES = ["run", "label", "row", "depth", "iteration", "state", "compression", "accuracy", "configuration", "cut",
+NODES = ["run", "label", "row", "depth", "iteration", "state", "compression", "metric", "configuration", "cut",
          "result", "parent_row"]  # fmt: skip
-ROW, AROUND = 44, 128  # pixels: a node with its accuracy; legend and axis
+ROW, AROUND = 44, 128  # pixels: a node with its value; legend and axis
 MAX_LABELLED = 10  # with more columns, only results are labelled, because labels would overlap on a narrow screen
 MAX_WIDTHS = 600  # with more nodes, the hover text leaves out the widths, which would make the figure too large
 MAX_NAME = 18  # characters of a run's name next to its row
@@ -22,15 +25,19 @@ PAD = 6 * "\u00a0"  # after a node
 BEND = 0.38  # of a column: how far a branch curves to the left
 
 
-def run_tree(nodes: pd.DataFrame, selected: str = "", chosen: tuple[str, int] | None = None) -> go.Figure:
+def run_tree(
+    nodes: pd.DataFrame, selected: str = "", chosen: tuple[str, int] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+) -> go.Figure:  # fmt: skip
     """The tree of runs. One row per run, one node per iteration. A branch starts below the iteration it branched from.
 
     nodes: columns NODES, one row per iteration, or one for a run without any (iteration is then NaN). run: its id. row:
-    counted from the top. depth: the column. compression: base parameters / parameters. accuracy: 0..1, NaN while
+    counted from the top. depth: the column. compression: base parameters / parameters. metric: NaN while
     unknown. result: whether the iteration is the run's result. parent_row: NaN for a root. selected: the run whose name
-    is bold. chosen: (run, iteration) with a ring around it. The customdata of a node are its run and iteration. Names
-    are shown literally, never as markup.
+    is bold. chosen: (run, iteration) with a ring around it. metrics: run -> its metric, by default accuracy. The
+    customdata of a node are its run and iteration. Names are shown literally, never as markup.
     """
+    metrics = metrics or {}
     nodes = require(nodes, "nodes", NODES).sort_values(["row", "depth"], ignore_index=True)
     there = nodes.dropna(subset="iteration")
     runs = nodes.groupby("row").agg(
@@ -38,15 +45,16 @@ def run_tree(nodes: pd.DataFrame, selected: str = "", chosen: tuple[str, int] | 
         end=("depth", "max"), parent=("parent_row", "first"),
     ).reset_index()  # fmt: skip
     wide = nodes.depth.nunique() > MAX_LABELLED
-    texts = np.array([_hover_text(node, len(there) <= MAX_WIDTHS) for node in there.itertuples()], dtype=object)
+    texts = np.array([_hover_text(node, len(there) <= MAX_WIDTHS, metrics.get(node.run, ACCURACY))
+                      for node in there.itertuples()], dtype=object)
     traces = [_row_lines(runs), _branches(runs)]
     for is_result, name, colour in ((False, "iteration", GREY), (True, "result", FINAL.colour)):
         mask = (there.result == is_result).to_numpy()
         own = there[mask]
-        shape = "<b>{:.1f}</b>" if is_result else "{:.1f}"
+        shape = "<b>{}</b>" if is_result else "{}"
         repeated = own.parent_row.notna() & (own.iteration == 0) & (not is_result)  # the parent's node shows it
-        labels = ["" if known or pd.isna(value) else shape.format(100 * value)
-                  for value, known in zip(own.accuracy, repeated, strict=True)]  # fmt: skip
+        labels = ["" if known or pd.isna(value) else shape.format(_short(metrics.get(run, ACCURACY), value))
+                  for run, value, known in zip(own.run, own.metric, repeated, strict=True)]  # fmt: skip
         traces.append(go.Scatter(
             x=own.depth, y=own.row, name=name, mode="markers+text", textposition="top center", cliponaxis=False,
             text=labels if is_result or not wide else None, hovertext=texts[mask],
@@ -59,7 +67,7 @@ def run_tree(nodes: pd.DataFrame, selected: str = "", chosen: tuple[str, int] | 
     columns = int(nodes.depth.max())
     end = columns + (1.2 if (runs.state != "finished").any() else 0.6)
     return figure(
-        traces, _alt(there, runs), AROUND + ROW * len(runs), hovermode="closest", clickmode="event+select",
+        traces, _alt(there, runs, metrics), AROUND + ROW * len(runs), hovermode="closest", clickmode="event+select",
         margin=dict(r=12),
         xaxis=dict(title="iterations since the base", range=[-0.6, end], showgrid=False, zeroline=False,
                    tickvals=list(range(0, columns + 1, integer_step(columns, 12))), fixedrange=True),
@@ -113,10 +121,17 @@ def _sizes(compression) -> np.ndarray:
     return np.sqrt(SMALLEST**2 + (LARGEST**2 - SMALLEST**2) * left).round(1).to_numpy()
 
 
-def _hover_text(node, widths: bool) -> str:
-    accuracy = "" if pd.isna(node.accuracy) else f"{node.accuracy:.2%}, ".replace("%", " %")
+def _short(metric: Metric, value: float) -> str:
+    """A value as the label of a node, without a unit."""
+    return f"{100 * value:.1f}" if metric.percent else f"{value:.3g}"
+
+
+def _hover_text(node, widths: bool, metric: Metric) -> str:
+    value = "" if pd.isna(node.metric) else f"{metric.text(node.metric)}, ".replace("%", " %")
+    if value and not metric.is_accuracy:
+        value = f"{_plain(metric.name, 30)} {value}"
     lines = [f"<b>{_plain(node.label, 60)}</b>, iteration {int(node.iteration)}"]
-    lines += [f"{accuracy}compression {node.compression:.2f}×"]
+    lines += [f"{value}compression {node.compression:.2f}×"]
     lines += [f"removed: {_plain(node.cut, 120)}"] * bool(node.cut)
     lines += [_plain(node.configuration, 160)] * (widths and bool(node.configuration))
     return "<br>".join(lines)
@@ -134,13 +149,14 @@ def _row_label(run, selected: bool) -> str:
     return f"<b>{text}</b>" if selected else text
 
 
-def _alt(nodes, runs) -> str:
+def _alt(nodes, runs, metrics) -> str:
     branches = int(runs.parent.notna().sum())
     alt = f"Tree of {counted(len(runs), 'run')} with {counted(len(nodes), 'iteration')}; "
     alt += f"{counted(branches, 'run')} branched from another"
-    best = nodes[nodes.result].dropna(subset="accuracy")
+    best = nodes[nodes.result].dropna(subset="metric")
     if best.empty:
         return alt + "."
     small = best.loc[best.compression.idxmax()]
-    size = f"compressed {small.compression:.1f} times with an accuracy of {percent(small.accuracy)}"
+    value = phrase(metrics.get(small.run, ACCURACY), small.metric)
+    size = f"compressed {small.compression:.1f} times with {value}"
     return f"{alt}; the smallest result, of {small.label}, is {size}."

@@ -7,9 +7,10 @@ import streamlit as st
 
 from dashboard.compare.run_table import MORE
 from dashboard.compare.verdict import comparable_runs
-from dashboard.session import links, run_reader
+from dashboard.session import headline, links, run_reader
 from dashboard.widgets import elements, sizes
 from dashboard.widgets.next_step import next_step
+from trimcore.tables import ACCURACY, Metric
 
 
 def with_tags(table: pd.DataFrame) -> pd.DataFrame:
@@ -22,6 +23,15 @@ def with_tags(table: pd.DataFrame) -> pd.DataFrame:
     return table[has].reset_index(drop=True)
 
 
+def with_metric(table: pd.DataFrame) -> tuple[pd.DataFrame, set[Metric]]:
+    """The table as it is shown, with the results in one column that is named after their metric, and the metrics that
+    occur."""
+    metrics = set(table.metric[table.metric_final.notna()])
+    name = headline.result_column(metrics)
+    shown = table.assign(metric_final=headline.result_values(table.metric_final, table.metric)).drop(columns="metric")
+    return shown.rename(columns={"metric_final": name}), metrics or {ACCURACY}
+
+
 def choose(table: pd.DataFrame) -> list[str]:
     """The selected runs. Without a selection, the newest run and those that can be compared with it."""
     table = table[[name for name in table if name not in MORE or table[name].notna().any()]]
@@ -30,17 +40,18 @@ def choose(table: pd.DataFrame) -> list[str]:
     if links.should_apply("runs"):
         rows = links.read("runs", lambda text: [ids.index(run_id) for run_id in text.split("~")], [])
         st.session_state[key] = {"selection": none | {"rows": rows}}
-    shown = table.drop(columns="id")
+    shown, metrics = with_metric(table.drop(columns="id"))
     chosen = st.dataframe(
         shown, hide_index=True, key=key, on_select="rerun",
-        selection_mode="multi-row", alt="Runs with compression and accuracy",
+        selection_mode="multi-row", alt="Runs with compression and test results",
         column_config=elements.with_help(shown, {
             "compression": st.column_config.NumberColumn(format="%.2f×"),
             "MACs ratio": st.column_config.NumberColumn(format="%.1f×"),
             "latency ratio": st.column_config.NumberColumn(format="%.1f×"),
             "latency ratio, batch 1": st.column_config.NumberColumn(format="%.1f×"),
             "parameters": st.column_config.NumberColumn(format="localized"),
-            "test accuracy": st.column_config.NumberColumn(format="percent"),
+            **{f"test {metric.name}": st.column_config.NumberColumn(format=headline.number_format(metric))
+               for metric in metrics if len(metrics) == 1},
             "non-zero parameters": st.column_config.NumberColumn(format="localized"),
             sizes.NONZERO: st.column_config.NumberColumn(format="%.2f×"),
             "verification": st.column_config.NumberColumn(format="percent"),

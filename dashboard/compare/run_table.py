@@ -10,9 +10,10 @@ from dashboard.widgets.criteria import criteria_text
 from dashboard.widgets.sizes import NONZERO
 from trimcore import runs, tables
 from trimcore.errors import TrimError
+from trimcore.tables import ACCURACY
 
 MORE = ["non-zero parameters", NONZERO, "verification", "tags"]  # columns that are shown only if a run has them
-MEASURES = ["compression", "test accuracy", "parameters", "MACs ratio", "latency ratio", "latency ratio, batch 1"]
+MEASURES = ["compression", "metric_final", "parameters", "MACs ratio", "latency ratio", "latency ratio, batch 1"]
 
 
 def read_runs() -> pd.DataFrame:
@@ -32,25 +33,26 @@ def read_runs() -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-NO_RESULT = {**dict.fromkeys(MEASURES), "iterations": 0}
+NO_RESULT = {**dict.fromkeys(MEASURES), "metric": ACCURACY, "iterations": 0}
 
 
 def result_of(folder: Path) -> dict:
-    """The result of a run, from its iteration events only."""
-    events = list(runs.read_events(folder, ("iteration", "ended", "weights")))
+    """The result of a run, read without its profiles. `metric_final` is a value of `metric` on the test split."""
+    events = list(runs.read_events(folder, ("started", "iteration", "ended", "weights")))
     rows = tables.latest(events, "iteration")
     if not rows:
         return NO_RESULT
     row = rows[runs.result_in(events)]
     result = {
-        "compression": row["compression"], "test accuracy": row["accuracy_final"], "parameters": row["parameters"],
+        "compression": row["compression"], "metric_final": tables.value_of(row, "accuracy_final"),
+        "parameters": row["parameters"],
         "MACs ratio": row["macs_ratio"], "latency ratio": row.get("latency_ratio"),
         "latency ratio, batch 1": row.get("latency_1_ratio"), "verification": row.get("verification"),
     }  # fmt: skip
     if tables.has_zero_weights(events):
         result["non-zero parameters"] = row["nonzero_parameters"]
         result[NONZERO] = row["compression"] * row["parameters"] / row["nonzero_parameters"]
-    return {**result, "iterations": len(rows) - 1}
+    return {**result, "metric": tables.metric_of(events), "iterations": len(rows) - 1}
 
 
 _result = FileCache(lambda path: result_of(path.parent))

@@ -9,9 +9,11 @@ import streamlit as st
 from dashboard.session import run_reader
 from dashboard.text import plain
 from dashboard.widgets import elements, sizes
+from trimcore import tables
 from trimcore.spec import Spec
+from trimcore.tables import ACCURACY, Metric
 
-MEASURES = ["test accuracy", "compression", sizes.NONZERO, "verification"]  # that have statistics over seeds
+MEASURES = ["metric_final", "compression", sizes.NONZERO, "verification"]  # that have statistics over seeds
 
 
 def differ_only_in_seed(specs: Mapping[str, Spec]) -> list[list[str]]:
@@ -47,23 +49,26 @@ def spread(results: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
 def mean_over_seeds(points: pd.DataFrame, group_of: Mapping[str, str]) -> pd.DataFrame:
     """The points of a frontier with one line per group: at each iteration, the mean over the runs that finished it.
 
-    points: run, iteration, compression, accuracy_initial, accuracy_final. group_of: run -> the name of its group; other
-    runs keep their own lines. Further columns: seeds (number of runs), accuracy_std and compression_std (of the sample;
+    points: run, iteration, compression, metric_initial, metric_final. group_of: run -> the name of its group; other
+    runs keep their own lines. Further columns: seeds (number of runs), metric_std and compression_std (of the sample;
     NaN for one run).
     """
     named = points.assign(run=points.run.map(lambda run: group_of.get(run, run)))
-    named = named.astype({"accuracy_initial": float, "accuracy_final": float})
+    named = named.astype({"metric_initial": float, "metric_final": float})
     return named.groupby(["run", "iteration"], sort=False, as_index=False).agg(
         compression=("compression", "mean"), compression_std=("compression", "std"),
-        accuracy_initial=("accuracy_initial", "mean"), accuracy_final=("accuracy_final", "mean"),
-        accuracy_std=("accuracy_final", "std"), seeds=("compression", "size"),
+        metric_initial=("metric_initial", "mean"), metric_final=("metric_final", "mean"),
+        metric_std=("metric_final", "std"), seeds=("compression", "size"),
     )  # fmt: skip
 
 
-def formatted(row: pd.Series) -> pd.Series:
-    """A row of `spread` with its numbers as text in the unit of the measure."""
-    text = "{:.2%}" if row.measure in ("test accuracy", "verification") else "{:.2f}×"
-    return row.map(lambda value: text.format(value) if isinstance(value, float) and pd.notna(value) else value)
+def formatted(row: pd.Series, metric: Metric = ACCURACY) -> pd.Series:
+    """A row of `spread` with its numbers as text in the unit of the measure. metric: of the runs."""
+    if row.measure == "metric_final":
+        row, text = row.replace("metric_final", f"test {metric.name}"), metric.text
+    else:
+        text = ("{:.2%}" if row.measure == "verification" else "{:.2f}×").format
+    return row.map(lambda value: text(value) if isinstance(value, float) and pd.notna(value) else value)
 
 
 def show(table: pd.DataFrame, groups: list[list[str]]) -> None:
@@ -73,9 +78,10 @@ def show(table: pd.DataFrame, groups: list[list[str]]) -> None:
     for own in groups:
         results = table[table.id.isin(own)].reindex(columns=["seed", *MEASURES])
         found = spread(results, MEASURES)
+        metric = tables.metric_of(run_reader.events(own[0]))
         numbers = ", ".join(map(str, sorted(results.seed)))
         st.markdown(plain(f"{run_reader.short_title(own[0])}: seeds {numbers}"))
         st.dataframe(
-            found.apply(formatted, axis=1), hide_index=True, placeholder="—", width="content",
+            found.apply(formatted, axis=1, metric=metric), hide_index=True, placeholder="—", width="content",
             alt="Mean and spread over seeds", column_config=elements.with_help(found),
         )  # fmt: skip

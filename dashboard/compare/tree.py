@@ -1,18 +1,22 @@
 """The run tree on the page Compare: which run branched from which, their results, and planning from any iteration."""
 
+from collections.abc import Collection
+
 import pandas as pd
 import streamlit as st
 
 from dashboard import charts
 from dashboard.charts.tables import counted
 from dashboard.charts.tree import NODES
-from dashboard.session import drafts, lineage, messages, navigation, run_reader
+from dashboard.session import drafts, headline, lineage, messages, navigation, run_reader
+from dashboard.text import plain
 from dashboard.widgets import elements
 from trimcore import runs, tables
+from trimcore.tables import Metric
 
 MAX_RUNS = 25  # drawn in the tree
 CHOSEN = "tree_node"  # the key of the selectbox
-TABLE = ["label", "iteration", "compression", "accuracy", "configuration", "cut", "branched from", "state"]
+TABLE = ["label", "iteration", "compression", "metric", "configuration", "cut", "branched from", "state"]
 
 
 def show() -> None:
@@ -25,25 +29,31 @@ def show() -> None:
     wanted = list(parents) if everything else lineage.family(parents, selected)
     shown = lineage.newest(parents, wanted, MAX_RUNS, selected)
     table = nodes(parents, shown)
+    metrics = {run_id: tables.metric_of(run_reader.events(run_id)) for run_id in shown}
     place = st.container(key="tree")  # filled after the selectbox, because the chart marks the choice
     left_out = len(wanted) - len(shown)
-    text = "The area of a node shows the remaining parameters. The numbers are test accuracies in %."
+    own = table.run.map(metrics)
+    used = set(own[table.metric.notna()])
+    text = f"The area of a node shows the remaining parameters. {numbers_text(used)}"
     st.caption(text + (f" The {counted(left_out, 'oldest run')} of {len(wanted)} are not shown." if left_out else ""))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if chosen := _choice(table, selected):
+        if chosen := _choice(table, selected, metrics):
             _actions(*chosen)
     with place:
         elements.chart(
-            charts.run_tree(table, selected or "", chosen), "run_tree", "compare", on_select=_adopt_click,
+            charts.run_tree(table, selected or "", chosen, metrics), "run_tree", "compare", on_select=_adopt_click,
             selection_mode="points",
         )  # fmt: skip
     with st.expander("Show as a table", icon=":material/table:"):
-        listed = table[TABLE].rename(columns={"label": "run", "accuracy": "test accuracy", "cut": "removed"})
+        name = headline.result_column(used)
+        listed = table[TABLE].assign(metric=headline.result_values(table.metric, own))
+        listed = listed.rename(columns={"label": "run", "metric": name, "cut": "removed"})
         st.dataframe(
             listed, hide_index=True, placeholder="—", alt="Every iteration of the runs in the tree",
             column_config=elements.with_help(listed, {
                 "compression": st.column_config.NumberColumn(format="%.2f×"),
-                "test accuracy": st.column_config.NumberColumn(format="percent"),
+                **({name: st.column_config.NumberColumn(format=headline.number_format(*used))}
+                   if len(used) == 1 else {}),
             }),
         )  # fmt: skip
 
@@ -68,22 +78,33 @@ def nodes(parents: lineage.Forest, shown: list[str]) -> pd.DataFrame:
         found += [
             {
                 **own, "iteration": entry.iteration, "depth": start + entry.iteration,
-                "compression": entry.compression, "accuracy": entry.accuracy_final,
+                "compression": entry.compression, "metric": entry.metric_final,
                 "cut": cuts.get(entry.iteration, ""), "configuration": widths[place],
                 "result": entry.iteration == result,
             }
             for place, entry in enumerate(table.itertuples())
         ]  # fmt: skip
     table = pd.DataFrame(found, columns=[*NODES, "branched from"])
-    return table.astype({"iteration": "Int64", "compression": float, "accuracy": float, "result": bool})
+    return table.astype({"iteration": "Int64", "compression": float, "metric": float, "result": bool})
 
 
-def _choice(table: pd.DataFrame, selected: str | None) -> tuple[str, int] | None:
+def numbers_text(metrics: Collection[Metric]) -> str:
+    """What the numbers in the tree are, in one or two sentences of Markdown."""
+    if all(metric.is_accuracy for metric in metrics):
+        return "The numbers are test accuracies in %."
+    names = sorted(f"{plain(metric.name)}{' in %' if metric.percent else ''}" for metric in metrics)
+    if len(names) == 1:
+        return " ".join([f"The numbers are {names[0]} on the test split.", *map(headline.direction, metrics)]).strip()
+    return f"The numbers are of different metrics on the test split, so do not compare them: {', '.join(names)}."
+
+
+def _choice(table: pd.DataFrame, selected: str | None, metrics: dict[str, Metric]) -> tuple[str, int] | None:
     """The chosen node, (run, iteration). A click in the chart also changes it."""
     there = table.dropna(subset="iteration")
     texts = {
         (node.run, int(node.iteration)): f"{node.label}, iteration {node.iteration}: {node.compression:.2f}×"
-        + ("" if pd.isna(node.accuracy) else f", {node.accuracy:.1%}") + (" (result)" if node.result else "")
+        + ("" if pd.isna(node.metric) else f", {metrics[node.run].text(node.metric, 1)}")
+        + (" (result)" if node.result else "")
         for node in there.itertuples()
     }  # fmt: skip
     if st.session_state.get(CHOSEN) not in texts:

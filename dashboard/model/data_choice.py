@@ -35,7 +35,7 @@ def chosen(draft: dict) -> str:
     kind = next(k for k in kinds if draft["data"] == k or (":" in k and draft["data"].startswith(_prefix(k))))
     kind = st.selectbox("Data", kinds, kinds.index(kind), help="APoZ is measured on the validation split.")
     if kind not in OWN:
-        st.caption(data.datasets()[kind])
+        st.caption(plain(data.datasets()[kind]))
         return kind
     current = draft["data"] if draft["data"].startswith(_prefix(kind)) else _prefix(kind)
     name = _prefix(kind) + _path(kind, current.removeprefix(_prefix(kind)))
@@ -121,5 +121,7 @@ def use(name: str, model: str, draft: dict) -> None:
     if (model, name) == (draft["model"], draft["data"]):
         return
     fresh = drafts.draft_for(model, name) if model != draft["model"] else {**draft, "image_size": 0}
+    if name != draft["data"]:
+        fresh = drafts.for_data(fresh, name)
     drafts.replace_draft({**fresh, "data": name, "device": draft["device"], "resize": draft["resize"]})
     st.rerun()  # the sidebar shows the current network

@@ -47,6 +47,15 @@ def choose_removable(draft: dict) -> None:
               )  # fmt: skip
 
 
+def contents(summary) -> str:
+    """What the data are for, and how large: `10 classes, 28×28 pixels.`"""
+    size = f", {summary.image_size}×{summary.image_size} pixels" if summary.image_size > 1 else ""
+    if summary.task == "classification":
+        return f"{len(summary.classes)} classes{size}."
+    outputs = f"{len(summary.classes)} output{'s' if len(summary.classes) > 1 else ''}"
+    return f"for {summary.task}, {outputs}{size}."
+
+
 draft = drafts.draft()
 if links.should_apply("model"):
     linked = links.read("model", {name: name for name in models.offered()}.__getitem__, draft["model"])
@@ -119,10 +128,12 @@ with left:
     pixels = summary.image_size if summary else 64
     natural = entry.size_for(pixels)
     asked = {"image_size": draft["image_size"] or natural}
-    size = field(st.number_input, "Image size, pixels", asked, "image_size", entry.min_size, 1024,
-                 step=entry.multiple if entry.multiple > 1 else 4,
-                 help=f"Images are resized to this size. Of their own, they are {pixels} pixels wide. Smaller images "
-                 "train faster.")  # fmt: skip
+    size = natural if data.is_own(name) else field(
+        st.number_input, "Image size, pixels", asked, "image_size", entry.min_size, 1024,
+        step=entry.multiple if entry.multiple > 1 else 4,
+        help=f"Images are resized to this size. Of their own, they are {pixels} pixels wide. Smaller images train "
+        "faster.",
+    )  # fmt: skip
     draft["image_size"] = 0 if size == natural else size
     draft["options"] = choose_options(entry, draft["options"])
     choose_removable(draft)
@@ -199,15 +210,14 @@ with left:
 
 with right:
     with st.container(border=True):
-        parts = summary.splits
+        parts, noun = summary.splits, "examples" if data.is_own(name) else "images"
         st.caption(
-            f"{plain(name)}: {len(summary.classes)} classes, {summary.image_size}×{summary.image_size} pixels. "
-            f"{parts['train']:,} training images, {parts['validation']:,} validation images (used for every decision), "
-            f"{parts['test']:,} test images (used only for evaluation)."
+            f"{plain(name)}: {contents(summary)} {parts['train']:,} training {noun}, {parts['validation']:,} "
+            f"validation {noun} (used for every decision), {parts['test']:,} test {noun} (used only for evaluation)."
         )
         with st.container(horizontal=True, gap="small"):
             for picture, label in summary.samples:
-                st.image(picture, caption=label, width=56, alt=f"sample of class {label}")
+                st.image(picture, caption=label, width=56, alt=f"sample of class {label}" if label else "a sample")
     for line in summary.notes:
         st.caption(plain(f"{line}."))
     if summary.skipped:

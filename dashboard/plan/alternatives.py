@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import streamlit as st
 
+from dashboard.plan.metric import is_classification
 from dashboard.plan.origin import StartPoint
 from dashboard.session import drafts
 from dashboard.widgets import criteria
@@ -13,7 +14,8 @@ MAX_NAME = 80  # characters of a run's name
 
 def choose_criteria(draft: dict, start: StartPoint | None) -> list[str]:
     """The choice of further criteria. The draft's plan is also run with each of them, as a separate run."""
-    options = [name for name in criteria.NAMES if _ranked(draft["step"], name) != draft["step"]]
+    known = criteria.NAMES if is_classification(draft) else [name for name in criteria.NAMES if name != "taylor"]
+    options = [name for name in known if _ranked(draft["step"], name) != draft["step"]]
     if not options:
         return []
     own = sorted({step["criterion"] for step in draft["step"]})

@@ -1,14 +1,18 @@
-"""The accuracy of a plan before any retraining: a fragment that waits for a thread, so that it never blocks editing."""
+"""What a plan leaves of the headline metric before any retraining: a fragment that waits for a thread, so that it never
+blocks editing."""
 
 import streamlit as st
 
 from dashboard.charts.tables import counted
 from dashboard.plan import rehearsal
 from dashboard.plan.origin import StartPoint
+from dashboard.session import headline, run_reader
 from dashboard.text import duration, plain
 from dashboard.widgets import elements
+from trimcore import tables
 from trimcore.errors import TrimError
 from trimcore.planning.preview import Stage
+from trimcore.tables import Metric
 
 QUICK = 2.0  # seconds; longer measurements wait for a button
 PLACEHOLDER = "…"
@@ -22,23 +26,23 @@ def before_retraining(draft: dict, start: StartPoint, stages: list[Stage]) -> No
         return
     estimate = _seconds(draft, start, stages)
     if estimate > QUICK and not st.button(
-        f"Measure accuracy before retraining (about {duration(estimate)})", key="shot", icon=":material/bolt:",
+        f"Measure {_name(start)} before retraining (about {duration(estimate)})", key="shot", icon=":material/bolt:",
     ):  # fmt: skip
         return
     place, heartbeat = st.empty(), st.empty()
     with place.container():
-        _accuracies(None, iterations)
+        _values(None, iterations, start)
     try:
         found = rehearsal.rehearse(draft, start, heartbeat.empty)
     except (TrimError, KeyError) as error:
-        place.caption(plain(f"The accuracy before retraining cannot be measured: {error}."))
+        place.caption(plain(f"The {_metric(start).name} before retraining cannot be measured: {error}."))
         return
     with place.container():
-        _accuracies(found, found.iterations)
+        _values(found, found.iterations, start)
 
 
 def placeholder(draft: dict, start: StartPoint, stages: list[Stage]) -> None:
-    """The placeholder until the accuracies are measured, so that nothing below moves.
+    """The placeholder until the values are measured, so that nothing below moves.
 
     It has the same elements as `before_retraining`, because Streamlit replaces only elements at the same place. A
     fragment has a container of its own.
@@ -47,9 +51,9 @@ def placeholder(draft: dict, start: StartPoint, stages: list[Stage]) -> None:
         return
     if _seconds(draft, start, stages) <= QUICK:
         with st.container(), st.empty().container():
-            _accuracies(None, len(stages) - 1)
+            _values(None, len(stages) - 1, start)
     else:
-        st.container().button("Measure accuracy before retraining", icon=":material/bolt:", disabled=True,
+        st.container().button(f"Measure {_name(start)} before retraining", icon=":material/bolt:", disabled=True,
                               key="shot_awaited")  # fmt: skip
 
 
@@ -60,15 +64,25 @@ def _seconds(draft: dict, start: StartPoint, stages: list[Stage]) -> float:
     return rehearsal.seconds(draft, start, stages[0].cost, len(stages) - 1)
 
 
-def _accuracies(found: rehearsal.Rehearsal | None, iterations: int) -> None:
-    """The accuracies, or placeholders for them."""
-    images = f"the first {found.examples} validation images" if found else "the first validation images"
+def _metric(start: StartPoint) -> Metric:
+    return tables.metric_of(run_reader.events(start[0]))
+
+
+def _name(start: StartPoint) -> str:
+    return plain(_metric(start).name)
+
+
+def _values(found: rehearsal.Rehearsal | None, iterations: int, start: StartPoint) -> None:
+    """The values, or placeholders for them."""
+    metric = _metric(start)
+    noun = "images" if metric.is_accuracy else "examples"
+    images = f"the first {found.examples} validation {noun}" if found else f"the first validation {noun}"
     text = f"Measured on {images} with the network actually cut. Retraining recovers much of the loss."
-    st.markdown("###### Accuracy before retraining")
+    st.markdown(f"###### {plain(metric.title)} before retraining", help=headline.direction(metric) or None)
     elements.metrics(
-        ("Now", f"{found.now:.1%}" if found else PLACEHOLDER, f"Measured on {images}."),
-        ("After the first cut", f"{found.first:.1%}" if found else PLACEHOLDER, text),
-        *([("After all cuts", f"{found.all_at_once:.1%}" if found else PLACEHOLDER,
+        ("Now", metric.text(found.now, 1) if found else PLACEHOLDER, f"Measured on {images}."),
+        ("After the first cut", metric.text(found.first, 1) if found else PLACEHOLDER, text),
+        *([("After all cuts", metric.text(found.all_at_once, 1) if found else PLACEHOLDER,
             f"{text} The {counted(iterations, 'iteration')} are applied at once, with the current scores. A run "
             "retrains and counts again after each iteration.")]
           if iterations > 1 else []),

@@ -8,13 +8,16 @@ from dashboard.session import run_network, run_reader
 from trimcore import data, runs, tables
 from trimcore.compute.generators import finished
 from trimcore.data.batches import Batches
+from trimcore.data.dataset import Split
 from trimcore.errors import TrimError
-from trimcore.evaluation.accuracy import EVALUATION_BATCH
+from trimcore.evaluation.accuracy import evaluation_batch
 from trimcore.planning.rehearsal import Measured
 from trimcore.scoring import relevance
 from trimcore.scoring.apoz import Profile, profiling
 from trimcore.scoring.relevance import UnitRelevance
 from trimcore.spec import Spec, parse
+from trimcore.tasks import task_for
+from trimcore.tasks.batches import InputBatches
 
 MAX_CACHED = 64  # results
 
@@ -22,7 +25,7 @@ MAX_CACHED = 64  # results
 def unavailable_reason(draft: dict, start: StartPoint | None) -> str:
     """Why nothing can be measured before the run, in one line; "" if it can."""
     if start is None:
-        return ("Accuracy before retraining, sensitivity and targets need a trained network. Select a run of this "
+        return ("Results before retraining, sensitivity and targets need a trained network. Select a run of this "
                 "network or profile it first, and start from one of its iterations.")  # fmt: skip
     if draft["convert"]["to"] and draft["convert"]["epochs"] and not is_converted(start):
         return ("The run first converts the activations and trains the network further. The effect of the cuts on that "
@@ -40,7 +43,11 @@ def unavailable_reason(draft: dict, start: StartPoint | None) -> str:
 
 def batches(subject: run_network.Subject, examples: int) -> Batches:
     """The first `examples` of the validation split; 0: all."""
-    return Batches(subject.data.validation.subset(examples), subject.data, EVALUATION_BATCH, "cpu")
+    return _batches(subject, subject.data.validation.subset(examples), evaluation_batch(subject.data))
+
+
+def _batches(subject: run_network.Subject, split: Split, size: int) -> Batches:
+    return Batches(split, subject.data, size, "cpu")
 
 
 def profile(draft: dict, subject: run_network.Subject) -> Profile:
@@ -75,7 +82,7 @@ def measured(start: StartPoint, subject: run_network.Subject, wanted: Spec) -> M
     recorded = tables.latest(run_reader.events(start[0]), "profiled")[start[1]]
     seen = _profile(subject, wanted)
     inside = any(step.rule_for(name).rule == "maxout" for step in wanted.step for name in (*step.layers, *step.layer))
-    units = _relevance(subject, recorded, wanted.profile.relevance_examples) if inside else {}
+    units = _relevance(subject, recorded, wanted) if inside else {}
     origins = {name: recorded["layers"][name]["original"] for name in seen.layers if name in recorded["layers"]}
     origins |= {name: own["original"] for name, own in (recorded.get("units") or {}).items()}
     return Measured(seen, units, origins)
@@ -85,11 +92,12 @@ def _profile(subject: run_network.Subject, wanted: Spec) -> Profile:
     """The profile as `trimcore.training.measurement` would count it for the steps of a spec."""
     criteria = {step.criterion_for(name) for step in wanted.step for name in (*step.layers, *step.layer)}
     mean, taylor, settings = "mean-activation" in criteria, "taylor" in criteria, wanted.profile
-    size = min(EVALUATION_BATCH, wanted.retrain.batch_size) if taylor else EVALUATION_BATCH
+    size = evaluation_batch(subject.data)
+    size = min(size, wanted.retrain.batch_size) if taylor else size
 
     def count() -> Profile:
         split = subject.data.validation.subset(settings.examples)
-        source = Batches(split, subject.data, size, "cpu")
+        source = InputBatches(_batches(subject, split, size), task_for(wanted.task))
         return finished(profiling(subject.graph.model, source, settings.tolerance, graph=subject.graph,
                                   mean_activation=mean, taylor=taylor))  # fmt: skip
 
@@ -98,13 +106,14 @@ def _profile(subject: run_network.Subject, wanted: Spec) -> Profile:
     return found
 
 
-def _relevance(subject: run_network.Subject, recorded: dict, examples: int) -> dict[str, UnitRelevance]:
+def _relevance(subject: run_network.Subject, recorded: dict, asked: Spec) -> dict[str, UnitRelevance]:
     """The recorded counts, which are exact. Counted again if the run would use other examples."""
-    train, own = subject.data.train, recorded.get("units") or {}
+    train, own, examples = subject.data.train, recorded.get("units") or {}, asked.profile.relevance_examples
     wanted = examples if 0 < examples < len(train) else len(train)
     if own and all(unit["examples"] == wanted for unit in own.values()):
         return {name: UnitRelevance.recorded(name, unit) for name, unit in own.items()}
-    source = Batches(train.subset(examples), subject.data, EVALUATION_BATCH, "cpu")
+    source = _batches(subject, train.subset(examples), evaluation_batch(subject.data))
+    source = InputBatches(source, task_for(asked.task))
     if not subject.graph.units:
         return {}
     return cached((subject.key, "relevance", examples),

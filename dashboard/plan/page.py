@@ -7,6 +7,7 @@ from dashboard import charts
 from dashboard.charts.grouping import MANY
 from dashboard.plan import alternatives, initial_accuracy, measurement, origin, preview, sensitivity, steps, targets
 from dashboard.plan.conversion import conversion
+from dashboard.plan.metric import is_classification
 from dashboard.plan.network import planned
 from dashboard.plan.training import training_settings
 from dashboard.plan.verification import verification
@@ -61,7 +62,8 @@ def steps_and_preview() -> None:
         with cards:
             steps.steps_in_order(draft)
         near_zero(draft, graph)
-        verification(draft)
+        if is_classification(draft):
+            verification(draft)
         training_settings(draft, start, graph)
 
     with right:
@@ -94,9 +96,9 @@ def steps_and_preview() -> None:
                 if nonzero is None else "")]
               if prunes_weights else []),
         )
-        accuracies = st.empty()  # filled last, so that the measurement does not block the launch button
+        measured = st.empty()  # filled last, so that the measurement does not block the launch button
         if not unavailable:
-            with accuracies.container():
+            with measured.container():
                 initial_accuracy.placeholder(draft, start, stages)
         widths = pd.DataFrame(
             [{"layer": n, "before": stages[0].cost.widths[n], "after": final.widths[n]} for n in graph.trimmable()]
@@ -162,7 +164,7 @@ def steps_and_preview() -> None:
         st.caption(plain(unavailable))
     else:
         sensitivity.section(draft, start, stages)
-        with accuracies.container():
+        with measured.container():
             initial_accuracy.before_retraining(draft, start, stages)
 
 

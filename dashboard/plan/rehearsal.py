@@ -1,4 +1,4 @@
-"""Apply the plan before it is launched, and measure the accuracies that it leaves before any retraining."""
+"""Apply the plan before it is launched, and measure what it leaves of the headline metric before any retraining."""
 
 import functools
 import threading
@@ -16,14 +16,15 @@ from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.costs import Cost
 from trimcore.planning.rehearsal import carried_out
 from trimcore.spec import Spec, parse
+from trimcore.tasks import task_for
 
 INTERVAL = 0.05  # seconds between heartbeats
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Validation accuracies (0..1) before any retraining: of the starting network, after the plan's first iteration,
-    and after all iterations at once."""
+    """Values of the headline metric on validation before any retraining: of the starting network, after the plan's
+    first iteration, and after all iterations at once."""
 
     examples: int
     iterations: int
@@ -33,7 +34,7 @@ class Rehearsal:
 
 
 def rehearse(draft: dict, start: StartPoint, heartbeat: Callable[[], None] = lambda: None) -> Rehearsal:
-    """The accuracies of the draft's plan on the first validation images, with real surgery. Raises TrimError.
+    """The values that the draft's plan leaves on the first validation examples, with real surgery. Raises TrimError.
 
     The work is done in a thread while `heartbeat` is called repeatedly. If that raises, as Streamlit's calls do when
     the page is rerun, the measurement is cancelled before its next network.
@@ -53,7 +54,7 @@ def rehearse(draft: dict, start: StartPoint, heartbeat: Callable[[], None] = lam
 
 
 def is_known(draft: dict, start: StartPoint) -> bool:
-    """Whether the plan's accuracies have already been measured."""
+    """Whether the plan's values have already been measured."""
     return _rehearsal_key(draft, start) in measurement.cache()
 
 
@@ -83,14 +84,17 @@ def _measure(
 ) -> Rehearsal | None:
     split = subject.data.validation.subset(run_network.QUICK_IMAGES)
 
-    def accuracy(graph: ChannelGraph) -> float:
-        return evaluate(graph.model, split, subject.data, device.resolve("cpu")).accuracy
+    task = task_for(wanted.task)
+    task.outputs = subject.data.num_classes
+
+    def value(graph: ChannelGraph) -> float:
+        return evaluate(graph.model, split, subject.data, device.resolve("cpu"), task).value
 
     networks = carried_out(subject.graph, wanted.step, measurement.measured(start, subject, wanted), wanted.seed)
-    now, done, last = accuracy(subject.graph), 0, subject.graph
+    now, done, last = value(subject.graph), 0, subject.graph
     first = now
     for done, last in enumerate(networks, 1):
         if cancelled.is_set():
             return None
-        first = accuracy(last) if done == 1 else first
-    return Rehearsal(len(split), done, now, first, first if done <= 1 else accuracy(last))
+        first = value(last) if done == 1 else first
+    return Rehearsal(len(split), done, now, first, first if done <= 1 else value(last))

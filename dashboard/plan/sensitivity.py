@@ -9,9 +9,11 @@ import streamlit as st
 from dashboard import glossary
 from dashboard.charts.sensitivity import sensitivity as sensitivity_chart
 from dashboard.charts.tables import counted, percent
+from dashboard.charts.values import said
 from dashboard.plan import measurement
+from dashboard.plan.metric import planned_metric
 from dashboard.plan.origin import StartPoint
-from dashboard.session import devices, run_network, run_reader
+from dashboard.session import devices, headline, run_network, run_reader
 from dashboard.session.data_summary import data_summary
 from dashboard.text import duration, plain
 from dashboard.widgets import elements
@@ -22,11 +24,13 @@ from trimcore.planning import sensitivity
 from trimcore.planning.preview import Stage
 from trimcore.planning.sensitivity import FRACTIONS, Sensitivity
 from trimcore.planning.sensitivity_cache import cache_key, file_digest, load, save
+from trimcore.spec.spec import CLASSIFICATION
+from trimcore.tables import Metric
 
 IMAGES = (250, 500)  # choices besides all images
 SHARES = {"quick": (1.0, 0.75, 0.5, 0.25, 0.1), "full": FRACTIONS}
-HALF, POINT = 0.5, 0.01
-HALF_ACCURACY, TOLERATED = "accuracy at 50 %", "can lose"
+HALF, POINT, TWENTIETH = 0.5, 0.01, 0.05
+TOLERATED = "can lose"
 
 
 @st.fragment
@@ -48,21 +52,31 @@ def section(draft: dict, start: StartPoint, stages: list[Stage]) -> None:
     if pressed and measure(draft, start, examples, shares, estimate):
         st.rerun()  # targets can use it
     if found is None:
+        name = plain(planned_metric(draft, start).name)
         st.caption("Sets the highest-APoZ neurons of one layer at a time to zero, keeps all other layers intact, and "
-                   "measures accuracy without retraining (Li et al. 2017). Any change on the page cancels the "
+                   f"measures {name} without retraining (Li et al. 2017). Any change on the page cancels the "
                    "measurement.")  # fmt: skip
         return
     left, right = st.columns([3, 2], gap="large")
     with left:
-        elements.chart(sensitivity_chart(found.table(), found.base, kept_shares(stages)), "sensitivity", of=start[0])
+        chart = sensitivity_chart(_points(found), found.base, kept_shares(stages), metric=found.metric)
+        elements.chart(chart, "sensitivity", of=start[0])
     with right:
         rows = table(found)
         st.dataframe(
             rows, hide_index=True, alt="How many neurons each layer can lose",
-            column_config=elements.with_help(rows, {HALF_ACCURACY: st.column_config.NumberColumn(format="percent")}),
+            column_config=elements.with_help(rows, {
+                half_column(found.metric): st.column_config.NumberColumn(format=headline.number_format(found.metric)),
+            }),
         )  # fmt: skip
-    st.caption(f"Iteration {start[1]}, {counted(found.examples, 'validation image')}, {percent(found.base)} accuracy "
+    noun = "validation image" if found.metric.is_accuracy else "validation example"
+    base = f"{plain(found.metric.name)} {said(found.metric, found.base)}"
+    st.caption(f"Iteration {start[1]}, {counted(found.examples, noun)}, {base} "
                "with all neurons. Each layer is cut alone. Cutting several layers together costs more.")  # fmt: skip
+
+
+def _points(found: Sensitivity) -> pd.DataFrame:
+    return found.table().rename(columns={"accuracy": "metric"})
 
 
 def known(draft: dict, start: StartPoint, examples: int, shares: Sequence[float]) -> Sensitivity | None:
@@ -88,8 +102,9 @@ def measure(draft: dict, start: StartPoint, examples: int, shares: Sequence[floa
     try:
         subject = run_network.subject(*start)
         scan = sensitivity.scanning(
-            subject.graph, measurement.profile(draft, subject), measurement.batches(subject, examples), fractions=shares
-        )
+            subject.graph, measurement.profile(draft, subject), measurement.batches(subject, examples),
+            fractions=shares, task=subject.task,
+        )  # fmt: skip
         while True:
             done, total = next(scan)
             place.progress(done / total, text)
@@ -103,16 +118,23 @@ def measure(draft: dict, start: StartPoint, examples: int, shares: Sequence[floa
 
 
 def table(found: Sensitivity) -> pd.DataFrame:
-    """For each layer, the accuracy with half of it, and the largest cut up to which less than one point is lost."""
-    rows = []
-    for name, points in found.table().groupby("layer", sort=False):
+    """For each layer, the metric with half of it, and the largest cut up to which less than one point is lost, or a
+    twentieth of a metric that is no share."""
+    rows, metric = [], found.metric
+    allowed = POINT if metric.percent else TWENTIETH * abs(found.base)
+    for name, points in _points(found).groupby("layer", sort=False):
         half = points.loc[(points.kept_fraction - HALF).abs().idxmin()]
         curve = found.curve(name)
         tolerated = [kept for place, (kept, _) in enumerate(curve)
-                     if all(found.base - accuracy < POINT for _, accuracy in curve[: place + 1])]  # fmt: skip
+                     if all(metric.loss(found.base, value) < allowed for _, value in curve[: place + 1])]  # fmt: skip
         width, least = curve[0][0], tolerated[-1] if tolerated else curve[0][0]
-        rows.append((name, half.accuracy, f"{width - least:,} of {width:,} ({percent((width - least) / width)})"))
-    return pd.DataFrame(rows, columns=["layer", HALF_ACCURACY, TOLERATED])
+        rows.append((name, half.metric, f"{width - least:,} of {width:,} ({percent((width - least) / width)})"))
+    return pd.DataFrame(rows, columns=["layer", half_column(metric), TOLERATED])
+
+
+def half_column(metric: Metric) -> str:
+    """The column of values with half of a layer: `accuracy at 50 %`."""
+    return f"{metric.name} at 50 %"
 
 
 def kept_shares(stages: list[Stage]) -> dict[str, float]:
@@ -157,6 +179,7 @@ def _key(draft: dict, start: StartPoint, examples: int, shares: Sequence[float])
         _digest(*measurement.weights_key(start)), asked.data, asked.image_size, examples, "apoz", shares,
         channels=asked.channels, seed=asked.seed, tolerance=draft["profile"]["tolerance"],
         profiled=draft["profile"]["examples"], **({"resize": asked.resize} if asked.resize != "crop" else {}),
+        **({"task": asked.task} if asked.task != CLASSIFICATION else {}),
     )
 
 

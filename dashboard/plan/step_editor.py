@@ -4,9 +4,11 @@ import streamlit as st
 
 from dashboard import glossary
 from dashboard.charts.grouping import MANY
+from dashboard.session import drafts
 from dashboard.widgets import criteria, rules
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.spec import WEIGHT_RULES, Step
+from trimcore.spec.spec import CLASSIFICATION
 from trimcore.surgery.magnitude import prunable
 
 KINDS = {"neurons": "remove neurons", "weights": "prune weights"}
@@ -80,7 +82,7 @@ def _layer_kind(rule: str) -> str:
 
 
 def _choose_criterion(step: dict, key: str, column) -> None:
-    known = criteria.criteria_for(step["rule"])
+    known = criteria.criteria_for(step["rule"], drafts.draft().get("task", CLASSIFICATION))
     if step["criterion"] not in known:
         step["criterion"] = known[0]
     step["criterion"] = column.selectbox(

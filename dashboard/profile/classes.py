@@ -13,7 +13,7 @@ import streamlit as st
 from dashboard.charts import classes as charts
 from dashboard.charts.tables import percent
 from dashboard.profile import measurement
-from dashboard.session import run_network
+from dashboard.session import run_network, run_reader
 from dashboard.text import plain
 from dashboard.widgets import elements
 from trimcore.data.batches import Batches
@@ -22,6 +22,7 @@ from trimcore.evaluation import confusion
 from trimcore.evaluation.accuracy import EVALUATION_BATCH
 from trimcore.scoring import per_class
 from trimcore.scoring.apoz import passes
+from trimcore.spec.spec import CLASSIFICATION
 
 MATRIX = 50  # maximum classes of a confusion matrix; for more classes, a list shows the largest increases
 ROWS = 40  # maximum classes in the dot plot
@@ -37,7 +38,13 @@ def section(run_id: str, iteration: int, base: int, layer: str) -> None:
         if not box.open:
             return
         try:
+            if run_reader.spec_of(run_id).task != CLASSIFICATION:
+                st.caption("Only a classification has classes to compare. This run learns another task.")
+                return
             subject = run_network.subject(run_id, iteration)
+            if subject.data.is_own:
+                st.caption("Classes are compared on data sets of images, not on data of your own.")
+                return
             examples = measurement.choose_images(len(subject.data.validation), 0, f"class_images_{run_id}")
             _apoz(subject, layer, examples)
             _comparison(run_id, subject, iteration, base, examples)

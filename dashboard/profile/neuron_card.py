@@ -11,12 +11,13 @@ from dashboard.charts import neuron as charts
 from dashboard.charts.tables import counted, percent
 from dashboard.profile import manual_cuts, measurement
 from dashboard.profile.pictures import SIDE, picture
-from dashboard.session import run_network
+from dashboard.session import run_network, run_reader
 from dashboard.text import plain
 from dashboard.widgets import elements
 from trimcore.errors import DataError, TrimError
 from trimcore.evaluation import inspection
 from trimcore.evaluation.inspection import Neuron
+from trimcore.spec.spec import CLASSIFICATION
 
 PASSES = inspection.PASSES + 1  # forward passes: one of inspection.PASSES is repeated without the neuron
 STRIP = 7  # images in a row
@@ -44,7 +45,13 @@ def card(run_id: str, iteration: int, layer: str, neuron: int, original: int) ->
         also = f" ({original} in the base network)" if original != neuron else ""
         st.markdown(f"##### Neuron {neuron} of {plain(layer)}{also}")
         try:
+            if run_reader.spec_of(run_id).task != CLASSIFICATION:
+                _without_images(run_id, layer, original, "This run learns another task.")
+                return
             subject = run_network.subject(run_id, iteration)
+            if subject.data.is_own:
+                _without_images(run_id, layer, original, "Data of your own have no images that can be drawn.")
+                return
             total = len(subject.data.validation)
             examples = measurement.choose_images(total, run_network.QUICK_IMAGES, f"neuron_images_{run_id}")
             found = _inspect(subject, layer, neuron, examples)
@@ -69,6 +76,12 @@ def card(run_id: str, iteration: int, layer: str, neuron: int, original: int) ->
             _cost(found)
         _top_images(subject, found, maps)
         _strip(subject, strip, maps)
+
+
+def _without_images(run_id: str, layer: str, original: int, why: str) -> None:
+    """The card of a run whose neurons cannot be inspected; they can still be chosen for removal."""
+    manual_cuts.controls(run_id, layer, original)
+    st.caption(f"A neuron is inspected on the images of a classification. {why}")
 
 
 def _inspect(subject: run_network.Subject, layer: str, neuron: int, examples: int) -> Neuron | None:
@@ -107,15 +120,17 @@ def _map_of(subject: run_network.Subject, layer: str, neuron: int, images: tuple
 
 
 def _numbers(found: Neuron) -> None:
-    seen, change = found.before.examples, found.without.accuracy - found.before.accuracy
+    seen, change = found.before.examples, found.without.value - found.before.value
     elements.metrics(
         ("Zero at", f"{found.apoz:.1%} of positions", "The neuron's APoZ on these images."),
         ("All zero on", f"{found.silent:,} of {seen:,}", "The images on which the whole feature map is zero."),
-        ("Accuracy without it", f"{found.without.accuracy:.2%}",
-         f"With the neuron: {found.before.accuracy:.2%}. Measured on {seen:,} validation images, without retraining."),
+        ("Accuracy without it", f"{found.without.value:.2%}",
+         f"With the neuron: {found.before.value:.2%}. Measured on {seen:,} validation images, without retraining."),
         ("Change", f"{100 * change:+.2f} points", "The change in accuracy when only this neuron is set to zero."),
-        ("Change in loss", f"{found.without.loss - found.before.loss:+.4f}",
-         f"The loss with the neuron is {found.before.loss:.4f}."),
+        *([] if found.before.loss is None or found.without.loss is None else [
+            ("Change in loss", f"{found.without.loss - found.before.loss:+.4f}",
+             f"The loss with the neuron is {found.before.loss:.4f}."),
+        ]),
         ("Parameters saved", f"{found.parameters:,}", "The parameters that are removed with the neuron."),
         ("MACs saved", f"{found.macs:,}", "The multiply-accumulates of one example that are removed with the neuron."),
     )  # fmt: skip

@@ -18,7 +18,7 @@ import plotly.graph_objects as go
 from dashboard import charts
 from dashboard.charts.class_history import class_history
 from dashboard.report import commands
-from dashboard.session import lineage
+from dashboard.session import headline, lineage
 from trimcore import runs, tables
 from trimcore.errors import RunError, TrimError
 from trimcore.tables import published
@@ -58,7 +58,7 @@ def report(folder: Path) -> str:
     parts = [
         f"<h1>{escape(name)}</h1>", _about(folder, asked, events, line), _tags(notes.tags),
         f'<p class="note">{escape(notes.note)}</p>' if notes.note else "",
-        "<h2>Size and accuracy by iteration</h2>", _table(events), _control(events),
+        f"<h2>Size and {escape(tables.metric_of(events).name)} by iteration</h2>", _table(events), _control(events),
         *[_figure(chart, folder.name, first=place == 0) for place, chart in enumerate(figures(events, asked))],
         "<h2>How to repeat this run</h2>", f"<pre>{escape(commands.repeat_line(specs))}</pre>", _versions(events),
         *[f"<h2>{_spec_title(run, folder)}</h2><pre>{escape(text)}</pre>" for run, text in reversed(texts.items())],
@@ -84,7 +84,8 @@ def spec_text(folder: Path) -> str:
 def figures(events: list[dict], asked: dict) -> list[Chart]:
     """The charts that apply to the run, in reading order."""
     rows, epochs, layers = tables.iterations(events), tables.epochs(events), tables.history(events)
-    trained = epochs[epochs.phase != "control"].assign(accuracy=epochs.validation_accuracy)
+    trained = epochs[epochs.phase != "control"].assign(metric=epochs.validation_metric)
+    metric = tables.metric_of(events)
     zeros, units, verified = tables.sparsity(events), tables.units(events), tables.verifications(events)
     found: list[Chart] = []
 
@@ -93,19 +94,19 @@ def figures(events: list[dict], asked: dict) -> list[Chart]:
 
     if len(trained):
         into = "maxout" if asked.get("convert", {}).get("to") == "maxout" else "ReLU"
-        base = tables.latest(events, "iteration").get(0, {}).get("validation_accuracy")
-        start = pd.DataFrame([{"iteration": 0, "label": "base", "accuracy_final": base}])
-        add("accuracy", "Validation accuracy by epoch",
-            charts.accuracy_curve(trained, pd.concat([start, tables.cuts(events)]), into),
-            "Each vertical drop is a cut. Retraining follows.")  # fmt: skip
+        base = tables.value_of(tables.latest(events, "iteration").get(0, {}), "validation_accuracy")
+        start = pd.DataFrame([{"iteration": 0, "label": "base", "metric_final": base}])
+        add("accuracy", f"Validation {metric.name} by epoch",
+            charts.accuracy_curve(trained, pd.concat([start, tables.cuts(events)]), into, metric=metric),
+            f"Each vertical {'drop' if metric.higher_is_better else 'rise'} is a cut. Retraining follows.")  # fmt: skip
     sparse = tables.has_zero_weights(events)
     size = "compression, non-zero" if sparse else "compression"
     ratio = rows.compression * rows.parameters / rows.nonzero_parameters if sparse else rows.compression
-    published_rows = _published(asked)
-    add("frontier", "Test accuracy by compression",
-        charts.frontier(rows.assign(run="this run", compression=ratio), published_rows, size),
-        "Test accuracy of each iteration. Compression is the number of parameters of the base network divided by the "
-        f"number of {'non-zero parameters' if sparse else 'parameters'} of the iteration."
+    published_rows = _published(asked) if metric.is_accuracy else None
+    add("frontier", f"Test {metric.name} by compression",
+        charts.frontier(rows.assign(run="this run", compression=ratio), published_rows, size, metric=metric),
+        f"Test {metric.name} of each iteration. Compression is the number of parameters of the base network divided by "
+        f"the number of {'non-zero parameters' if sparse else 'parameters'} of the iteration."
         + ("" if published_rows is None else " Grey: results from the paper, as published."))  # fmt: skip
     if len(layers):
         add("apoz", "Mean APoZ by layer", charts.apoz_history(layers),
@@ -147,7 +148,7 @@ def figures(events: list[dict], asked: dict) -> list[Chart]:
 def _published(asked: dict) -> pd.DataFrame | None:
     rows = published.ON.get((asked.get("model", "lenet5"), asked.get("data", "mnist-5k")), [])
     found = [(name, ratio, final / 100) for name, _, ratio, _, final in rows]
-    return pd.DataFrame(found, columns=["label", "compression", "accuracy"]) if found else None
+    return pd.DataFrame(found, columns=["label", "compression", "metric"]) if found else None
 
 
 def _figure(chart: Chart, run_id: str, first: bool) -> str:
@@ -189,8 +190,7 @@ def _table(events: list[dict]) -> str:
     )
     return (
         f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        f'<p class="quiet">Accuracy is measured on the test split. Initial accuracy is measured after the cut and '
-        f"before retraining. The result of the run is iteration {result}.</p>"
+        f'<p class="quiet">{escape(headline.table_notes(events))}</p>'
     )
 
 
@@ -205,14 +205,16 @@ def _cell(name: str, value) -> str:
         return value
     if name.startswith("compression"):
         return f"{value:.2f}×"
-    return f"{value:.2f}" if name.endswith("accuracy %") else f"{value:,}"
+    if name.startswith(("initial ", "final ")):
+        return f"{value:.2f}" if name.endswith(" %") else f"{value:.4g}"
+    return f"{value:,}"
 
 
 def _control(events: list[dict]) -> str:
-    made = tables.control_row(events)
+    made, metric = tables.control_row(events), tables.metric_of(events)
     return "" if not made else (
         f"<p>Control: a network with the same widths, trained from scratch for {made['epochs']} epochs, has a test "
-        f"accuracy of {made['accuracy']:.2%}.</p>"
+        f"{escape(metric.name)} of {metric.text(tables.value_of(made, 'accuracy'))}.</p>"
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.report import commands, exports, html_report
-from dashboard.session import lineage, links, run_reader
+from dashboard.session import headline, lineage, links, run_reader
 from dashboard.text import plain
 from dashboard.widgets import class_history, elements, notes, sizes
 from dashboard.widgets.next_step import need_run, next_step
@@ -40,12 +40,12 @@ if rows.empty:
     st.stop()
 
 result = runs.result_in(events)
-best = rows[rows.iteration == result].iloc[0]
+best, metric = rows[rows.iteration == result].iloc[0], tables.metric_of(events)
 elements.metrics(
     ("Compression", f"{best.compression:.2f}×"),
     ("Parameters", f"{best.parameters:,}"),
-    ("Test accuracy", f"{best.accuracy_final:.2%}"),
-    ("Latency", f"{best.latency_ms:.2f} ms"),
+    (f"Test {plain(metric.name)}", metric.text(best.metric_final), headline.direction(metric)),
+    ("Latency", "–" if pd.isna(best.latency_ms) else f"{best.latency_ms:.2f} ms"),
     *sizes.metrics(events, best),
 )
 started = next((e for e in events if e["kind"] == "started"), {})
@@ -54,13 +54,13 @@ try:
 except TrimError:
     batch = None
 st.caption(f"Relative to the base architecture: {speedup_text(best, batch)}. Timed on {started.get('device')}.")
-elements.concept("report", "Size and accuracy by iteration")
+elements.concept("report", f"Size and {plain(metric.name)} by iteration")
 paper_table(events)
 if made := tables.control_row(events):
     st.markdown(
         f":material/balance: **Control:** a network with the same widths, trained from scratch for {made['epochs']} "
-        f"epochs, has a test accuracy of **{made['accuracy']:.2%}**. With the kept weights, it is "
-        f"{best.accuracy_final:.2%}."
+        f"epochs, has a test {plain(metric.name)} of **{metric.text(tables.value_of(made, 'accuracy'))}**. With the "
+        f"kept weights, it is {metric.text(best.metric_final)}."
     )
 
 if tables.has_zero_weights(events):

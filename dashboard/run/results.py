@@ -9,14 +9,14 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.run.pruning_history import history
-from dashboard.session import run_reader
+from dashboard.session import headline, run_reader
 from dashboard.text import macs_text, plain
 from dashboard.widgets import class_history, elements, sizes
 from dashboard.widgets.paper_table import paper_table
 from dashboard.widgets.verification import verification
 from trimcore import runs, tables
 from trimcore.errors import TrimError
-from trimcore.tables import published
+from trimcore.tables import Metric, published
 
 
 def show(run_id: str) -> None:
@@ -34,26 +34,26 @@ def show(run_id: str) -> None:
 def _curves(run_id: str, state: tuple) -> None:
     """`state` identifies the recorded events, for the cache."""
     events = run_reader.events(run_id)
-    epochs, iterations = tables.epochs(events), tables.iterations(events)
+    epochs, iterations, metric = tables.epochs(events), tables.iterations(events), tables.metric_of(events)
     if not iterations.empty:
         last = iterations[iterations.iteration == runs.result_in(events)].iloc[0]
         elements.metrics(
             ("Compression", f"{last.compression:.2f}×"),
             ("Parameters", f"{last.parameters:,}"),
-            ("Test accuracy", f"{last.accuracy_final:.2%}"),
+            (f"Test {plain(metric.name)}", metric.text(last.metric_final), headline.direction(metric)),
             ("MACs", macs_text(last.macs_ratio)),
             *sizes.metrics(events, last),
         )
-    trained = epochs[epochs.phase != "control"].assign(accuracy=epochs.validation_accuracy)
+    trained = epochs[epochs.phase != "control"].assign(metric=epochs.validation_metric)
     if trained.empty:
         st.caption("Curves appear after the first epoch.")
     else:
-        elements.concept("run", "Validation accuracy by epoch")
+        elements.concept("run", f"Validation {plain(metric.name)} by epoch")
         cuts = pd.concat([_base_row(events), tables.cuts(events)])
-        elements.chart(charts.accuracy_curve(trained, cuts, _converted_to(run_id)), "accuracy", run_id)
+        elements.chart(charts.accuracy_curve(trained, cuts, _converted_to(run_id), metric=metric), "accuracy", run_id)
         left, right = st.columns(2, gap="large")
         with left:
-            _frontier(run_id, events, iterations)
+            _frontier(run_id, events, iterations, metric)
         with right:
             st.markdown("##### Training loss")
             elements.chart(charts.loss_curve(trained), "loss", run_id)
@@ -78,7 +78,7 @@ def _tables(run_id: str, state: tuple) -> None:
     if made := tables.control_row(events):
         st.markdown(
             f":material/balance: **Control:** a network with the same widths, trained from scratch for "
-            f"{made['epochs']} epochs, has a test accuracy of {made['accuracy']:.2%}."
+            f"{made['epochs']} epochs, has a test {_control_text(events, made)}."
         )
     for text in dict.fromkeys(event["text"] for event in events if event["kind"] == "note"):
         st.caption(plain(text))
@@ -89,16 +89,21 @@ def _has_classes(run_id: str, state: tuple) -> bool:
     return len(class_history.of_split(run_reader.events(run_id), "validation")) > 0
 
 
-def _frontier(run_id: str, events: list[dict], iterations: pd.DataFrame) -> None:
-    st.markdown("##### Test accuracy by compression")
+def _control_text(events: list[dict], made: dict) -> str:
+    metric = tables.metric_of(events)
+    return f"{plain(metric.name)} of {metric.text(tables.value_of(made, 'accuracy'))}"
+
+
+def _frontier(run_id: str, events: list[dict], iterations: pd.DataFrame, metric: Metric) -> None:
+    st.markdown(f"##### Test {plain(metric.name)} by compression")
     if iterations.empty:
         st.caption("The first point appears after the first iteration.")
         return
     points, size = iterations.assign(run=run_reader.title(run_id)), "compression"
     if tables.has_zero_weights(events):
         points, size = sizes.with_nonzero_compression(points), sizes.NONZERO
-    paper = _reference(run_id)
-    elements.chart(charts.frontier(points, paper, size), "frontier", run_id)
+    paper = _reference(run_id) if metric.is_accuracy else None
+    elements.chart(charts.frontier(points, paper, size, metric=metric), "frontier", run_id)
     if paper is not None:
         st.caption("Grey: results from the paper, as published and not verified.")
 
@@ -110,7 +115,7 @@ def _reference(run_id: str) -> pd.DataFrame | None:
     except TrimError:
         return None
     rows = [(name, ratio, final / 100) for name, _, ratio, _, final in published.ON.get((asked.model, asked.data), [])]
-    return pd.DataFrame(rows, columns=["label", "compression", "accuracy"]) if rows else None
+    return pd.DataFrame(rows, columns=["label", "compression", "metric"]) if rows else None
 
 
 def _converted_to(run_id: str) -> str:
@@ -124,5 +129,6 @@ def _converted_to(run_id: str) -> str:
 def _base_row(events: list[dict]) -> pd.DataFrame:
     """The base network as the point before the first cut."""
     base = tables.latest(events, "iteration").get(0)
-    rows = [{"iteration": 0, "label": "base", "accuracy_final": base["validation_accuracy"]}] if base else []
-    return pd.DataFrame(rows, columns=["iteration", "label", "accuracy_initial", "accuracy_final"])
+    value = tables.value_of(base or {}, "validation_accuracy")
+    rows = [{"iteration": 0, "label": "base", "metric_final": value}] if base else []
+    return pd.DataFrame(rows, columns=["iteration", "label", "metric_initial", "metric_final"])

@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.session import drafts
 from dashboard.session.data_summary import data_summary
-from trimcore import models
+from trimcore import data, models
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.training import prepare
 
@@ -17,7 +17,8 @@ def arguments_for(
     """The arguments with which a model would be built for a data set. `image_size`, `channels` and `options` are as in
     a spec. Raises TrimError."""
     entry, found = models.architecture(model), data_summary(data_name)
-    fitted = entry.channels_for(found.channels, channels), entry.size_for(found.image_size, image_size)
+    size = found.image_size if data.is_own(data_name) else entry.size_for(found.image_size, image_size)
+    fitted = entry.channels_for(found.channels, channels), size
     return entry.arguments_for(len(found.classes), *fitted, options)
 
 

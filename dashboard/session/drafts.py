@@ -3,12 +3,15 @@
 A draft is a plain dict with the keys of a spec. `spec.parse` checks exactly what a page has written.
 """
 
+import copy
+
 import streamlit as st
 
 from dashboard.session import run_reader
-from trimcore import models
+from trimcore import data, models
 from trimcore.errors import TrimError
 from trimcore.spec import presets
+from trimcore.spec.spec import CLASSIFICATION, FOR_CLASSES
 
 NETWORK = ("model", "data", "image_size", "channels", "options")  # the keys of a spec that define a network
 REMOVABLE = ("whole_heads", "embeddings")  # and what can be removed from it
@@ -23,7 +26,24 @@ def draft() -> dict:
 
 def draft_for(model: str, data_name: str) -> dict:
     """A new draft: the model's default preset on the given data."""
-    return {**presets.default_for(model).model_dump(exclude_none=True), "data": data_name, "name": ""}
+    preset = presets.default_for(model).model_dump(exclude_none=True)
+    return for_data({**preset, "name": ""}, data_name)
+
+
+def for_data(values: dict, data_name: str) -> dict:
+    """The draft on other data, for the task that these are for. Data of the user's own have no images to augment, and
+    only a classification has the settings that mix or weigh classes."""
+    values = copy.deepcopy(values) | {"data": data_name, "task": data.task_of(data_name)}
+    values["stop"].pop("limit", None)  # it is a value of the other data's metric
+    if data.is_own(data_name):
+        unused = FOR_CLASSES if values["task"] != CLASSIFICATION else {"augment": "none"}
+        for section in ("base", "convert", "retrain"):
+            values[section].update(unused)
+        for step in values["step"]:
+            step.get("retrain", {}).pop("augment", None)
+    if values["task"] != CLASSIFICATION:
+        values["distill"]["weight"], values["verify"]["pairs"], values["stop"]["min_accuracy"] = 0.0, "", 0.0
+    return values
 
 
 def trains_base(values: dict) -> bool:
@@ -46,7 +66,7 @@ def _network(values: dict) -> list:
     """The values that define the network. Missing options have their defaults."""
     entry = models.REGISTRY.get(values["model"])
     options = entry.options_for(values["options"]) if entry else dict(values["options"])
-    return [*(values[key] for key in (*NETWORK[:-1], *REMOVABLE, "resize")), options]
+    return [*(values[key] for key in (*NETWORK[:-1], *REMOVABLE, "resize", "task")), options]
 
 
 def run_matches(run_id: str, draft: dict) -> bool:
@@ -63,6 +83,6 @@ def adopt(run_id: str) -> None:
     asked = run_reader.spec_of(run_id)
     kept = asked.model_dump(exclude_none=True, include={
         "image_size", "channels", "options", "device", "base", "convert", "profile", "retrain", "distill", "verify",
-        "seed", "resize", *REMOVABLE,
+        "seed", "resize", "task", *REMOVABLE,
     })  # fmt: skip
     replace_draft({**draft_for(asked.model, asked.data), **kept})

@@ -14,6 +14,7 @@ from trimcore.errors import CheckpointError, DataError
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.costs import cost_of
 from trimcore.spec import Spec
+from trimcore.tasks import Task, task_for
 from trimcore.training import prepare
 
 QUICK_IMAGES = 500  # enough for a first result
@@ -26,6 +27,7 @@ class Subject:
 
     graph: ChannelGraph
     data: Data
+    task: Task
     tolerance: float
     key: tuple
     seconds_per_image: float
@@ -42,7 +44,9 @@ def subject(run_id: str, iteration: int) -> Subject:
         values = f"{now[other[0]]}, not {arguments[other[0]]}"
         raise DataError(f"{found.name} has changed since the run: {other[0].replace('_', ' ')} is now {values}")
     seconds = _seconds_per_image(run_id, iteration, graph)
-    return Subject(graph, found, asked.profile.tolerance, (str(path), changed), seconds)
+    task = task_for(asked.task)
+    task.outputs = found.num_classes
+    return Subject(graph, found, task, asked.profile.tolerance, (str(path), changed), seconds)
 
 
 def network(run_id: str, iteration: int) -> ChannelGraph:
@@ -83,4 +87,4 @@ def _network(path: str, changed: int, _asked: Spec) -> tuple[ChannelGraph, dict[
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the data…")
 def _data(key: tuple, _asked) -> Data:
-    return prepare.data_for(_asked)
+    return prepare.for_task(prepare.data_for(_asked), task_for(_asked.task))

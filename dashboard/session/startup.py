@@ -1,6 +1,6 @@
 """What the person who started the server asked for: the options after `--`.
 
-    streamlit run dashboard/app.py -- --data-folder /data/photos --data-folder ~/sets
+    streamlit run dashboard/app.py -- --data-folder /data/photos --use nets.py --use shop.data
 """
 
 import argparse
@@ -8,11 +8,15 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from trimcore.errors import SpecError
+from trimcore.system import own_code
+
 
 @cache
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.add_argument("--data-folder", action="append", type=Path, default=[])
+    parser.add_argument("--use", action="append", default=[])
     return parser.parse_known_args(sys.argv[1:])[0]
 
 
@@ -24,3 +28,14 @@ def data_folders() -> list[Path]:
 def missing_folders() -> list[Path]:
     """Those of them that do not exist."""
     return [folder for folder in data_folders() if not folder.is_dir()]
+
+
+def use_own_code() -> str:
+    """Import the modules and files that `--use` names, in this process and in the trainers that it starts. Returns what
+    is wrong with them in one line, or ""."""
+    try:
+        own_code.use(_options().use)
+        own_code.load_used()
+    except SpecError as error:
+        return str(error)
+    return ""

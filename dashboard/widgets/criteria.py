@@ -2,6 +2,7 @@
 
 from dashboard import glossary
 from trimcore.spec import IN_UNITS, WEIGHT_RULES, Spec
+from trimcore.spec.spec import CLASSIFICATION
 
 NAMES = {
     "apoz": "APoZ", "l1": "L1", "l2": "L2", "mean-activation": "mean activation", "taylor": "Taylor",
@@ -16,13 +17,14 @@ HELP = glossary.bullets("APoZ", "L1", "L2", "mean activation", "Taylor", "random
 HELP_IN_UNITS = glossary.bullets("relevance", "L1", "L2", "random")
 
 
-def criteria_for(rule: str) -> list[str]:
-    """The criteria that a rule can use, its default first."""
+def criteria_for(rule: str, task: str = CLASSIFICATION) -> list[str]:
+    """The criteria that a rule can use, its default first. Taylor needs the labels of a classification."""
     if rule in WEIGHT_RULES:
         return ["magnitude"]
     if rule == "maxout":
         return list(IN_UNITS)
-    return [name for name in NAMES if name not in ("relevance", "magnitude")]
+    needs = () if task == CLASSIFICATION else ("taylor",)
+    return [name for name in NAMES if name not in ("relevance", "magnitude", *needs)]
 
 
 def criteria_text(asked: Spec) -> str:

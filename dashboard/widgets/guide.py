@@ -15,6 +15,7 @@ from dashboard.text import plain
 from trimcore import tables
 from trimcore.errors import TrimError
 from trimcore.jobs import control
+from trimcore.tables import ACCURACY, Metric
 
 STEPS = {
     "model": "Choose a network", "profile": "Profile it", "plan": "Plan the cuts", "run": "Watch the run",
@@ -26,12 +27,13 @@ NO_RUN = "Start on **Model**. This page needs a run."
 @dataclass(frozen=True)
 class Progress:
     """The progress of the selected run. state and active: as in `runs.Status`, "" without a run. cuts: whether its spec
-    has steps, or it only profiles."""
+    has steps, or it only profiles. metric: its headline metric."""
 
     state: str = ""
     active: bool = False
     profiled: bool = False
     cuts: bool = False
+    metric: Metric = ACCURACY
 
     def done(self) -> set[str]:
         """The completed steps, as pages of STEPS. The report is the last step and never completed."""
@@ -64,7 +66,7 @@ def progress_of(run_id: str | None) -> Progress:
         cuts = branch = False
     profiled = branch or bool(tables.latest(events, "profiled"))
     status = run_reader.status(run_id)
-    return Progress(status.state, status.active, profiled, cuts)
+    return Progress(status.state, status.active, profiled, cuts, tables.metric_of(events))
 
 
 def advice(page: str, progress: Progress, network: str = "the network") -> str:
@@ -113,17 +115,20 @@ def _run(progress: Progress, network: str) -> str:
     if progress.active and not progress.cuts:
         return "The base network is being trained and profiled. Nothing is cut yet."
     if progress.active:
-        return ("Accuracy drops with each cut and should recover. If it does not, press **Stop…**. Finished epochs are "
-                "kept. You can close this page; the run continues.")  # fmt: skip
+        moves = "drops" if progress.metric.higher_is_better else "rises"
+        return (f"{plain(progress.metric.title)} {moves} with each cut and should recover. If it does not, press "
+                "**Stop…**. Finished epochs are kept. You can close this page; the run continues.")  # fmt: skip
     if not progress.cuts:
         return "This run only trained and profiled its base network. Plan the cuts next."
-    return "The run has finished. Check whether accuracy recovered after the last cut, then open the report."
+    name = plain(progress.metric.name)
+    return f"The run has finished. Check whether {name} recovered after the last cut, then open the report."
 
 
 def _compare(progress: Progress, network: str) -> str:
     if not progress.state:
         return NO_RUN
-    return "This page is optional. Select two or more runs to see which is smaller at the same accuracy."
+    name = plain(progress.metric.name)
+    return f"This page is optional. Select two or more runs to see which is smaller at the same {name}."
 
 
 def _report(progress: Progress, network: str) -> str:

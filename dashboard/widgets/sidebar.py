@@ -5,6 +5,8 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.session import devices, drafts, navigation, run_reader
+from dashboard.text import plain
+from trimcore import tables
 from trimcore.errors import RunError, TrimError
 
 IMAGES = Path(__file__).parents[1] / "images"  # files, because a named icon would be fetched from another server
@@ -78,7 +80,9 @@ def _network_card() -> None:
         st.markdown(f"**{draft['model']}** on **{draft['data']}**")
         run_id = navigation.selected_run()
         if run_id and (first := _base_row(run_id)):
-            st.caption(f"iteration 0: {first['accuracy_final']:.2%} accuracy, {first['parameters']:,} parameters")
+            metric = tables.metric_of(run_reader.events(run_id))
+            value = f"{metric.text(tables.value_of(first, 'accuracy_final'))} {plain(metric.name)}"
+            st.caption(f"iteration 0: {value}, {first['parameters']:,} parameters")
         st.caption(devices.devices().get(draft["device"], draft["device"]))
 
 

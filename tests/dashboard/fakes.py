@@ -10,6 +10,7 @@ import pandas as pd
 from trimcore import runs, spec
 from trimcore.jobs import control, worker
 from trimcore.system import processes
+from trimcore.tables import Metric
 
 # Widths of LeNet-5's layers, the base first.
 FC1_CUT = [{"conv1": 20, "conv2": 50, "fc1": width} for width in (500, 386, 215)]  # 1, 1.25 and 2 times
@@ -55,6 +56,18 @@ def fake_run(folder: Path, asked: dict, iterations: list[dict[str, int]], accura
     (made / "events.jsonl").write_text("".join(lines), "utf-8")
     runs.write_exit(made, "finished", "all steps are done")
     return made.name
+
+
+def judge_by(folder: Path, metric: Metric, metrics: Mapping[str, float] | None = None) -> None:
+    """Rename the recorded accuracies of a made-up run to the values of another metric. metrics: all metrics of the
+    task, recorded with each iteration."""
+    events = [metric.fields(event) for event in recorded(folder)]
+    for event in events:
+        if event["kind"] == "started":
+            event["metric"] = metric.recorded()
+        if event["kind"] == "iteration" and metrics:
+            event["metrics"] = {"test": dict(metrics)}
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events), "utf-8")
 
 
 def real_run(folder: Path, asked: spec.Spec) -> Path:

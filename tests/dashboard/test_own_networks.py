@@ -9,7 +9,7 @@ import pytest
 from tests.dashboard.fakes import real_run
 from tests.dashboard.pages import choose_model, page
 from trimcore import runs, spec
-from trimcore.models import own
+from trimcore.system import own_code
 
 NETS = """
 from pathlib import Path
@@ -29,7 +29,7 @@ def own_run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     (folder / "my_own_nets.py").write_text(NETS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(own.FORBIDDEN, "")
+        patch.setenv(own_code.FORBIDDEN, "")
         patch.syspath_prepend(str(folder))
         return real_run(folder / "runs", spec.parse({
             "model": "my_own_nets:tiny", "device": "cpu", "base": {"epochs": 1}, "retrain": {"epochs": 0},

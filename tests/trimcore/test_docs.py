@@ -19,9 +19,10 @@ import trimcore
 from trimcore import data, models, spec, tables
 from trimcore.cli.main import COMMANDS
 from trimcore.files.export import FORMATS
-from trimcore.models import own, plugins, torchvision
+from trimcore.models import plugins, torchvision
 from trimcore.spec import CriterionName, RuleName, presets
 from trimcore.spec.training import Augmentation
+from trimcore.system import own_code
 
 ROOT = Path(trimcore.__file__).parent
 PAGES = {page.relative_to(ROOT).as_posix(): page.read_text("utf-8") for page in sorted(ROOT.rglob("*.md"))}
@@ -61,7 +62,7 @@ def test_the_example_of_your_own_network_can_be_trimmed(tmp_path, monkeypatch, r
     (code,) = blocks("models/README.md", "python")
     (tmp_path / "nets_of_the_page.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv(own.FORBIDDEN, "")  # as on the command line, even if a page ran in this process
+    monkeypatch.setenv(own_code.FORBIDDEN, "")  # as on the command line, even if a page ran in this process
     for name in ("nets_of_the_page:tiny", "tiny"):  # the name in a spec, and the registered name
         network = trimcore.build(name, num_classes=3)
         assert trimcore.trace(network, torch.zeros(1, 3, 32, 32)).trimmable() == ["0", "3"]

@@ -12,6 +12,7 @@ from trimcore.training.prepare import Opened
 
 def scan(found: Opened, limit: int, fractions: Sequence[float]) -> Sensitivity:
     """The sensitivity of all layers on the first `limit` validation examples (0: all)."""
-    steps = scanning(found.graph, found.profile(found.spec.profile.examples), found.batches(limit), fractions=fractions)
+    profile = found.profile(found.spec.profile.examples)
+    steps = scanning(found.graph, profile, found.batches(limit), fractions=fractions, task=found.task)
     with click.progressbar(length=1000, label="measuring", file=sys.stderr, width=30) as bar:
         return finished(steps, lambda seen: bar.update(round(1000 * seen[0] / seen[1]) - bar.pos))

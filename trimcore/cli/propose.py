@@ -17,7 +17,9 @@ from trimcore.errors import TrimError
 @click.option("--smaller", type=float, help="Reduce the parameters by this factor.")
 @click.option("--less-work", type=float, help="Reduce the MACs by this factor.")
 @click.option("--no-layer-above", type=float, help="Remove all neurons with an APoZ above this, 0 to 1.")
-@click.option("--accuracy", type=float, help="As small as possible at this accuracy before retraining, 0 to 1.")
+@click.option(
+    "--accuracy", type=float, help="As small as possible at this accuracy, or other metric, before retraining."
+)
 @click.option("--measured", is_flag=True, help="First measure how much each layer can lose (see `sensitivity`).")
 @LIMIT
 @DEVICE
@@ -47,8 +49,8 @@ def propose(
     plan = targets.propose(found.graph, profile, chosen[0], sensitivity=scan, cost_aware=True)
     click.echo(tomli_w.dumps({"step": [targets.as_step(plan, profile)]}))
     now, then = cost_of(found.graph), cost_of(found.graph, plan)
-    shot = one_shot(found.graph, plan, found.batches(limit))
+    shot, metric = one_shot(found.graph, plan, found.batches(limit), task=found.task), found.task.metric
     click.echo(
         f"# {then.parameters:,} of {now.parameters:,} parameters, {then.macs:,} of {now.macs:,} MACs; "
-        f"validation accuracy before retraining {shot.accuracy:.2%} on {shot.examples} examples"
+        f"validation {metric.name} before retraining {metric.text(shot.value)} on {shot.examples} examples"
     )

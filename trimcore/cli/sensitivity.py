@@ -24,7 +24,7 @@ def sensitivity(
     run_id: str, iteration: int | None, limit: int, fractions: str, file: Path | None, device: str,
     runs_folder: Path | None,
 ) -> None:  # fmt: skip
-    """Measure accuracy against the share of each layer's neurons that is kept.
+    """Measure accuracy, or the metric of another task, against the share of each layer's neurons that is kept.
 
     The other neurons of the layer are held at zero. Nothing is retrained.
     """
@@ -32,11 +32,15 @@ def sensitivity(
     from trimcore.training.prepare import open_iteration
 
     found = open_iteration(runs.runs_folder(runs_folder), run_id, iteration, device)
-    table = scan(found, limit, _shares(fractions)).table()
-    wide = table.pivot(index="layer", columns="kept_fraction", values="accuracy")
+    measured = scan(found, limit, _shares(fractions))
+    table, metric = measured.table(), measured.metric
+    values = "accuracy" if metric.is_accuracy else "metric"
+    wide = table.pivot(index="layer", columns="kept_fraction", values=values)
     wide = wide.loc[table.layer.drop_duplicates(), sorted(wide.columns, reverse=True)]
     wide.columns = [f"{fraction:.0%}" for fraction in wide.columns]
-    click.echo(wide.reset_index().to_string(index=False, float_format="{:.1%}".format))
+    click.echo(
+        wide.reset_index().to_string(index=False, float_format="{:.1%}".format if metric.percent else "{:.4g}".format)
+    )
     if file:
         try:
             from trimcore.tables.csv_text import as_csv

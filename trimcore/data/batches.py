@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +12,9 @@ from torch.utils.data import DataLoader
 from trimcore.compute import distributed
 from trimcore.compute.seeds import derive_seed
 from trimcore.data.augmentation import AUGMENTATIONS, augmented
-from trimcore.data.dataset import Data
-from trimcore.data.splits import Folder, Resident, Split, collate, fit
+from trimcore.data.dataset import Data, Split
+from trimcore.data.items import Items
+from trimcore.data.splits import Folder, Resident, collate, fit
 from trimcore.errors import DataError
 
 Chunks = Iterator[tuple[Tensor, Tensor, list[int]]]  # stored pixels and labels of several batches, and the batch sizes
@@ -21,7 +23,8 @@ CHUNK_BYTES = 1 << 23  # of stored pixels gathered and augmented at once: many s
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """One epoch of a split: normalised images (B, C, H, W) float32 and labels (B,) int64, on the device.
+    """One epoch of a split: normalised images (B, C, H, W) float32 and labels (B,) int64, on the device. Of data of the
+    user's own, the batches as their loader yields them.
 
     `seed` fixes order and augmentation on every device; None keeps the split's order. Iterating again repeats the same
     epoch, so give each epoch its own seed. `augment`: "none"; "shift" shifts each image by up to round(size / 14)
@@ -56,16 +59,24 @@ class Batches:
             raise DataError(f"unknown augmentation {self.augment!r}; expected one of {', '.join(AUGMENTATIONS)}")
 
     def __len__(self) -> int:
+        if isinstance(self.split, Items):
+            return self.split.steps(self.batch_size, self.shared)
         return len(self._parts(torch.arange(len(self.split))))
 
     def _parts(self, order: Tensor) -> list[Tensor]:
         part, of = (distributed.rank(), distributed.world()) if self.shared else (0, 1)
         return distributed.parts(order, self.batch_size, part, of)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Any]:
+        if isinstance(self.split, Items):
+            yield from self.split.batches(self.batch_size, self.device, seed=self.seed, shared=self.shared)
+        else:
+            yield from self._images(self.split)
+
+    def _images(self, split: Resident | Folder) -> Iterator[tuple[Tensor, Tensor]]:
         device = torch.empty(0, device=self.device).device  # "cuda" becomes "cuda:0", as in tensor.device
         generator = torch.Generator().manual_seed(self.seed or 0)  # on the CPU: the same numbers for every device
-        count = len(self.split)
+        count = len(split)
         order = torch.arange(count) if self.seed is None else torch.randperm(count, generator=generator)
         if not len(order):
             return
@@ -74,7 +85,7 @@ class Batches:
         mean, std = torch.tensor([self.data.mean, self.data.std], dtype=torch.float32, device=device)[..., None, None]
         scale, bias = 1 / (255 * std), -mean / std  # (x / 255 - mean) / std in fewer passes
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        split, parts = self.split, self._parts(order)
+        parts = self._parts(order)
         if isinstance(split, Folder):
             chunks = _chunks_of_folder(split, parts, device)
         else:
@@ -82,7 +93,7 @@ class Batches:
         for pixels, labels, sizes in chunks:
             pixels = augmented(pixels, self.augment, generator)
             for x, y in zip(torch.split(pixels, sizes), torch.split(labels, sizes), strict=True):
-                x = fit(x, self.split.image_size, self.split.channels)
+                x = fit(x, split.image_size, split.channels)
                 yield (x * scale).add_(bias).contiguous(memory_format=layout), y  # (B, C, H, W), (B,)
 
 

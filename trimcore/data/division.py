@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from trimcore.data.splits import Split, partition
+from trimcore.data.splits import ImageSplit, partition
 from trimcore.errors import DataError
 
 HELD_OUT = 5_000  # maximum size of a validation split taken from an official training set
@@ -13,11 +13,11 @@ class Parts(NamedTuple):
     """A data set in three parts. `notes` say how they were found: one sentence each, the sizes first."""
 
     classes: tuple[str, ...]
-    splits: list[Split]  # train, validation, test
+    splits: list[ImageSplit]  # train, validation, test
     notes: tuple[str, ...] = ()
 
 
-def divide(splits: Mapping[str, Split], names: Mapping[str, str]) -> tuple[list[Split], str]:
+def divide(splits: Mapping[str, ImageSplit], names: Mapping[str, str]) -> tuple[list[ImageSplit], str]:
     """The train, validation and test splits, and a sentence with their sizes. `splits` has "train", and "validation"
     and "test" if the data set comes with them; `names` are their names for the user.
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from trimcore.data import lfw
 from trimcore.data.dataset import Data
+from trimcore.data.items import Items
 from trimcore.data.registry import MEMORY_LIMIT, check_there
-from trimcore.data.splits import Folder, Split, in_memory, stratified_order
+from trimcore.data.splits import Folder, ImageSplit, in_memory, stratified_order
 from trimcore.errors import DataError
 
 FOLDS = 10
@@ -26,7 +27,7 @@ class PairSet:
     """
 
     name: str
-    images: Split
+    images: ImageSplit
     first: Tensor
     second: Tensor
     same: Tensor
@@ -61,6 +62,8 @@ def load_pairs(name: str, data: Data) -> PairSet:
 
 
 def _of_test_split(data: Data) -> PairSet:
+    if isinstance(data.test, Items):
+        raise DataError("pairs 'test' are of images; data of your own cannot be paired")
     tenths, drawn = stratified_order(data.test.labels).tensor_split(FOLDS), []
     for fold, tenth in enumerate(tenths):
         images = tenth[:FOLD_IMAGES]
@@ -102,7 +105,7 @@ def _of_faces(name: str, path: Path, data: Data) -> PairSet:
     return PairSet(name, _decoded(name, path, files, data), first, second, same, fold)
 
 
-def _decoded(name: str, path: Path, files: list[Path], data: Data) -> Split:
+def _decoded(name: str, path: Path, files: list[Path], data: Data) -> ImageSplit:
     """Decode the images into memory if they fit, because every iteration of a run uses them."""
     images = Folder(path, tuple(files), torch.arange(len(files)), data.image_size, data.channels, data.resize)
     if len(files) * data.channels * data.image_size**2 > MEMORY_LIMIT:

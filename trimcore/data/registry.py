@@ -12,14 +12,16 @@ from pathlib import Path
 
 import torch
 
+from trimcore.data import own
 from trimcore.data.dataset import Data
 from trimcore.data.decoding import RESIZES
 from trimcore.data.folders import faces, image_folder
 from trimcore.data.saved import saved_dataset
-from trimcore.data.splits import Folder, Split, in_memory, stratified_order
+from trimcore.data.splits import Folder, ImageSplit, in_memory, stratified_order
 from trimcore.data.table import image_table
 from trimcore.data.torchvision import SOURCES, from_torchvision, mnist_5k
 from trimcore.errors import DataError, first_line
+from trimcore.system import own_code
 
 MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels, all splits together, to keep in memory
 STATISTICS_IMAGES = 10_000  # the maximum number of training images that mean and std are computed from
@@ -30,6 +32,7 @@ FILES = ("images",)  # the kinds that are a file; the others are folders
 
 def datasets() -> dict[str, str]:
     """The data sets that can be loaded: name -> one-line description."""
+    own_code.load_used()
     return {
         "mnist-5k": "5,000 handwritten digits, 28x28 grey, 10 classes; needs no network",
         "mnist": "70,000 handwritten digits, 28x28 grey, 10 classes",
@@ -40,14 +43,32 @@ def datasets() -> dict[str, str]:
         "images:TABLE": "your own images, listed in a CSV file with the columns path and label, and perhaps split",
         "hf:PATH": "a data set that Hugging Face's package datasets saved to disk, with images and class labels",
         "lfw:PATH": "Labeled Faces in the Wild, your own copy in torchvision's layout: who is it?",
+        **own.DESCRIPTIONS,
     }
 
 
 def check_name(name: str) -> None:
     """Raise DataError for a name that `load` does not know. `check_there` checks whether the folder or file exists."""
     kind, _, path = name.partition(":")
-    if kind not in READERS if path else name not in datasets() or ":" in name:
-        raise DataError(f"unknown data set {name!r}; expected one of {', '.join(datasets())}")
+    if kind in READERS and path:
+        return
+    if path and kind not in READERS and kind not in datasets():
+        own_code.check_form("data", name)
+    elif name not in datasets() or ":" in name:
+        known = ", ".join(datasets())
+        raise DataError(f"unknown data set {name!r}; expected one of {known}, or package.module:function")
+
+
+def is_own(name: str) -> bool:
+    """Whether a known name stands for data of the user's own."""
+    kind, _, path = name.partition(":")
+    return name in own.REGISTERED or bool(path and kind not in READERS)
+
+
+def task_of(name: str) -> str:
+    """The task that data were registered for: classification, unless `register_data` said otherwise."""
+    own_code.load_used()
+    return own.TASKS.get(name, "classification")
 
 
 def check_there(name: str) -> None:
@@ -76,7 +97,7 @@ def load(
     memory_limit: int = MEMORY_LIMIT,
     resize: str = "crop",
 ) -> Data:
-    """Load one of the data sets in `datasets()`.
+    """Load one of the data sets in `datasets()`, or the user's own by `package.module:function`, see `data.own`.
 
     `image_size` (pixels) and `channels` (1 or 3) default to the data's own, and to 64 and 3 for folders. `image_size`
     may be a function of the data's own size. `seed` orders the train split and so selects the examples in
@@ -88,6 +109,8 @@ def load(
     """
     check_name(name)
     check_there(name)
+    if is_own(name):
+        return own.load_own(name, image_size=None if callable(image_size) else image_size, channels=channels, seed=seed)
     if isinstance(image_size, int) and image_size < 1:
         raise DataError(f"image_size must be at least 1, not {image_size}")
     if channels not in (None, 1, 3):
@@ -122,7 +145,7 @@ def load(
     )
 
 
-def _statistics(split: Split) -> tuple[list[float], list[float]]:
+def _statistics(split: ImageSplit) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel in 0..1, from exact integer sums. A constant channel gets a std of 1."""
     count = 0
     total, squares = torch.zeros(2, split.channels, dtype=torch.int64)

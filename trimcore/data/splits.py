@@ -115,7 +115,7 @@ class Folder:
                 yield from self.readable(collate(pool.map(self.__getitem__, block)))
 
 
-Split = Resident | Folder
+ImageSplit = Resident | Folder
 
 
 def collate(items: Iterable[tuple[int, Tensor | None]]) -> tuple[Tensor, list[int], list[int]]:
@@ -140,13 +140,13 @@ def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
     return torch.from_numpy(order[place.argsort(kind="stable")])
 
 
-def partition(split: Split, *sizes: int) -> list[Split]:
+def partition(split: ImageSplit, *sizes: int) -> list[ImageSplit]:
     """Disjoint stratified parts of the given sizes, then the remainder."""
     order = stratified_order(split.labels)
     return [split.take(which) for which in torch.split(order, [*sizes, len(split) - sum(sizes)])]
 
 
-def in_memory(split: Split, name: str) -> Resident:
+def in_memory(split: ImageSplit, name: str) -> Resident:
     """The readable images of a split, decoded and resized. Raises DataError, naming the data, if there are none."""
     blocks = list(split.blocks(len(split)))
     if not blocks:

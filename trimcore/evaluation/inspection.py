@@ -18,7 +18,8 @@ from trimcore.compute.modes import in_mode
 from trimcore.compute.outputs import scores_of
 from trimcore.data import Data
 from trimcore.data.batches import Batches
-from trimcore.data.splits import Split
+from trimcore.data.dataset import Split
+from trimcore.data.items import Items
 from trimcore.errors import DataError, SpecError, TrimError
 from trimcore.evaluation.accuracy import EVALUATION_BATCH, Measure
 from trimcore.evaluation.neuron_place import Place, removal, weights_of
@@ -189,6 +190,8 @@ def _passed(
 ) -> Generator[int, None, int]:
     """Pass a split's images to `see`, with their indices in the split (some files may be unreadable). Yields and
     returns the number of images so far."""
+    if isinstance(split, Items):
+        raise DataError("a neuron is inspected on images; data of your own have none that can be drawn")
     numbered, done = replace(split, labels=torch.arange(len(split))), 0
     for x, which in Batches(numbered, data, EVALUATION_BATCH, device, channels_last=has_fast_bf16(device)):
         with in_mode(place.graph.model, training=False), torch.inference_mode():

@@ -9,10 +9,13 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from trimcore.compute.inputs import call, repeated
 from trimcore.compute.modes import in_mode
 from trimcore.errors import TrimError
 
@@ -35,7 +38,7 @@ class Latency:
 def compare_latency(
     before: nn.Module,
     after: nn.Module,
-    example: Tensor,
+    example: Any,
     batches: Iterable[int] = (1, 128),
     rounds: int = 20,
     limit_seconds: float = 2.0,
@@ -53,7 +56,7 @@ def compare_latency(
     return rows
 
 
-def latency(model: nn.Module, example: Tensor, batch: int = 1, rounds: int = 20, limit_seconds: float = 2.0) -> float:
+def latency(model: nn.Module, example: Any, batch: int = 1, rounds: int = 20, limit_seconds: float = 2.0) -> float:
     """Median milliseconds per batch for one network; see `compare_latency`."""
     return _medians([model], _repeated(example, batch), rounds, limit_seconds)[0]
 
@@ -66,7 +69,7 @@ class BaselineTimer:
 
     ONE, MANY = 25, 5  # rounds for one example and for a batch, per iteration: 0.25 s for LeNet-5 on one core
 
-    def __init__(self, build: Callable[[], nn.Module], example: Tensor):
+    def __init__(self, build: Callable[[], nn.Module], example: Any):
         self._build, self._example = build, example
         self._base: nn.Module | None = None
 
@@ -92,13 +95,13 @@ class BaselineTimer:
             return None
 
 
-def _repeated(example: Tensor, batch: int) -> Tensor:
+def _repeated(example: Any, batch: int) -> Any:
     if batch < 1:
         raise TrimError(f"latency needs a batch size of 1 or more, not {batch}")
-    return example[:1].repeat(batch, *[1] * (example.dim() - 1))
+    return repeated(example, batch)
 
 
-def _medians(networks: list[nn.Module], x: Tensor, rounds: int, limit_seconds: float) -> list[float]:
+def _medians(networks: list[nn.Module], x: Any, rounds: int, limit_seconds: float) -> list[float]:
     """Median milliseconds of each network. If one turn exceeds the time limit, the warm-up itself is used."""
     if rounds < 1:
         raise TrimError(f"latency needs 1 round or more, not {rounds}")
@@ -113,11 +116,12 @@ def _medians(networks: list[nn.Module], x: Tensor, rounds: int, limit_seconds: f
     return [statistics.median(times) * 1000 for times in zip(*counted, strict=True)]
 
 
-def _seconds(network: nn.Module, x: Tensor) -> float:
-    _synchronise(x.device)
+def _seconds(network: nn.Module, x: Any) -> float:
+    device = next((leaf.device for leaf in tree_leaves(x) if isinstance(leaf, Tensor)), torch.device("cpu"))
+    _synchronise(device)
     begin = time.perf_counter()
-    network(x)
-    _synchronise(x.device)
+    call(network, x)
+    _synchronise(device)
     return time.perf_counter() - begin
 
 

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from trimcore.compute.inputs import moved
 from trimcore.compute.modes import in_mode
 from trimcore.compute.outputs import scores_of
 from trimcore.errors import DataError
-from trimcore.evaluation.accuracy import Measure
+from trimcore.evaluation.accuracy import Measure, measured
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.nodes import function, part_name, target
 from trimcore.graph.probes import with_probes
@@ -18,6 +19,8 @@ from trimcore.graph.removal import Cut, removed_groups
 from trimcore.layers.norms import without_channels
 from trimcore.layers.recurrent import with_units_unread
 from trimcore.surgery.cut import prune
+from trimcore.tasks.classification import Classification
+from trimcore.tasks.task import Task
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # images (N, ...) and class numbers (N,)
 
@@ -109,14 +112,21 @@ def masked_accuracy(masked: MaskedNetwork, batches: Batches) -> Measure:
     return _measured(masked.graph.model, masked.network, batches)
 
 
-def one_shot(graph: ChannelGraph, plan: Cut, batches: Batches, within: Iterable[str] = ()) -> Measure:
-    """Accuracy and loss of a plan before retraining, measured after real surgery, since the smaller network is faster.
-    Raises NotTrimmable as `surgery.prune` does, and DataError for a loader that is empty or lacks labels."""
+def one_shot(
+    graph: ChannelGraph, plan: Cut, batches: Batches, within: Iterable[str] = (), task: Task | None = None
+) -> Measure:
+    """The metrics of a plan before retraining, measured after real surgery, since the smaller network is faster. `task`
+    defaults to classification. Raises NotTrimmable as `surgery.prune` does, and DataError for a loader that is empty or
+    lacks labels."""
     small = prune(graph.model, plan, graph=graph, within=within)
-    return _measured(small, small, batches)
+    return _measured(small, small, batches, task)
 
 
-def _measured(model: nn.Module, network: nn.Module, batches: Batches) -> Measure:
+def _measured(model: nn.Module, network: nn.Module, batches: Batches, task: Task | None = None) -> Measure:
+    if task is not None and not isinstance(task, Classification):
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        with in_mode(model, training=False):
+            return measured(network, (moved(batch, device) for batch in batches), task, device)
     loss, correct, seen = 0.0, 0, 0
     with in_mode(model, training=False), torch.inference_mode():
         for x, y in on_device(model, batches):

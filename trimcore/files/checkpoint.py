@@ -213,7 +213,7 @@ def _for_other_classes(
     layers = {name.rpartition(".")[0] for name in heads}
     own = {name: width for name, width in widths_of(network).items() if name in layers}
     with torch.device("meta"):
-        example = models.example_input(arguments)
+        example = models.example_input(arguments, model=found.model)
     cost = cost_of(trace(network, example))
     return replace(
         found,
@@ -236,7 +236,7 @@ def _check_fit(
     wanted, (state, _) = network.state_dict(), split_places(state)
     if not mismatches(wanted, state, {}):
         return  # untrimmed, so tracing is unnecessary
-    if found := mismatches(wanted, state, _free_axes(network, arguments)):
+    if found := mismatches(wanted, state, _free_axes(network, arguments, model)):
         only_head = {mismatch.name for mismatch in found} <= set(head_names(model, arguments))
         more = f"; {NEW_HEAD}" if only_head else ""
         raise CheckpointError(f"{str(path)!r} does not fit {model}: {summary(found, arguments)}{more}", found)
@@ -249,10 +249,10 @@ def _check_numbers(path: str | Path, state: dict[str, Tensor]) -> None:
             raise CheckpointError(f"{str(path)!r} has non-finite values in {name!r}")
 
 
-def _free_axes(network: nn.Module, arguments: dict[str, int]) -> dict[str, list[int]]:
+def _free_axes(network: nn.Module, arguments: dict[str, int], model: str) -> dict[str, list[int]]:
     """By tensor name, the axes along which a trimmed network may be shorter: those with removable neurons."""
     with torch.device("meta"):
-        example = models.example_input(arguments)
+        example = models.example_input(arguments, model=model)
     try:
         graph = trace(network, example, embeddings=True)
     except NotTrimmable:

@@ -7,9 +7,11 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from trimcore import models
 from trimcore.errors import TrimError, first_line
@@ -17,6 +19,7 @@ from trimcore.files import checkpoint
 from trimcore.files.checkpoint import Checkpoint
 from trimcore.files.weights import write_sparse
 
+Args = tuple[Any, ...]
 TOLERANCE = 1e-4  # largest allowed difference, relative to the largest output
 FORMATS = {  # with their file extensions
     "state_dict": ".pt", "safetensors": ".safetensors", "sparse": ".sparse.safetensors", "pt2": ".pt2", "onnx": ".onnx",
@@ -35,7 +38,7 @@ def export(made: Checkpoint, format: str, out: Path) -> float:
     if format not in FORMATS:
         raise TrimError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
     network = made.build().eval()
-    examples = [_noise(made.arguments, batch) for batch in BATCHES]
+    examples = [_noise(made, batch) for batch in BATCHES]
     temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -60,42 +63,55 @@ def describe_difference(difference: float) -> str:
     return f"differs from the network in memory by at most {difference:.0e}"
 
 
-def _noise(arguments: dict[str, int], batch: int) -> Tensor:
-    shape = models.example_input(arguments, batch).shape
-    return torch.randn(shape, generator=torch.Generator().manual_seed(batch))
+def _noise(made: Checkpoint, batch: int) -> Args:
+    """Random inputs in the shape of the network's. Integers, such as indices of words, keep their values."""
+    generator = torch.Generator().manual_seed(batch)
+
+    def noise(like: Any) -> Any:
+        random = isinstance(like, Tensor) and like.is_floating_point()
+        return torch.randn(like.shape, generator=generator) if random else like
+
+    found = tree_map(noise, models.example_input(made.arguments, batch, made.model))
+    return found if isinstance(found, tuple) else (found,)
 
 
-def _difference(network: nn.Module, reloaded: Callable[[Tensor], Tensor], example: Tensor, format: str) -> float:
-    """The largest difference between both outputs. Raises TrimError if it exceeds rounding error or is NaN."""
+def _difference(network: nn.Module, reloaded: Callable[..., Any], example: Args, format: str) -> float:
+    """The largest difference between all outputs. Raises TrimError if it exceeds rounding error or is NaN."""
     with torch.no_grad():
-        wanted, found = network(example), reloaded(example)
-    if found.shape != wanted.shape:
-        shapes = f"{tuple(found.shape)}, not {tuple(wanted.shape)}"
-        raise TrimError(f"the {format} file returns {shapes}; nothing was written")
-    difference = float((found - wanted).abs().max())
-    if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
-        raise TrimError(f"the {format} file computes something else (difference {difference:.2e}); nothing was written")
-    return difference
+        wanted, found = _tensors(network(*example)), _tensors(reloaded(*example))
+    if (shapes := [tuple(each.shape) for each in found]) != (needed := [tuple(each.shape) for each in wanted]):
+        found_text, needed_text = (", ".join(map(str, each)) for each in (shapes, needed))
+        raise TrimError(f"the {format} file returns {found_text}, not {needed_text}; nothing was written")
+    differences = [float((a.double() - b.double()).abs().max()) for a, b in zip(found, wanted, strict=True)]
+    for difference, own in zip(differences, wanted, strict=True):
+        if not difference <= TOLERANCE * max(1.0, float(own.abs().max())):
+            text = f"the {format} file computes something else (difference {difference:.2e}); nothing was written"
+            raise TrimError(text)
+    return max(differences)
 
 
-def _state_dict(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+def _tensors(outputs: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.numel()]
+
+
+def _state_dict(made: Checkpoint, network: nn.Module, example: Args, path: Path) -> Callable[..., Any]:
     checkpoint.save(made, path)
     return checkpoint.load(path).build().eval()
 
 
-def _safetensors(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+def _safetensors(made: Checkpoint, network: nn.Module, example: Args, path: Path) -> Callable[..., Any]:
     checkpoint.save_safetensors(made, path)
     return checkpoint.load(path).build().eval()
 
 
-def _sparse(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+def _sparse(made: Checkpoint, network: nn.Module, example: Args, path: Path) -> Callable[..., Any]:
     write_sparse({"format": checkpoint.FORMAT, **made.entries}, made.state, path)
     return checkpoint.load(path).build().eval()
 
 
-def _program(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+def _program(made: Checkpoint, network: nn.Module, example: Args, path: Path) -> Callable[..., Any]:
     try:
-        program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        program = torch.export.export(network, example, dynamic_shapes=_any_batch(example))
     except RuntimeError as error:
         raise TrimError(f"cannot export this network as a torch.export program: {first_line(error)}") from None
     with open(path, "wb") as file:  # with a path, torch.export.save would raise RuntimeError instead of OSError
@@ -103,18 +119,30 @@ def _program(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) 
     return torch.export.load(path).module()
 
 
-def _onnx(made: Checkpoint, network: nn.Module, example: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+def _onnx(made: Checkpoint, network: nn.Module, example: Args, path: Path) -> Callable[..., Any]:
     try:
         import onnxruntime
         import onnxscript  # noqa: F401 (torch.onnx needs it)
     except ImportError as error:
         raise TrimError(f"ONNX needs the package {error.name}: pip install onnxscript onnxruntime") from None
+    names = ["images"] if len(example) == 1 else [f"input_{number}" for number in range(len(example))]
     try:
         torch.onnx.export(
-            network, (example,), str(path), input_names=["images"], output_names=["scores"], external_data=False,
-            dynamic_shapes=({0: torch.export.Dim("batch")},), dynamo=True, verbose=False,
+            network, example, str(path), input_names=names, output_names=["scores"], external_data=False,
+            dynamic_shapes=_any_batch(example), dynamo=True, verbose=False,
         )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:
         raise TrimError(f"cannot export this network as ONNX: {first_line(error)}") from None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+    def run(*inputs: Tensor) -> list[Tensor]:
+        feeds = {name: each.numpy() for name, each in zip(names, inputs, strict=True)}
+        return [torch.from_numpy(output) for output in session.run(None, feeds)]
+
+    return run
+
+
+def _any_batch(example: Args) -> tuple[Any, ...]:
+    """The same free batch size for all inputs."""
+    batch = torch.export.Dim("batch")
+    return tuple({0: batch} for _ in example)

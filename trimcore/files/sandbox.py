@@ -60,11 +60,11 @@ def _mismatch(name: str, problem: str, *forms: list[Any] | None) -> Mismatch:
 
 
 def main(path: str, model: str, arguments: str, memory: str, seconds: str, new_head: str) -> None:
-    from trimcore import models
     from trimcore.compute.memory import ran_out
     from trimcore.files import checkpoint
+    from trimcore.system import own_code
 
-    models.forbid_imports()
+    own_code.forbid_imports()
     limit(int(memory), float(seconds))
     try:
         _, notes = checkpoint.find_weights(path, model, json.loads(arguments), new_head == "1")

@@ -18,7 +18,7 @@ from trimcore.errors import RunError
 from trimcore.jobs.locks import lock_path
 from trimcore.jobs.supervisor import GRACE
 from trimcore.spec import Spec, dumps
-from trimcore.system import processes
+from trimcore.system import own_code, processes
 from trimcore.system.files import read_json
 
 RESUMABLE = ("paused", "stopped", "failed", "lost")
@@ -33,9 +33,12 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
     """
     from trimcore.data import check_there
     from trimcore.models import architecture
+    from trimcore.tasks import task_for
     from trimcore.training.devices import devices_of
 
+    check_allowed(spec.model, spec.data, spec.task)
     architecture(spec.model)
+    task_for(spec.task)
     devices = devices_of(spec)
     check_there(spec.data)
     if spec.parent:
@@ -91,9 +94,17 @@ def resume(runs_folder: Path, run_id: str) -> None:
     Raises SpecError for a user-defined network if this process must not import user code.
     """
     folder = runs.open_run(runs_folder, run_id)
+    reopen(folder)
+    with _as_run_error(folder):
+        _start_supervisor(folder)
+
+
+def reopen(folder: Path) -> None:
+    """Put a run that has ended back to the state queued. Raises the errors of `resume`."""
+    run_id = folder.name
     if is_brought(folder):
         raise RunError(f"run {run_id!r} comes from another installation: branch from one of its iterations instead")
-    with _as_run_error(folder), FileLock(lock_path(runs_folder, run_id, "resume"), timeout=30):  # requests may race
+    with _as_run_error(folder), FileLock(lock_path(folder.parent, run_id, "resume"), timeout=30):  # requests may race
         state = runs.state_of(folder).state
         if state not in RESUMABLE:
             raise RunError(f"run {run_id!r} is {state}; it can be resumed if it is {', '.join(RESUMABLE)}")
@@ -102,7 +113,6 @@ def resume(runs_folder: Path, run_id: str) -> None:
         (folder / "request.json").unlink(missing_ok=True)
         cleared = {"supervisor": None, "trainer": None, "outcome": None}
         runs.update_status(folder, state="queued", launcher=processes.identity(), queued_at=time.time(), **cleared)
-        _start_supervisor(folder)
 
 
 @contextlib.contextmanager
@@ -114,21 +124,35 @@ def _as_run_error(folder: Path) -> Iterator[None]:
         raise RunError(f"run {folder.name!r}: {error.strerror or error} ({error.filename or folder})") from None
 
 
+def check_allowed(model: str, data: str, task: str) -> None:
+    """Raise SpecError if any of these is user code that this process must not import."""
+    if ":" not in f"{model}{data}{task}":
+        return  # so that most requests load no torch
+    from trimcore.data import is_own
+    from trimcore.models.own import is_user_defined
+
+    for kind, name, own in (
+        ("model", model, is_user_defined(model)),
+        ("data", data, is_own(data)),
+        ("task", task, ":" in task),
+    ):
+        if own and ":" in name:
+            own_code.check_allowed(kind, name)
+
+
 def is_brought(folder: Path) -> bool:
     """Whether a run came from another installation (see `runs.archive`): it can be viewed and branched from only."""
     return (folder / "brought.json").exists()
 
 
 def _check_allowed(folder: Path) -> None:
-    """Raise SpecError if the run's network is user code that this process must not import."""
+    """Raise SpecError if the run needs user code that this process must not import."""
     try:
-        model = str(tomllib.loads((folder / "spec.toml").read_text("utf-8")).get("model", ""))
+        values = tomllib.loads((folder / "spec.toml").read_text("utf-8"))
+        model, data, task = (str(values.get(key, "")) for key in ("model", "data", "task"))
     except (OSError, ValueError):
         return  # the run itself will report this
-    if ":" in model:
-        from trimcore.models.own import check_allowed
-
-        check_allowed(model)
+    check_allowed(model, data, task)
 
 
 def ask(runs_folder: Path, run_id: str, action: str) -> None:
@@ -143,7 +167,8 @@ def ask(runs_folder: Path, run_id: str, action: str) -> None:
         runs.request(folder, action)
     trainer = status.values.get("trainer")
     unsupervised = not processes.is_alive(status.values.get("supervisor"))
-    if action == "stop" and unsupervised and trainer and processes.is_alive(trainer):
+    own_loop = status.values.get("own_loop")  # a program of the user's: it sees the request itself
+    if action == "stop" and unsupervised and not own_loop and trainer and processes.is_alive(trainer):
         _terminate(trainer["pid"])  # without a supervisor, nobody else would
         if runs.state_of(folder).state == "lost":  # it was killed before it recorded an outcome
             runs.write_exit(folder, "stopped", "stopped on request")

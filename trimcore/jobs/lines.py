@@ -4,15 +4,17 @@ import math
 
 from trimcore.runs.events import Event
 from trimcore.tables.captions import heads_text
+from trimcore.tables.metric import ACCURACY, Metric, value_of
 from trimcore.tables.recorded import mean_apoz
 
 
-def log_line(event: Event) -> str:
-    """The log line of an event."""
+def log_line(event: Event, metric: Metric = ACCURACY) -> str:
+    """The log line of an event of a run with this metric."""
     d = event.data
     if event.kind == "epoch":
-        return (f"{d['phase']} iteration {d['iteration']} epoch {d['epoch']}/{d['epochs']}: loss {d['loss']:.4f}, "
-                f"validation {d['validation_accuracy']:.2%}, {d['images_per_second']:,.0f} images/s")  # fmt: skip
+        value, speed = metric.text(value_of(d, "validation_accuracy")), f"{d['images_per_second']:,.0f} images/s"
+        place = f"{d['phase']} iteration {d['iteration']} epoch {d['epoch']}/{d['epochs']}"
+        return f"{place}: loss {d['loss']:.4f}, validation {value}, {speed}"
     if event.kind == "profiled":
         means = {name: mean_apoz(layer["apoz"]) for name, layer in d["layers"].items()}
         shown = ", ".join(f"{n} {'no activation' if math.isnan(m) else f'{m:.1%}'}" for n, m in means.items())
@@ -28,15 +30,15 @@ def log_line(event: Event) -> str:
         zeros = sum(layer["zeros"] for layer in d["layers"].values())
         return f"iteration {d['iteration']} holds {zeros:,} weights at zero in {', '.join(d['layers'])}"
     if event.kind == "initial":
-        again = d.get("accuracy_reestimated")
-        more = "" if again is None else f", {again:.2%} with BatchNorm estimated again"
-        return f"iteration {d['iteration']}: accuracy before retraining {d['accuracy']:.2%}{more}"
+        again, value = value_of(d, "accuracy_reestimated"), metric.text(value_of(d, "accuracy"))
+        more = "" if again is None else f", {metric.text(again)} with BatchNorm estimated again"
+        return f"iteration {d['iteration']}: {metric.name} before retraining {value}{more}"
     if event.kind == "iteration":
-        return (
-            f"iteration {d['iteration']} done: {d['compression']:.2f}x smaller, test accuracy {d['accuracy_final']:.2%}"
-        )
+        value = metric.text(value_of(d, "accuracy_final"))
+        return f"iteration {d['iteration']} done: {d['compression']:.2f}x smaller, test {metric.name} {value}"
     if event.kind == "control":
-        return f"control from new weights: test accuracy {d['accuracy']:.2%} after {d['epochs']} epochs"
+        value = metric.text(value_of(d, "accuracy"))
+        return f"control from new weights: test {metric.name} {value} after {d['epochs']} epochs"
     if event.kind == "started":
         how = "resumed" if d["resumed"] else "started"
         found = "".join(f"; {text}" for text in d.get("found", ()))

@@ -60,7 +60,7 @@ class Recorder:
         if event.kind in ("iteration", "ended"):
             for name, text in tables.csv_texts(self.events).items():
                 write_atomic(self.folder / name, text)
-        if event.payload is not None:
+        if snapshot is not None:
             resume_points.save(snapshot, self.folder, number)
         self._status(state="running", **self._place(event))
 

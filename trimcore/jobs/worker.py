@@ -28,6 +28,7 @@ from trimcore.spec import Spec
 from trimcore.system import logs, processes
 from trimcore.system.files import read_json
 from trimcore.system.logs import LOG
+from trimcore.tables.metric import ACCURACY, Metric
 
 REQUESTS = ("", *runs.REQUESTS)  # processes of a run exchange a request as its index in this tuple
 
@@ -40,19 +41,21 @@ class EndRequested(Exception):
         self.state, self.reason = state, reason
 
 
-def carry_out(folder: Path, watch: Callable[[Event], None] | None = None, log: Path | None = None) -> dict[str, Any]:
+def carry_out(
+    folder: Path, watch: Callable[[Event], None] | None = None, log: Path | None = None, **objects: Any
+) -> dict[str, Any]:
     """Run the spec of `folder`, from its resume point if there is one. Returns the outcome: state and reason.
 
     It waits until the device is free, since a foreground run may have taken it after the supervisor's check. `watch` is
-    called with every event. `log` receives the log lines (None: standard output). The outcome is also saved in
-    status.json, in case the supervisor is gone. A user error ends in state "failed" with a one-line reason; a bug in
-    trimcore also leaves its traceback in the log.
+    called with every event. `log` receives the log lines (None: standard output). `objects` are those of `trim`. The
+    outcome is also saved in status.json, in case the supervisor is gone. A user error ends in state "failed" with a
+    one-line reason; a bug in trimcore also leaves its traceback in the log.
     """
     with logs.logging_to(log):
-        return _carry_out(folder, watch)
+        return _carry_out(folder, watch, objects)
 
 
-def _carry_out(folder: Path, watch: Callable[[Event], None] | None) -> dict[str, Any]:
+def _carry_out(folder: Path, watch: Callable[[Event], None] | None, objects: dict[str, Any]) -> dict[str, Any]:
     from trimcore import spec
     from trimcore.compute import distributed
 
@@ -66,7 +69,7 @@ def _carry_out(folder: Path, watch: Callable[[Event], None] | None) -> dict[str,
             if loaded.devices.count > 1 and not torchrun.started():
                 outcome = _train_in_processes(folder, loaded.devices.count)
             else:
-                outcome = _train(folder, loaded, watch)
+                outcome = _train(folder, loaded, watch, objects)
     except EndRequested as request:
         outcome = {"state": request.state, "reason": request.reason}
     except KeyboardInterrupt:
@@ -95,14 +98,14 @@ def _failure_reason(error: Exception, folder: Path) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None) -> dict[str, Any]:
+def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None, objects: dict[str, Any]) -> dict[str, Any]:
     """Run the training loop. With several processes, only the first records, and all of them end at the same event."""
     from trimcore.compute import distributed
     from trimcore.jobs import resume_points
     from trimcore.jobs.recorder import Recorder
     from trimcore.training.loop import trim
 
-    first, recorder = distributed.is_first(), None
+    first, recorder, metric = distributed.is_first(), None, ACCURACY
     try:
         if first:
             runs.update_status(folder, state="starting", heartbeat=time.time())
@@ -112,10 +115,12 @@ def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None) -> d
             note = Event("note", {"text": skipped, "level": "warning"})
             recorder.record(note)
             _show(note, watch)
-        for event in trim(spec, runs=folder.parent, resume=resume):
+        for event in trim(spec, runs=folder.parent, resume=resume, **objects):
+            if event.kind == "started":
+                metric = Metric(**event.data["metric"])
             if recorder:
                 recorder.record(event)
-                _show(event, watch)
+                _show(event, watch, metric)
             request = REQUESTS.index(runs.requested(folder)) if first else 0
             _follow(REQUESTS[distributed.broadcast(request)], event)
         return {"state": "finished", "reason": event.data["reason"]}
@@ -151,9 +156,9 @@ def _follow(request: str, event: Event) -> None:
         raise EndRequested("finished", f"finished on request after iteration {event.data['iteration']}")
 
 
-def _show(event: Event, watch: Callable[[Event], None] | None) -> None:
+def _show(event: Event, watch: Callable[[Event], None] | None, metric: Metric = ACCURACY) -> None:
     if event.recorded:
-        LOG.log(logging.WARNING if event.data.get("level") == "warning" else logging.INFO, log_line(event))
+        LOG.log(logging.WARNING if event.data.get("level") == "warning" else logging.INFO, log_line(event, metric))
     if watch:
         watch(event)
 

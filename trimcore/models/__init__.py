@@ -1,10 +1,9 @@
 """Architectures by name: built-in, torchvision's, from installed packages, and user-defined.
 
-May import `layers` and `errors`.
+May import `layers`, `system` and `errors`.
 """
 
 from trimcore.models.architecture import Architecture, Option
-from trimcore.models.own import forbid_imports
 from trimcore.models.registry import (
     REGISTRY,
     architecture,
@@ -23,5 +22,5 @@ from trimcore.models.registry import (
 
 __all__ = [
     "REGISTRY", "Architecture", "Option", "architecture", "build", "check_name", "check_options", "empty",
-    "example_input", "forbid_imports", "listed", "offered", "options_for", "refused", "register", "renew",
+    "example_input", "listed", "offered", "options_for", "refused", "register", "renew",
 ]  # fmt: skip

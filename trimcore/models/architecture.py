@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from trimcore.errors import SpecError
@@ -26,8 +28,9 @@ class Architecture:
 
     `channels` and `image_size` are the required input channels and the preferred size in pixels, or None to use the
     data's own. `min_size` is the smallest image in pixels that the forward pass accepts; sizes are multiples of
-    `multiple`. `normalize` is (mean, std) per channel, or None for the statistics of the training split. `pretrained`
-    returns a state dict, downloaded if necessary.
+    `multiple`. `example` returns a batch with one example of the inputs, for networks that do not take square images: a
+    tensor, or a tuple of positional inputs. `normalize` is (mean, std) per channel, or None for the statistics of the
+    training split. `pretrained` returns a state dict, downloaded if necessary.
     """
 
     name: str
@@ -40,6 +43,13 @@ class Architecture:
     pretrained: Callable[[], dict[str, Tensor]] | None = None
     multiple: int = 1
     options: Mapping[str, Option] = field(default_factory=dict)
+    example: Callable[[], Any] | None = None
+
+    def example_input(self, arguments: Mapping[str, int]) -> Any:
+        """A batch with one example of the network's inputs: `example`, or zeros (1, C, S, S) for these arguments."""
+        if self.example is not None:
+            return self.example()
+        return torch.zeros(1, arguments["in_channels"], arguments["image_size"], arguments["image_size"])
 
     def channels_for(self, own: int, requested: int = 0) -> int:
         """The input channels for data with `own` channels: requested, required, or the data's own.

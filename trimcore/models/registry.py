@@ -11,13 +11,15 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from trimcore.compute.inputs import repeated
 from trimcore.errors import SpecError
 from trimcore.models import own, plugins, timm, torchvision, transformers
 from trimcore.models.architecture import Architecture
 from trimcore.models.lenet import LENET5, LENET5_MAXOUT
 from trimcore.models.vgg import VGG16_MAXOUT, VGG16_SMALL, VGG16_SMALL_MAXOUT
+from trimcore.system import own_code
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
@@ -36,7 +38,7 @@ BUILT_IN = frozenset(REGISTRY)
 
 
 def register(name: str, description: str, **fields: Any) -> Callable[[Builder], Builder]:
-    """Register a builder `(num_classes, in_channels, image_size) -> nn.Module` under a name.
+    """Register a builder under a name. It receives those of num_classes, in_channels and image_size that it accepts.
 
     `fields` sets further fields of `Architecture`. They also apply if the function is named as
     `package.module:function` or is an entry point. Raises SpecError for the name of a built-in architecture.
@@ -44,8 +46,10 @@ def register(name: str, description: str, **fields: Any) -> Callable[[Builder], 
     if name in BUILT_IN:
         raise SpecError(f"{name!r} is the name of a built-in model: register yours under another name")
 
+    own_code.note_registered("model", name)
+
     def add(builder: Builder) -> Builder:
-        REGISTRY[name] = Architecture(name, description, builder, **fields)
+        REGISTRY[name] = Architecture(name, description, own.checked(name, builder), **fields)
         with contextlib.suppress(AttributeError, TypeError):  # an object that takes no attributes
             builder.architecture = REGISTRY[name]  # type: ignore[attr-defined]
         return builder
@@ -54,7 +58,8 @@ def register(name: str, description: str, **fields: Any) -> Callable[[Builder], 
 
 
 def listed() -> dict[str, str]:
-    """Every available name, with a one-line description. Loads nothing."""
+    """Every available name, with a one-line description. Loads nothing but the modules in use."""
+    own_code.load_used()
     from_packages = {
         name: f"from the installed package {' and '.join(map(plugins.package_of, entries))}"
         for name, entries in sorted(plugins.installed().items())
@@ -79,13 +84,16 @@ def refused() -> list[str]:
 
 
 def check_name(name: str) -> None:
-    """Raise SpecError for a name that `architecture` does not know. Imports nothing."""
+    """Raise SpecError for a name that `architecture` does not know. Imports nothing but the modules in use."""
+    own_code.load_used()
+    if name in REGISTRY:
+        return
     if own.is_user_defined(name):
-        own.check_form(name)
+        own_code.check_form("model", name)
     elif ":" in name:
         if not name.partition(":")[2]:
             raise SpecError(f"model {name!r} lacks what comes after the colon: timm:NAME or hf:FOLDER")
-    elif name not in REGISTRY and name not in plugins.installed():
+    elif name not in plugins.installed():
         known = listed()
         near = difflib.get_close_matches(name, known, 5, 0.5) or list(known)[:5]
         raise SpecError(
@@ -159,6 +167,8 @@ def _arguments(
     }
 
 
-def example_input(arguments: dict[str, int], batch: int = 1) -> Tensor:
-    """A batch of zeros (batch, C, S, S) in the input shape of a network built with these arguments."""
+def example_input(arguments: dict[str, int], batch: int = 1, model: str = "") -> Any:
+    """A batch of inputs for a network built with these arguments: zeros (batch, C, S, S), or what `model` says."""
+    if model and (entry := architecture(model)).example is not None:
+        return repeated(entry.example_input(arguments), batch)
     return torch.zeros(batch, arguments["in_channels"], arguments["image_size"], arguments["image_size"])

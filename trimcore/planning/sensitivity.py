@@ -7,7 +7,7 @@ stays flat can lose many neurons; a layer whose curve falls early should be left
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -15,19 +15,23 @@ from torch import Tensor, fx
 
 from trimcore.compute.modes import in_mode
 from trimcore.errors import SpecError
-from trimcore.evaluation.masking import Batches, MaskedNetwork, class_scores, masked_accuracy, on_device
+from trimcore.evaluation.masking import Batches, MaskedNetwork, class_scores, masked_accuracy, on_device, one_shot
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.planning.minimum import keep_one_per_layer
 from trimcore.planning.plan import plan as make_plan
 from trimcore.scoring.apoz import Profile
 from trimcore.spec.rules import Fraction
+from trimcore.tables.metric import ACCURACY, Metric
+from trimcore.tasks.classification import Classification
+from trimcore.tasks.task import Task
 
 FRACTIONS = (1.0, 0.9, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
 Neurons = tuple[int, ...]  # of one layer
 
 
 class Point(NamedTuple):
-    """One measurement: the layer, the requested share of its neurons, the number that stayed, and the accuracy."""
+    """One measurement: the layer, the requested share of its neurons, the number that stayed, and the accuracy (of
+    other tasks, their headline metric)."""
 
     layer: str
     kept_fraction: float
@@ -37,14 +41,16 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Accuracies (0..1): `base` for the whole network, `points` with one layer reduced, by layer, descending shares."""
+    """Values of the headline `metric`: `base` for the whole network, `points` with one layer reduced, by layer,
+    descending shares."""
 
     examples: int
     base: float
     points: list[Point]
+    metric: Metric = ACCURACY
 
     def curve(self, layer: str) -> list[tuple[int, float]]:
-        """(neurons kept, accuracy), from the whole layer downwards. Raises SpecError if the layer was not measured."""
+        """(neurons kept, value), from the whole layer downwards. Raises SpecError if the layer was not measured."""
         found = {point.kept: point.accuracy for point in self.points if point.layer == layer}
         if not found:
             names = ", ".join(dict.fromkeys(point.layer for point in self.points))
@@ -52,17 +58,19 @@ class Sensitivity:
         return sorted(found.items(), reverse=True)
 
     def table(self) -> pd.DataFrame:
-        """A DataFrame with one row per point; the column `drop` is the accuracy lost relative to the whole network."""
+        """A DataFrame with one row per point, its value in a column named accuracy, or else metric. The column `drop`
+        is what is lost relative to the whole network."""
         frame = pd.DataFrame(self.points, columns=Point._fields)
-        return frame.assign(drop=self.base - frame["accuracy"])
+        frame = frame.assign(drop=[self.metric.loss(self.base, value) for value in frame["accuracy"]])
+        return frame if self.metric.is_accuracy else frame.rename(columns={"accuracy": "metric"})
 
 
 def scanning(
     graph: ChannelGraph, profile: Profile, batches: Batches, layers: Iterable[str] | None = None,
-    fractions: Sequence[float] = FRACTIONS, scores: Mapping[str, Tensor] | None = None,
+    fractions: Sequence[float] = FRACTIONS, scores: Mapping[str, Tensor] | None = None, task: Task | None = None,
 ) -> Generator[tuple[int, int], None, Sensitivity]:  # fmt: skip
-    """Measure the accuracy with only a share of one layer's neurons, all other layers being whole. Yields (evaluations
-    done, evaluations in total).
+    """Measure the metric of `task` with only a share of one layer's neurons, all other layers being whole. Yields
+    (evaluations done, evaluations in total). `task` defaults to classification.
 
     The neurons with the highest scores are held at zero (`scores` as in `planning.plan`; None: APoZ), chosen as by the
     rule `fraction`: at least the share stays, and at least one neuron. The whole layer is always a point, even if 1 is
@@ -79,6 +87,8 @@ def scanning(
     ranking = {name: profile[name].apoz if scores is None else scores[name] for name in names}
     removed = {name: [_keeping_one(graph, name, plan[name], ranking[name]) for plan in plans] for name in names}
     cuts = {name: sorted({*removed[name]} - {()}, key=len) for name in names}
+    if task is not None and not isinstance(task, Classification):
+        return (yield from _scanning(graph, list(batches), removed, shares, task))
     batches, network = list(on_device(graph.model, batches)), MaskedNetwork(graph)
     whole, done, points = masked_accuracy(network, batches), len(batches), []
     total = done * (1 + sum(map(len, cuts.values())))
@@ -94,6 +104,25 @@ def scanning(
         for share, cut in zip(shares, removed[name], strict=True):
             points.append(Point(name, share, profile[name].width - len(cut), correct[cut] / whole.examples))
     return Sensitivity(whole.examples, whole.accuracy, points)
+
+
+def _scanning(
+    graph: ChannelGraph, batches: list[Any], removed: dict[str, list[Neurons]], shares: list[float], task: Task
+) -> Generator[tuple[int, int], None, Sensitivity]:
+    """`scanning` of a task whose metric only sees whole splits: each cut is made in a copy of the network. `removed`
+    are the neurons of each layer by share."""
+    total, done, points = 1 + sum(len({*cuts} - {()}) for cuts in removed.values()), 1, []
+    whole = one_shot(graph, {}, batches, task=task)
+    yield done, total
+    for name, cuts in removed.items():
+        values: dict[Neurons, float] = {(): whole.value}
+        for cut in {*cuts} - {()}:
+            values[cut] = one_shot(graph, {name: cut}, batches, task=task).value
+            done += 1
+            yield done, total
+        width = graph.layers[name].width
+        points += [Point(name, share, width - len(cut), values[cut]) for share, cut in zip(shares, cuts, strict=True)]
+    return Sensitivity(whole.examples, whole.value, points, task.metric)
 
 
 def _keeping_one(graph: ChannelGraph, name: str, neurons: Iterable[int], ranking: Tensor) -> Neurons:

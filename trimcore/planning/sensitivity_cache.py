@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trimcore.planning.sensitivity import FRACTIONS, Point, Sensitivity
 from trimcore.system.files import read_json, write_atomic
+from trimcore.tables.metric import ACCURACY, Metric
 
 VERSION = 1  # of the measurement; raising it invalidates old cache files
 
@@ -39,6 +40,7 @@ def load(folder: Path, key: str) -> Sensitivity | None:
     found = read_json(folder / f"sensitivity-{key}.json")
     try:
         points = [Point(str(layer), float(share), int(kept), float(at)) for layer, share, kept, at in found["points"]]
-        return Sensitivity(int(found["examples"]), float(found["base"]), points)
+        metric = Metric(**found["metric"]) if "metric" in found else ACCURACY
+        return Sensitivity(int(found["examples"]), float(found["base"]), points, metric)
     except (KeyError, TypeError, ValueError):
         return None

@@ -56,7 +56,8 @@ class NoLayerAbove:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Remove as much as possible while the `predicted` accuracy before retraining is at least `at_least`."""
+    """Remove as much as possible while the `predicted` accuracy before retraining is at least `at_least`. For another
+    metric, while it is not worse than `at_least`."""
 
     at_least: float
 
@@ -114,15 +115,17 @@ def as_step(plan: Plan, profile: Profile, criterion: str = "apoz") -> dict[str, 
 
 
 def predicted(sensitivity: Sensitivity, kept: Mapping[str, int]) -> float:
-    """The predicted accuracy before retraining, if each layer keeps this many neurons: the base accuracy minus the loss
-    of each layer alone.
+    """The predicted accuracy (or other metric) before retraining, if each layer keeps this many neurons: the base made
+    worse by the loss of each layer alone.
 
     The losses are added, as if no two layers lost the same example, so the prediction is never above the product of the
     remaining shares. The real loss can still be larger; `masking.one_shot` measures it. Curves are linear between
-    points, and from the last point down to 0 at zero neurons.
+    points, and from the last point down to a total loss at zero neurons: all of a share, and for other metrics the
+    largest loss that was measured.
     """
-    lost = sum(sensitivity.base - _at(_curve(sensitivity, name), count) for name, count in kept.items())
-    return max(0.0, sensitivity.base - lost)
+    lost, metric = sum(_at(_curve(sensitivity, name), count) for name, count in kept.items()), sensitivity.metric
+    value = sensitivity.base - lost if metric.higher_is_better else sensitivity.base + lost
+    return max(0.0, value) if metric.percent else value
 
 
 def _ranked(graph: ChannelGraph, profile: Profile, name: str, scores: Mapping[str, Tensor] | None) -> Ranked:
@@ -143,23 +146,30 @@ def _harms(
         if sensitivity:
             curve = _curve(sensitivity, name, profile[name].width)
             left = (profile[name].width - gone for gone in accumulate(layer.sizes))
-            harms[name] = [sensitivity.base - _at(curve, kept) for kept in left]
+            harms[name] = [_at(curve, kept) for kept in left]
         if per:
             harms[name] = harm_per_saving(graph, layer, harms[name], per)
     return harms
 
 
 def _curve(sensitivity: Sensitivity, name: str, width: int | None = None) -> list[tuple[int, float]]:
-    """(neurons kept, accuracy) from the whole layer down to zero neurons, with the accuracy made non-increasing."""
-    kept, accuracies = zip(*sensitivity.curve(name), strict=True)
+    """(neurons kept, loss) from the whole layer down to zero neurons, with the loss made non-decreasing."""
+    kept, values = zip(*sensitivity.curve(name), strict=True)
+    metric, base = sensitivity.metric, sensitivity.base
+    losses = [metric.loss(base, value) for value in values]
+    total = base if metric.percent and metric.higher_is_better else _largest_loss(sensitivity)
     if width not in (None, kept[0]):
         raise SpecError(f"layer {name!r} has {width} neurons, but its sensitivity was measured at {kept[0]}: rescan it")
-    return [*zip(kept, accumulate(accuracies, min), strict=True), (0, 0.0)]
+    return [*zip(kept, accumulate(losses, max), strict=True), (0, max(total, *losses))]
+
+
+def _largest_loss(sensitivity: Sensitivity) -> float:
+    return max(sensitivity.metric.loss(sensitivity.base, point.accuracy) for point in sensitivity.points)
 
 
 def _at(curve: list[tuple[int, float]], kept: int) -> float:
-    (more, high), (less, low) = next((a, b) for a, b in pairwise(curve) if b[0] <= kept)
-    return low + (high - low) * (kept - less) / (more - less)
+    (more, with_more), (less, with_less) = next((a, b) for a, b in pairwise(curve) if b[0] <= kept)
+    return with_less + (with_more - with_less) * (kept - less) / (more - less)
 
 
 def _needed(graph: ChannelGraph, order: list[Removal], target: Smaller | LessWork, least: int) -> int:
@@ -176,15 +186,17 @@ def _needed(graph: ChannelGraph, order: list[Removal], target: Smaller | LessWor
 def _allowed(
     profile: Profile, names: Iterable[str], order: list[Removal], at_least: float, sensitivity: Sensitivity
 ) -> int:
-    """The most steps that keep the predicted accuracy at `at_least` or above. Raises SpecError if no steps do."""
-    if sensitivity.base < at_least:
-        raise SpecError(f"accuracy {at_least:g} is impossible: the whole network has {sensitivity.base:g}")
+    """The most steps that keep the prediction no worse than `at_least`. Raises SpecError if no steps do."""
+    metric = sensitivity.metric
+    if metric.is_better(at_least, sensitivity.base):
+        raise SpecError(f"{metric.name} {at_least:g} is impossible: the whole network has {sensitivity.base:g}")
 
     def too_low(steps: int) -> bool:
         gone: Counter[str] = Counter()
         for step in order[:steps]:
             gone.update({name: len(neurons) for name, neurons in step.neurons.items()})
-        return predicted(sensitivity, {name: profile[name].width - gone[name] for name in names}) < at_least - 1e-12
+        value = predicted(sensitivity, {name: profile[name].width - gone[name] for name in names})
+        return metric.loss(at_least, value) > 1e-12
 
     return bisect_left(range(1, len(order) + 1), True, key=too_low)
 
@@ -193,7 +205,9 @@ def _check(target: Target, scores: Mapping[str, Tensor] | None, sensitivity: Sen
     if least < 1:
         raise SpecError(f"least = {least}: it must be at least 1, since each layer keeps a neuron")
     ((name, value),) = vars(target).items()
-    low, high, valid = (1, 1e9, "at least 1") if name == "times" else (0, 1, "a share from 0 to 1")
+    low, high, valid = (1.0, 1e9, "at least 1") if name == "times" else (0.0, 1.0, "a share from 0 to 1")
+    if name == "at_least" and sensitivity and not sensitivity.metric.percent:
+        low, high = -math.inf, math.inf
     if not low <= value <= high:
         raise SpecError(f"{type(target).__name__} {name} = {value}: it must be {valid}")
     if isinstance(target, Accuracy) and sensitivity is None:

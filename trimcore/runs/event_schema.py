@@ -32,6 +32,10 @@ def maybe(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
+def flag(value: Any) -> bool:
+    return type(value) is bool
+
+
 def list_of(check: Check) -> Check:
     return lambda value: isinstance(value, list) and all(map(check, value))
 
@@ -53,7 +57,16 @@ def fields(required: Mapping[str, Check], **optional: Check) -> Check:
     return check
 
 
+def of_metric(required: Mapping[str, Check], **optional: Check) -> Check:
+    """`fields` of a run whose metric is accuracy, or the same fields with `metric` in place of `accuracy`."""
+    for_accuracy = fields(required, **optional)
+    named = [{name.replace("accuracy", "metric"): own for name, own in each.items()} for each in (required, optional)]
+    for_others = fields(named[0], **named[1])
+    return lambda value: for_accuracy(value) or for_others(value)
+
+
 MEASURED = {"iteration": iteration, "accuracy": number}
+METRIC = fields({"name": text, "higher_is_better": flag, "percent": flag})
 BY_CLASS = {
     "class_accuracy": table_of(list_of(maybe(number))), "class_examples": table_of(list_of(count)),
 }  # fmt: skip
@@ -65,9 +78,9 @@ PROFILED = fields(
 UNITS = fields({"k": count, "examples": count, "positions": count, "shares": count, "counts": list_of(list_of(count))})
 KINDS: dict[str, Check] = {
     "started": fields({}, classes=list_of(text), splits=table_of(count), image=list_of(count), device=text, torch=text,
-                      found=list_of(text)),
-    "epoch": fields(
-        {"iteration": iteration, "phase": text, "epoch": count, "loss": number, "accuracy": number,
+                      found=list_of(text), metric=METRIC, task=text),
+    "epoch": of_metric(
+        {"iteration": iteration, "phase": text, "epoch": count, "loss": number, "accuracy": maybe(number),
          "validation_accuracy": number, "seconds": number},
         epochs=count, images_per_second=number,
     ),
@@ -82,19 +95,20 @@ KINDS: dict[str, Check] = {
         {"iteration": iteration, "layers": table_of(fields({"zeros": count, "weights": count}))},
         widths=table_of(count), k=table_of(count),
     ),
-    "initial": fields(MEASURED, validation_accuracy=maybe(number), accuracy_reestimated=maybe(number), **BY_CLASS),
+    "initial": of_metric(MEASURED, validation_accuracy=maybe(number), accuracy_reestimated=maybe(number), **BY_CLASS),
     "verified": fields(
         {**MEASURED, "pairs": text, "distance": text, "count": count, "roc": list_of(list_of(number))},
     ),
-    "iteration": fields(
+    "iteration": of_metric(
         {"iteration": iteration, "layers_trimmed": list_of(text), "widths": table_of(count), "parameters": count,
          "compression": number, "macs": count, "macs_ratio": number, "accuracy_final": number},
         accuracy_initial=maybe(number), validation_accuracy=maybe(number), nonzero_parameters=maybe(count),
         latency_ms=maybe(number), seconds=maybe(number), loss_final=maybe(number), result=iteration,
         k=table_of(count), bytes_dense=maybe(count), bytes_sparse=maybe(count), verification=maybe(number),
-        verification_error=maybe(number), accuracy_reestimated=maybe(number), **BY_CLASS,
+        verification_error=maybe(number), accuracy_reestimated=maybe(number), metrics=table_of(table_of(number)),
+        **BY_CLASS,
     ),
-    "control": fields({"accuracy": number, "epochs": count}),
+    "control": of_metric({"accuracy": number, "epochs": count}),
     "note": fields({"text": text}),
     "ended": fields({}, reason=text, result=iteration),
 }  # fmt: skip

@@ -5,7 +5,7 @@ checkpoint or snapshot to be saved, so nothing is built unless it is needed.
 
 | kind | data |
 |---|---|
-| started | model, data, classes, splits, device, torch, python, trimcore, seed, iterations, epochs |
+| started | model, data, task, metric, classes, splits, device, torch, python, trimcore, seed, iterations, epochs |
 | progress | phase, iteration, epoch, epochs, step, steps, fraction (of the run), iteration_end, images_per_second |
 | epoch | iteration, phase, epoch, epochs, loss, accuracy (train), validation_accuracy, lr, images_per_second, seconds |
 | profiled | iteration, examples, seconds, layers: {name: kind, width, parameters, macs, apoz, original, ...}, units |
@@ -17,6 +17,10 @@ checkpoint or snapshot to be saved, so nothing is built unless it is needed.
 | control | parameters, epochs, accuracy, validation_accuracy, loss, seconds |
 | note | text, level ("warning"; absent: info) |
 | ended | reason, result (iteration) |
+The metric is accuracy here. With another headline metric, all these fields are called `metric`, `validation_metric`,
+`metric_initial` and so on (see `tables.metric`), and an iteration has `metrics`: {split: {name: value}}. `metric` in
+`started` has its name, higher_is_better and percent; runs of version 0.1 lack it. `accuracy` of an epoch is null if the
+task does not measure training examples.
 `started` also has image (shape), resumed, and the base model's parameters and macs. A layer in `pruned` also has value
 (of the rule); if the step rounds widths, the event has rounding: {multiple, parameters kept by rounding}.
 A profiled layer also has `tolerance` and `limits`, which define what counted as zero (see `apoz.LayerProfile`). If some

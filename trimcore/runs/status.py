@@ -90,5 +90,7 @@ def _living_state(folder: Path, values: dict[str, Any]) -> Status:
     if asked in ("stop", "pause"):
         state = {"stop": "stopping", "pause": "pausing"}[asked]
     beat = values.get("heartbeat")
-    stalled = state == "running" and beat is not None and time.time() - beat > STALLED_AFTER
+    stalled = (
+        state == "running" and not values.get("own_loop") and beat is not None and time.time() - beat > STALLED_AFTER
+    )
     return Status(folder.name, state, values, "", stalled)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from trimcore.compute import distributed
 from trimcore.compute.generators import finished
+from trimcore.compute.inputs import count, moved
 from trimcore.compute.modes import in_mode
 from trimcore.errors import DataError, NotTrimmable, SpecError
 from trimcore.graph.channel_graph import ChannelGraph
@@ -90,7 +91,8 @@ def profile(
 ) -> Profile:
     """Count the zeros after every activation of `model`, for all trimmable layers in one evaluation pass.
 
-    `loader` yields batches, or tuples that start with one; they are moved to the model's device. `progress` is called
+    `loader` yields batches, or tuples that start with one; they are moved to the model's device. A batch that is itself
+    a tuple is several positional inputs. `progress` is called
     with the number of examples seen so far.
 
     For ReLU and ReLU6, exact zeros are counted. Other activations only come near zero: x counts as zero if |x| <=
@@ -140,7 +142,7 @@ def profiling(
     if first is None:
         raise DataError("there are no examples to profile: the loader is empty")
     with in_mode(model, training=False), torch.inference_mode():
-        graph = graph or trace(model, _input(first).to(device))
+        graph = graph or trace(model, moved(_input(first), device))
     if not graph.trimmable() and not graph.units:
         raise NotTrimmable(graph.untrimmable_reason())
     if taylor:
@@ -165,18 +167,18 @@ def profiling(
 
 
 def _run_pass(
-    model: nn.Module, network: Callable[[Tensor], object], batches: Iterable[Any], device: torch.device,
+    model: nn.Module, network: Callable[[Any], object], batches: Iterable[Any], device: torch.device,
     criterion: Taylor | None = None, before: int = 0,
 ) -> Generator[int, None, int]:  # fmt: skip
     """Run one pass. Yields the number of examples so far plus `before`, and returns the number of examples."""
     examples = 0
     for batch in batches:
-        x = _input(batch).to(device, non_blocking=True)
+        x = moved(_input(batch), device)
         with in_mode(model, training=False), torch.inference_mode():
             network(x)
         if criterion:
             criterion.add_batch(x, _labels(batch).to(device, non_blocking=True))
-        examples += len(x)
+        examples += count(x)
         yield before + examples
     return examples
 
@@ -201,9 +203,8 @@ def _layers(
     return found
 
 
-def _input(batch: Any) -> Tensor:
-    x: Tensor = batch[0] if isinstance(batch, tuple | list) else batch
-    return x
+def _input(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, tuple | list) else batch
 
 
 def _labels(batch: object) -> Tensor:

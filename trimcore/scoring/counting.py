@@ -1,12 +1,14 @@
 """Count zeros batch by batch, in one small vector per activation on the device. No activation is stored."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from trimcore.compute import distributed
+from trimcore.compute.inputs import call
 from trimcore.errors import TrimError
 from trimcore.graph.channel_graph import ChannelGraph, Site
 from trimcore.graph.probes import use_in_place_relus, with_probes
@@ -19,7 +21,7 @@ class Scales:
     def __init__(self, graph: ChannelGraph, device: torch.device):
         self.graph, self.elements = graph, [0] * len(graph.sites)
         self.squares = [torch.zeros((), dtype=_accumulator_dtype(device), device=device) for _ in graph.sites]
-        self.network = with_probes(graph, self._add)
+        self._probed = with_probes(graph, self._add)
 
     def _add(self, x: Tensor, number: int) -> None:
         if not self.graph.sites[number].exact:
@@ -27,6 +29,10 @@ class Scales:
             squares = x.to(torch.promote_types(x.dtype, torch.float32)).square().sum(list(range(1, x.dim())))
             self.squares[number] += squares.sum(dtype=self.squares[number].dtype)
             self.elements[number] += x.numel()
+
+    def network(self, x: Any) -> None:
+        """Run the network on a batch."""
+        call(self._probed, x)
 
     def limits(self, tolerance: float) -> list[float]:
         """`tolerance` * RMS at each site, 0 at sites with true zeros. Raises TrimError if an RMS is not finite."""
@@ -49,20 +55,21 @@ class Counter:
         self.totals = [0] * len(graph.sites)
         self.network = use_in_place_relus(with_probes(graph, self._count))
 
-    def add_batch(self, x: Tensor) -> None:
+    def add_batch(self, x: Any) -> None:
         """Count a batch. Raises TrimError if an activation is NaN, at once on a CPU and for the first batch. For later
         batches on other devices, `by_group` raises it, so that the counting need not wait for the device."""
         first = not any(self.totals)
-        for output in tree_leaves(self.network(x)):
+        for output in tree_leaves(call(self.network, x)):
             if isinstance(output, Tensor) and output.is_floating_point():
                 self.has_nan |= output.sum().isnan()  # a NaN propagates to the output
-        if (first or x.device.type == "cpu") and self.has_nan:
+        if (first or self.has_nan.device.type == "cpu") and self.has_nan:
             self._locate_nan(x)
 
-    def _locate_nan(self, x: Tensor) -> None:
+    def _locate_nan(self, x: Any) -> None:
         """Raise TrimError with the first layer whose activations are NaN, if any."""
         found: dict[int, bool] = {}
-        with_probes(self.graph, lambda x, number: found.setdefault(number, bool(x.isnan().any())))(x)
+        probed = with_probes(self.graph, lambda x, number: found.setdefault(number, bool(x.isnan().any())))
+        call(probed, x)
         for number, site in enumerate(self.graph.sites):
             if found.get(number):
                 raise _activation_error(site, self.graph, "NaN")

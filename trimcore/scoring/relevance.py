@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trimcore.compute import distributed
 from trimcore.compute.generators import finished
+from trimcore.compute.inputs import call, count, moved
 from trimcore.compute.modes import in_mode
 from trimcore.errors import DataError, NotTrimmable, TrimError
 from trimcore.graph.channel_graph import ChannelGraph, Units
@@ -71,11 +72,11 @@ def measuring(
     """`relevance` as a generator. Yields the number of examples seen so far and returns the result."""
     device, examples, counter = next(p.device for p in model.parameters()), 0, None
     for batch in loader:
-        x = (batch[0] if isinstance(batch, tuple | list) else batch).to(device, non_blocking=True)
+        x = moved(batch[0] if isinstance(batch, tuple | list) else batch, device)
         with in_mode(model, training=False), torch.inference_mode():
             counter = counter or MaximumCounter(graph or trace(model, x), device)
-            counter.network(x)
-        examples += len(x)
+            call(counter.network, x)
+        examples += count(x)
         yield examples
     if counter is None:
         raise DataError("there are no examples to measure relevance with: the loader is empty")

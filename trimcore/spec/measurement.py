@@ -38,11 +38,18 @@ class Verify(Section):
 
 
 class Stop(Section):
-    """The run stops when validation accuracy after retraining falls below `min_accuracy`; the previous iteration is
-    then the result. The limit is on validation accuracy because a limit on test accuracy would tune on the test split.
+    """The run stops when validation accuracy after retraining falls below `min_accuracy`, or when the headline metric
+    of any task becomes worse than `limit`; the previous iteration is then the result. The limit is on the validation
+    split because a limit on the test split would tune on it.
     """
 
     min_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.0
+    limit: float | None = None
+
+    @property
+    def worst(self) -> float | None:
+        """The worst value of the headline metric that is allowed, or None."""
+        return self.limit if self.limit is not None else self.min_accuracy or None
 
 
 class Control(Section):

@@ -4,7 +4,7 @@ A run whose spec has no `[[step]]` trains or loads the base network, profiles it
 show the APoZ before there is a plan, then branches from that run.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,6 +13,11 @@ from trimcore.spec.measurement import Control, ProfileSettings, Stop, Verify
 from trimcore.spec.section import Natural, Section
 from trimcore.spec.step import Step
 from trimcore.spec.training import Base, Convert, Distill, Retrain
+
+CLASSIFICATION = "classification"
+FOR_CLASSES: dict[str, object] = {  # settings of training that need classes of images -> the value that does nothing
+    "augment": "none", "mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0, "class_weights": "none",
+}  # fmt: skip
 
 
 class Devices(Section):
@@ -44,6 +49,14 @@ def _known_data(name: str) -> str:
     return name
 
 
+def _known_task(name: str) -> str:
+    if name != CLASSIFICATION:  # so that most specs are read without loading torch
+        from trimcore.tasks import check_name
+
+        check_name(name)
+    return name
+
+
 def _device_name(name: str) -> str:
     kind, _, index = name.partition(":")
     if kind in ("auto", "cpu", "cuda", "mps") and (not index or (kind == "cuda" and index.isdigit())):
@@ -52,12 +65,14 @@ def _device_name(name: str) -> str:
 
 
 class Spec(Section):
-    """Every key has a default. `image_size` and `channels` of 0 follow the model or the data. `resize` says how image
+    """Every key has a default. `task` is what is learned, see `tasks`: other tasks than classification take data of the
+    user's own. `image_size` and `channels` of 0 follow the model or the data. `resize` says how image
     files become square, see `data.decoding.read_image`. `options` are integer options of the model, such as k and width
     of maxout networks. `whole_heads` and `embeddings` say what all steps can remove, see `graph.tracing.trace`."""
 
     model: Annotated[str, AfterValidator(_known_model)] = "lenet5"
     data: Annotated[str, AfterValidator(_known_data)] = "mnist-5k"
+    task: Annotated[str, AfterValidator(_known_task)] = CLASSIFICATION
     name: Annotated[str, Field(max_length=80)] = ""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: Annotated[str, AfterValidator(_device_name)] = "auto"
@@ -79,11 +94,38 @@ class Spec(Section):
     control: Control = Control()
     devices: Devices = Devices()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _task_of_the_data(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "task" not in values and isinstance(values.get("data"), str):
+            from trimcore.data import task_of
+
+            return {**values, "task": task_of(values["data"])}
+        return values
+
     @model_validator(mode="after")
     def _known_options(self) -> Self:
         from trimcore.models import check_options
 
         check_options(self.model, self.options)
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_task(self) -> Self:
+        if self.task == CLASSIFICATION:
+            return self
+        for name, section in (("base", self.base), ("convert", self.convert), ("retrain", self.retrain)):
+            for key, unused in FOR_CLASSES.items():
+                if (value := getattr(section, key)) != unused:
+                    raise SpecError(f"{name}.{key} = {value!r} is for classification, not for task {self.task!r}")
+        if self.has_teacher:
+            raise SpecError(f"distillation compares scores of classes, which task {self.task!r} does not have")
+        if self.stop.min_accuracy:
+            raise SpecError(f"stop.min_accuracy is for accuracy; with task {self.task!r}, set stop.limit")
+        if "taylor" in self.criteria:
+            raise SpecError(f"criterion 'taylor' needs labels of classes, which task {self.task!r} does not have")
+        if self.verify.pairs:
+            raise SpecError(f"verify.pairs compares classes, which task {self.task!r} does not have")
         return self
 
     @model_validator(mode="after")

@@ -65,7 +65,7 @@ def build_with(
             "they may be of another architecture"
         )
     with torch.device("meta"):
-        example = models.example_input(arguments)
+        example = models.example_input(arguments, model=model)
     try:
         full = trace(network, example, embeddings=True)
         _load(network, full, state, model)

@@ -26,6 +26,7 @@ from trimcore.tables.csvs import (
     neurons,
     paper_table,
 )
+from trimcore.tables.metric import ACCURACY, Metric, metric_of, value_of
 from trimcore.tables.recorded import (
     EPOCHS,
     UNITS,
@@ -45,8 +46,9 @@ from trimcore.tables.recorded import (
 )
 
 __all__ = [
-    "CLASSES", "CSVS", "EPOCHS", "ITERATIONS", "LAYERS", "NEURONS", "UNITS", "VERIFICATIONS", "class_accuracy",
-    "configurations", "control_row", "counted_as_zero", "csv_texts", "cuts", "cuts_text", "epochs", "has_zero_weights",
-    "history", "iterations", "latest", "layers", "measure_name", "neurons", "neurons_a_unit", "no_activation_text",
-    "paper_table", "profiles", "prunings", "rocs", "sparsity", "units", "verifications", "widths_text", "zeros_text",
+    "ACCURACY", "CLASSES", "CSVS", "EPOCHS", "ITERATIONS", "LAYERS", "NEURONS", "UNITS", "VERIFICATIONS", "Metric",
+    "class_accuracy", "configurations", "control_row", "counted_as_zero", "csv_texts", "cuts", "cuts_text", "epochs",
+    "has_zero_weights", "history", "iterations", "latest", "layers", "measure_name", "metric_of", "neurons",
+    "neurons_a_unit", "no_activation_text", "paper_table", "profiles", "prunings", "rocs", "sparsity", "units",
+    "value_of", "verifications", "widths_text", "zeros_text",
 ]  # fmt: skip

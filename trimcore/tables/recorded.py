@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from trimcore.tables.captions import cuts_text, zeros_text
+from trimcore.tables.metric import value_of
 
 Recorded = dict[str, Any]
 
-EPOCHS = ["phase", "iteration", "epoch", "epochs", "loss", "accuracy", "validation_accuracy", "lr",
+EPOCHS = ["phase", "iteration", "epoch", "epochs", "loss", "metric", "validation_metric", "lr",
           "images_per_second", "seconds"]  # fmt: skip
 UNITS = ["iteration", "layer", "unit", "member", "neuron", "original_neuron", "relevance"]
 VERIFICATIONS = ["iteration", "pairs", "distance", "layer", "count", "accuracy", "standard_error", "auc"]
@@ -136,25 +137,28 @@ def rocs(events: list[Recorded]) -> pd.DataFrame:
 
 
 def epochs(events: list[Recorded]) -> pd.DataFrame:
-    """All training epochs in order; `phase` is base, convert, retrain or control."""
+    """All training epochs in order; `phase` is base, convert, retrain or control. `metric` is the headline metric on
+    the training examples, if the task counts it."""
     found = {(e["phase"], e["iteration"], e["epoch"]): e for e in events if e["kind"] == "epoch"}
-    return pd.DataFrame([{c: e.get(c) for c in EPOCHS} for e in found.values()], columns=EPOCHS)
+    values = {"metric": "accuracy", "validation_metric": "validation_accuracy"}
+    rows = [{c: value_of(e, values[c]) if c in values else e.get(c) for c in EPOCHS} for e in found.values()]
+    return pd.DataFrame(rows, columns=EPOCHS)
 
 
 def cuts(events: list[Recorded]) -> pd.DataFrame:
     """One row per cut: iteration, label ("conv2 −11, fc1 −74", "fc1 −125 (k 4→3)", "weights: 71 % zero"),
-    accuracy_initial, accuracy_final (None until the iteration has finished)."""
+    metric_initial, metric_final (of validation; None until the iteration has finished)."""
     initial, final, units_before = latest(events, "initial"), latest(events, "iteration"), neurons_a_unit(events)
     rows = [
         {
             "iteration": iteration,
             "label": _label(event, units_before.get(iteration - 1, {})),
-            "accuracy_initial": initial.get(iteration, {}).get("validation_accuracy"),
-            "accuracy_final": final.get(iteration, {}).get("validation_accuracy"),
+            "metric_initial": value_of(initial.get(iteration, {}), "validation_accuracy"),
+            "metric_final": value_of(final.get(iteration, {}), "validation_accuracy"),
         }
         for iteration, event in prunings(events).items()
     ]
-    return pd.DataFrame(rows, columns=["iteration", "label", "accuracy_initial", "accuracy_final"])
+    return pd.DataFrame(rows, columns=["iteration", "label", "metric_initial", "metric_final"])
 
 
 def _label(cut: Recorded, units_before: dict[str, int]) -> str:

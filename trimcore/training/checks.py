@@ -1,26 +1,32 @@
 """Check that a spec, its data and its network fit each other, before anything is trained."""
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trimcore.compute.inputs import call
 from trimcore.compute.modes import in_mode
 from trimcore.compute.outputs import scores_of
-from trimcore.errors import NotTrimmable, SpecError, first_line
+from trimcore.data.batches import Batches
+from trimcore.data.dataset import Data
+from trimcore.errors import NotTrimmable, SpecError, TrimError, first_line
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.spec import Spec, Step
 from trimcore.surgery import grouping
 from trimcore.surgery.magnitude import prunable
 from trimcore.surgery.reconstruction import widths_of
+from trimcore.tasks import Task
+from trimcore.tasks.task import Tally
 
 
-def check_scores(spec: Spec, network: nn.Module, example: Tensor, classes: int) -> None:
+def check_scores(spec: Spec, network: nn.Module, example: Any, classes: int) -> None:
     """Refuse a network that does not return one score per class. Raises SpecError. example (1, C, S, S)"""
-    name, shape = spec.model, tuple(example.shape)
+    name, shape = spec.model, tuple(getattr(example, "shape", ()))
     try:
         with in_mode(network, False), torch.no_grad():
-            scores = network(example)
+            scores = call(network, example)
             scores = scores_of(scores) if isinstance(scores, Mapping) else scores
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise SpecError(f"{name} cannot take images of shape {shape[1:]}: {first_line(error)}") from error
@@ -29,6 +35,33 @@ def check_scores(spec: Spec, network: nn.Module, example: Tensor, classes: int) 
     if scores.shape != (1, classes):
         found = f"{scores.shape[1]} scores" if scores.dim() == 2 else f"scores of shape {tuple(scores.shape[1:])}"
         raise SpecError(f"{name} returns {found} per image, but {spec.data} has {classes} classes")
+
+
+def check_task(spec: Spec, network: nn.Module, data: Data, task: Task, device: torch.device) -> None:
+    """Refuse a network whose outputs the metrics of the task do not take. Raises SpecError. Runs it on two examples."""
+    batch = next(iter(Batches(data.validation.subset(2), data, 2, device)))
+    name = spec.model
+    try:
+        with in_mode(network, False), torch.no_grad():
+            predicted = task.predict(network, batch)
+    except TrimError:
+        raise
+    except Exception as error:  # a user's network or task may raise anything
+        shape = tuple(getattr(task.inputs(batch), "shape", ())[1:]) or "this kind"
+        raise SpecError(f"{name} cannot take inputs of shape {shape} of {spec.data}: {first_line(error)}") from error
+    try:
+        Tally(task, device).add(*predicted)
+    except TrimError as error:
+        raise SpecError(f"the outputs of {name} do not fit task {spec.task!r}: {error}") from None
+
+
+def check_augmentation(spec: Spec, data: Data) -> None:
+    """Refuse to augment data of the user's own. Raises SpecError."""
+    named = {"base": spec.base, "convert": spec.convert, "retrain": spec.retrain}
+    named |= {f"step {i}.retrain": spec.retrain_after(step) for i, step in enumerate(spec.step, 1)}
+    for name, section in named.items() if data.is_own else ():
+        if section.augment != "none":
+            raise SpecError(f"{name}.augment = {section.augment!r} is for images; data of your own augment themselves")
 
 
 def check_conversion(spec: Spec, graph: ChannelGraph) -> list[str]:

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from trimcore.compute import distributed
-from trimcore.compute.device import autocast, has_fast_bf16
-from trimcore.compute.outputs import scores_of
+from trimcore.compute.device import has_fast_bf16
+from trimcore.compute.inputs import examples
 from trimcore.compute.seeds import derive_seed
 from trimcore.data import Data
 from trimcore.data.batches import Batches
 from trimcore.errors import TrimError
 from trimcore.spec import Training
-from trimcore.training.losses import Loss, supervised_loss
-from trimcore.training.mixing import mixer
+from trimcore.tasks import Task
+from trimcore.tasks.classification import Classification
+from trimcore.training.losses import Loss
+from trimcore.training.objective import objective_for
 from trimcore.training.optimizer import learning_rate
-
-AUXILIARY_WEIGHT = 0.3  # of the loss at auxiliary heads (Szegedy et al. 2015, section 5)
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch of training. Loss and accuracy are means over its training examples, measured during training."""
+    """One epoch of training. Loss and accuracy are means over its training examples, measured during training. Only a
+    classification has an accuracy."""
 
     loss: float
-    accuracy: float
+    accuracy: float | None
     lr: float
     images_per_second: float
     seconds: float
@@ -88,13 +89,14 @@ def train_epoch(
     epoch: int,
     epochs: int,
     seed: int,
+    task: Task | None = None,
     loss_of: Loss | None = None,
     before_step: Callable[[int, int], None] | None = None,
     after_step: Callable[[], None] | None = None,
 ) -> Iterator[Batch | EpochResult]:
     """Train epoch `epoch` (from 0) of `epochs`. Yields a Batch after each step and finally the EpochResult.
 
-    `loss_of` is the loss to minimise, by default `supervised_loss`. `before_step(step, steps)` is called before each
+    `task` defaults to classification, whose loss `loss_of` replaces. `before_step(step, steps)` is called before each
     batch, both counted over all `epochs`; `after_step()` is called after each weight update. Raises TrimError if the
     loss is no longer finite.
     """
@@ -106,31 +108,27 @@ def train_epoch(
         channels_last=has_fast_bf16(device), shared=True,
     )  # fmt: skip
     steps = len(source)
-    labelled = supervised_loss(settings, data, device)
-    loss_of, mix = loss_of or labelled, mixer(settings, data.num_classes)
+    objective = objective_for(task or Classification(), settings, data, device, loss_of)
     update = _Update(model, optimizer, settings, after_step)
     model.train()
     loss_sum, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    for step, (x, y) in enumerate(source):
-        if len(y) == 1 and step and distributed.world() == 1:
+    counted = True
+    for step, batch in enumerate(source):
+        if step and distributed.world() == 1 and examples(batch) == 1:
             continue  # BatchNorm needs more than one value per channel, and a map may have a single position
         place = (epoch * steps + step, epochs * steps)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(*place, settings)
         if before_step:
             before_step(*place)
-        x, targets = mix(x, y) if mix else (x, y)
-        with autocast(device):
-            output = model(x)
-        output, *auxiliary_outputs = output if isinstance(output, tuple) else (scores_of(output),)
-        loss = loss_of(x, output.float(), targets)
-        for auxiliary in auxiliary_outputs:
-            loss = loss + AUXILIARY_WEIGHT * labelled(x, auxiliary.float(), targets)
-        update.add(distributed.weighted(loss, len(y)), last=step + 1 == steps)
-        loss_sum += loss.detach() * len(y)
-        most = targets if targets.dim() == 1 else targets.argmax(1)  # of mixed images, the larger share
-        correct += (output.detach().argmax(1) == most).sum()
-        seen += len(y)
+        loss, right, size = objective(model, batch)
+        update.add(distributed.weighted(loss, size), last=step + 1 == steps)
+        loss_sum += loss.detach() * size
+        seen += size
+        if right is None:
+            counted = False
+        else:
+            correct += right
         yield Batch(step + 1, steps)
     update.finish()
     distributed.broadcast_buffers(model)
@@ -139,4 +137,5 @@ def train_epoch(
     seconds, loss_mean = time.perf_counter() - start, float(loss_sum) / seen
     if not math.isfinite(loss_mean):
         raise TrimError(f"training diverged in epoch {epoch + 1} (loss {loss_mean}); try a lower lr than {settings.lr}")
-    yield EpochResult(loss_mean, float(correct) / seen, optimizer.param_groups[0]["lr"], seen / seconds, seconds)
+    accuracy = float(correct) / seen if counted else None
+    yield EpochResult(loss_mean, accuracy, optimizer.param_groups[0]["lr"], seen / seconds, seconds)

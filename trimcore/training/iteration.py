@@ -12,7 +12,7 @@ from trimcore.training.run import Run
 
 
 def close_iteration(run: Run) -> Iterator[Event]:
-    """Close the iteration. A cut comes next, unless the accuracy has fallen too low."""
+    """Close the iteration. A cut comes next, unless the headline metric has become too bad."""
     state, begin = run.state, time.perf_counter()
     distributed.check_in_sync(state.network)
     test, validation = run.measure("test"), run.measure("validation")
@@ -22,8 +22,7 @@ def close_iteration(run: Run) -> Iterator[Event]:
     row = {
         "iteration": state.iteration,
         "layers_trimmed": state.row.get("layers_trimmed", []),
-        "accuracy_initial": state.row.get("accuracy_initial"),
-        "accuracy_reestimated": state.row.get("accuracy_reestimated"),
+        **run.metric.fields({key: state.row.get(key) for key in ("accuracy_initial", "accuracy_reestimated")}),
         **run.measurement.row(state, run.graph, made, test, validation),
         **verified,
         "seconds": state.row.get("seconds", 0.0) + time.perf_counter() - begin,
@@ -34,14 +33,13 @@ def close_iteration(run: Run) -> Iterator[Event]:
 
 
 def _decide(run: Run, made: Checkpoint, validation: Measure) -> None:
-    state, least = run.state, run.spec.stop.min_accuracy
+    state, metric, worst = run.state, run.metric, run.spec.stop.worst
     before, state.spent, state.row = state.spent, state.spent + state.epoch, {}
     state.phase, state.epoch = "cut", 0
     state.optimizer = state.optimizer if run.spec.retrain.keep_momentum else None
-    if state.iteration and validation.accuracy < least:
+    if state.iteration and worst is not None and metric.is_better(worst, validation.value):
         # The network before this cut is the result. It is restored because the control must have its widths.
-        fell = f"{validation.accuracy:.2%} in iteration {state.iteration}"
-        run.finish(f"validation accuracy fell to {fell}, below min_accuracy {least:.2%}")
+        run.finish(_reason(run, validation.value, worst))
         state.spent = before
         if state.good is not None:
             good = Checkpoint(**state.good)
@@ -50,4 +48,12 @@ def _decide(run: Run, made: Checkpoint, validation: Measure) -> None:
     else:
         state.result = state.iteration
         state.teacher = vars(made) if not state.iteration and run.spec.has_teacher else state.teacher
-        state.good = vars(made) if run.spec.control.scratch and least else None
+        state.good = vars(made) if run.spec.control.scratch and worst is not None else None
+
+
+def _reason(run: Run, value: float, worst: float) -> str:
+    metric, where = run.metric, f"in iteration {run.state.iteration}"
+    if run.spec.stop.limit is None:
+        return f"validation accuracy fell to {value:.2%} {where}, below min_accuracy {worst:.2%}"
+    changed = "fell" if metric.higher_is_better else "rose"
+    return f"validation {metric.name} {changed} to {metric.text(value)} {where}, beyond the limit {metric.text(worst)}"

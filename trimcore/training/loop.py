@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from trimcore import __version__
 from trimcore.compute import distributed
 from trimcore.compute.device import describe
 from trimcore.data.dataset import Data
+from trimcore.data.own import OwnData, open_own
 from trimcore.graph.summary import LITTLE, free_share, trimmable_text
 from trimcore.runs.events import Event
 from trimcore.spec import Spec
+from trimcore.tasks import Task
+from trimcore.training.objects import with_objects
 from trimcore.training.phases.base import train_base
 from trimcore.training.phases.control import train_control
 from trimcore.training.phases.conversion import convert
@@ -30,15 +34,20 @@ PHASES = {"base": train_base, "convert": convert, "cut": cut, "retrain": retrain
 
 
 def trim(
-    spec: Spec, *, runs: Path | None = None, data: Data | None = None, resume: dict[str, Any] | None = None
-) -> Iterator[Event]:
-    """Run a spec and yield its events. See `runs.events` for their kinds.
+    spec: Spec, *, runs: Path | None = None, model: nn.Module | None = None, data: Data | OwnData | None = None,
+    task: Task | None = None, resume: dict[str, Any] | None = None,
+) -> Iterator[Event]:  # fmt: skip
+    """Run a spec and yield its events. See `runs.events` for their kinds. `jobs.foreground.run` also records them.
 
-    `runs` is the folder in which a parent run is looked up. `data` can be passed if it is already loaded. `resume` is a
-    snapshot from an earlier event. If several processes share a run (see `compute.distributed`), all of them yield the
-    same events at the same time. Raises TrimError (or a subclass) for anything the user can fix.
+    `runs` is the folder in which a parent run is looked up. `model`, `data` and `task` are objects to use in place of
+    what the spec names. The run starts from the weights of the model and trains them for `base.epochs`; the model
+    itself is not changed. `resume` is a snapshot from an earlier event. If several processes share a run (see
+    `compute.distributed`), all of them yield the same events at the same time. Raises TrimError (or a subclass) for
+    anything the user can fix.
     """
-    run = Run(prepare(spec, runs, data, resume))
+    spec = with_objects(spec, model, data, task)
+    loaded = open_own(spec.data, data) if isinstance(data, OwnData) else data
+    run = Run(prepare(spec, runs, loaded, resume, task))
     yield _started(run)
     yield from _notes(run)
     while run.state.phase != "done":
@@ -53,8 +62,9 @@ def _started(run: Run) -> Event:
         "model": spec.model, "data": spec.data, "seed": spec.seed, "resumed": run.resumed,
         "classes": list(data.classes),
         "splits": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
-        "image": list(data.example_shape), "found": list(data.notes), "device": device, "torch": torch.__version__,
-        "python": platform.python_version(), "trimcore": __version__,
+        "image": list(data.example_shape),
+        "task": spec.task, "metric": run.metric.recorded(), "found": list(data.notes), "device": device,
+        "torch": torch.__version__, "python": platform.python_version(), "trimcore": __version__,
         "iterations": spec.iterations, "epochs": run.progress.epochs, "trimmable": trimmable_text(run.graph),
         **run.state.base,
     })  # fmt: skip

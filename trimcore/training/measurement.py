@@ -2,16 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 from trimcore.compute import distributed
 from trimcore.compute.device import has_fast_bf16
 from trimcore.data.batches import Batches
-from trimcore.data.splits import Split
+from trimcore.data.dataset import Split
 from trimcore.evaluation import verification
-from trimcore.evaluation.accuracy import EVALUATION_BATCH, Measure, evaluate
+from trimcore.evaluation.accuracy import Measure, evaluate, evaluation_batch
 from trimcore.evaluation.embedding import embedder
 from trimcore.evaluation.latency import BaselineTimer
 from trimcore.files.checkpoint import FORMAT, Checkpoint
@@ -22,6 +22,7 @@ from trimcore.runs.events import Event
 from trimcore.scoring import relevance
 from trimcore.scoring.apoz import Profile, passes, profiling
 from trimcore.scoring.relevance import UnitRelevance
+from trimcore.tasks.batches import InputBatches
 from trimcore.training.prepare import Prepared
 from trimcore.training.state import State
 
@@ -37,19 +38,21 @@ class Measurement:
 
     def __init__(self, prepared: Prepared, timer: BaselineTimer, progress: MakeProgress):
         self.spec, self.data, self.pairs, self.device = prepared.spec, prepared.data, prepared.pairs, prepared.device
+        self.task, self.metric = prepared.task, prepared.metric
         self.timer, self.progress = timer, progress
 
-    def accuracy(self, state: State, split: str) -> Measure:
-        return evaluate(state.network, getattr(self.data, split), self.data, self.device)
+    def metrics(self, state: State, split: str) -> Measure:
+        return evaluate(state.network, getattr(self.data, split), self.data, self.device, self.task)
 
     def profile(self, state: State, graph: ChannelGraph) -> Generator[Event, None, tuple[Profile, Relevance]]:
         """Count zeros on the validation split and maxima of maxout units on the train split. Returns both."""
         split, tolerance = self.data.validation.subset(self.spec.profile.examples), self.spec.profile.tolerance
         criteria = self.spec.criteria
         # Taylor needs gradients, and therefore as much memory as training.
-        batch_size = min(EVALUATION_BATCH, self.spec.retrain.batch_size) if "taylor" in criteria else EVALUATION_BATCH
+        most = evaluation_batch(self.data)
+        batch_size = min(most, self.spec.retrain.batch_size) if "taylor" in criteria else most
         counting = profiling(
-            state.network, self._batches(split, batch_size), tolerance, graph=graph,
+            state.network, InputBatches(self._batches(split, batch_size), self.task), tolerance, graph=graph,
             mean_activation="mean-activation" in criteria, taylor="taylor" in criteria,
         )  # fmt: skip
         parts = distributed.world()
@@ -57,23 +60,13 @@ class Measurement:
         units: Relevance = {}
         if graph.units:
             split = self.data.train.subset(self.spec.profile.relevance_examples)
-            maximal = relevance.measuring(state.network, self._batches(split, EVALUATION_BATCH), graph=graph)
+            maximal = relevance.measuring(
+                state.network, InputBatches(self._batches(split, most), self.task), graph=graph
+            )
             units = yield from self._with_progress("relevance", maximal, len(split), parts)
-        costs = cost_of(graph).layers
-        layers = {
-            name: {
-                "kind": layer.kind, "width": layer.width,
-                "parameters": costs[name].parameters, "macs": costs[name].macs,
-                "tolerance": layer.tolerance, "limits": list(layer.limits),
-                "apoz": [None if math.isnan(value) else round(value, 6) for value in layer.apoz.tolist()],
-                "original": state.origins[name],
-                **layer.tied_groups(),
-                **({"heads": graph.heads[name]} if name in graph.heads else {}),
-            }
-            for name, layer in seen.layers.items()
-        }  # fmt: skip
         yield Event("profiled", {
-            "iteration": state.iteration, "examples": seen.examples, "seconds": seen.seconds, "layers": layers,
+            "iteration": state.iteration, "examples": seen.examples, "seconds": seen.seconds,
+            "layers": profiled_layers(seen, graph, state.origins),
             "units": {name: _unit_counts(found, state.origins[name]) for name, found in units.items()},
         })  # fmt: skip
         return seen, units
@@ -93,7 +86,7 @@ class Measurement:
 
     def by_class(self, test: Measure, validation: Measure) -> dict[str, dict[str, Any]]:
         """The per-class entries of an event, `class_accuracy` and `class_examples` by split; {} above MOST_CLASSES."""
-        if self.data.num_classes > MOST_CLASSES:
+        if not test.by_class or self.data.num_classes > MOST_CLASSES:
             return {}
         measures = {"validation": validation, "test": test}
         return {
@@ -115,9 +108,9 @@ class Measurement:
             "macs": cost.macs,
             "macs_ratio": base["macs"] / cost.macs,
             "nonzero_parameters": nonzero_parameters(state.network),
-            "accuracy_final": test.accuracy,
+            **self.metric.fields({"accuracy_final": test.value, "validation_accuracy": validation.value}),
             "loss_final": test.loss,
-            "validation_accuracy": validation.accuracy,
+            **({"metrics": {"test": test.metrics, "validation": validation.metrics}} if test.metrics else {}),
             **(self.timer.columns(state.network, self.spec.retrain.batch_size) if distributed.is_first() else {}),
             "k": dict(state.units),
             "bytes_dense": dense,
@@ -143,6 +136,23 @@ class Measurement:
                 return found
             seen = min(total, seen * parts)
             yield self.progress(phase, seen, total, seen / (time.perf_counter() - begin))
+
+
+def profiled_layers(seen: Profile, graph: ChannelGraph, origins: Mapping[str, list[int]]) -> dict[str, dict[str, Any]]:
+    """A profile as the `layers` of an event `profiled`. `origins` are the indices of the neurons in the base model."""
+    costs = cost_of(graph).layers
+    return {
+        name: {
+            "kind": layer.kind, "width": layer.width,
+            "parameters": costs[name].parameters, "macs": costs[name].macs,
+            "tolerance": layer.tolerance, "limits": list(layer.limits),
+            "apoz": [None if math.isnan(value) else round(value, 6) for value in layer.apoz.tolist()],
+            "original": origins[name],
+            **layer.tied_groups(),
+            **({"heads": graph.heads[name]} if name in graph.heads else {}),
+        }
+        for name, layer in seen.layers.items()
+    }  # fmt: skip
 
 
 def _unit_counts(found: UnitRelevance, origins: list[int]) -> dict[str, Any]:

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from trimcore import models, runs
 from trimcore.compute.device import has_fast_bf16, place, resolve
 from trimcore.compute.distributed import local_device
+from trimcore.compute.inputs import moved
 from trimcore.data.batches import Batches
 from trimcore.data.dataset import Data
+from trimcore.data.own import checked, with_example
 from trimcore.data.pairs import PairSet, load_pairs
 from trimcore.data.registry import load as load_data
-from trimcore.evaluation.accuracy import EVALUATION_BATCH
+from trimcore.errors import SpecError
+from trimcore.evaluation.accuracy import evaluation_batch
 from trimcore.evaluation.embedding import embedder
 from trimcore.files import checkpoint
 from trimcore.files.checkpoint import Checkpoint
@@ -30,16 +32,21 @@ from trimcore.scoring import apoz
 from trimcore.scoring.apoz import Profile
 from trimcore.spec import Convert, Spec, load
 from trimcore.surgery.grouping import group_on_meta
+from trimcore.tables.metric import Metric
+from trimcore.tasks import Task, task_for
+from trimcore.tasks.batches import InputBatches
+from trimcore.tasks.classification import Classification
 from trimcore.training.base_network import initial_state
-from trimcore.training.checks import check_conversion, check_scores, check_steps
+from trimcore.training.checks import check_augmentation, check_conversion, check_scores, check_steps, check_task
 from trimcore.training.devices import check_shares
+from trimcore.training.objects import with_inputs_of
 from trimcore.training.state import State, restore
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Everything that a run starts with. `state` holds the network, which is on `device`. `graph` is the graph of that
-    network, and `example` one input of zeros for it. `pairs` are the verification pairs, if any. `notes` say what was
+    network, and `example` one input for it. `pairs` are the verification pairs, if any. `notes` say what was
     changed in the file of the weights."""
 
     spec: Spec
@@ -47,20 +54,25 @@ class Prepared:
     data: Data
     device: torch.device
     state: State
-    example: Tensor
+    example: Any
     graph: ChannelGraph
     pairs: PairSet | None
     resumed: bool
     notes: list[str]
+    task: Task
+    metric: Metric
 
 
 def prepare(
-    spec: Spec, runs_folder: Path | None = None, data: Data | None = None, resume: dict[str, Any] | None = None
-) -> Prepared:
+    spec: Spec, runs_folder: Path | None = None, data: Data | None = None, resume: dict[str, Any] | None = None,
+    task: Task | None = None,
+) -> Prepared:  # fmt: skip
     """Prepare a run. See `loop.trim` for the arguments. Raises TrimError (or a subclass) for user errors."""
-    device, entry = local_device(spec.device), models.architecture(spec.model)
-    data = data or data_for(spec, entry)
+    device, entry, task = local_device(spec.device), models.architecture(spec.model), task or task_for(spec.task)
+    data = for_task(data or data_for(spec, entry), task)
+    entry = with_inputs_of(entry, data)
     check_shares(spec, data)
+    check_augmentation(spec, data)
     notes: list[str] = []
     if resume is None:
         arguments = entry.arguments_for(data.num_classes, data.channels, data.image_size, spec.options)
@@ -68,8 +80,11 @@ def prepare(
     else:
         state = restore(resume)
     place(state.network, device)
-    example = torch.zeros(1, *data.example_shape, device=device)
-    check_scores(spec, state.network, example, data.num_classes)
+    example = moved(data.example_input, device)
+    if isinstance(task, Classification):
+        check_scores(spec, state.network, example, data.num_classes)
+    else:
+        check_task(spec, state.network, data, task, device)
     graph = trace(state.network, example, **spec.removable)
     if not state.base:
         base = cost_of(graph)
@@ -81,7 +96,20 @@ def prepare(
     pairs = load_pairs(spec.verify.pairs, data) if spec.verify.pairs else None
     if pairs:
         embedder(graph)  # refuses a network without an embedding before any training
-    return Prepared(spec, entry, data, device, state, example, graph, pairs, resume is not None, notes)
+    return Prepared(
+        spec, entry, data, device, state, example, graph, pairs, resume is not None, notes, task, task.metric
+    )
+
+
+def for_task(data: Data, task: Task) -> Data:
+    """The data with the shape of the network's inputs, and with each batch checked by the task. `task` learns how many
+    outputs they need. Raises SpecError for images without targets that the task could learn, and DataError."""
+    task.outputs = data.num_classes
+    if not data.is_own:
+        if not isinstance(task, Classification):
+            raise SpecError(f"task {task.name!r} needs data of your own; {data.name} is for classification")
+        return data
+    return with_example(checked(data, task.check), task.inputs)
 
 
 def data_for(spec: Spec, entry: Architecture | None = None) -> Data:
@@ -102,7 +130,7 @@ def blank(
     the maxout network; raises SpecError if the conversion is impossible. `removable` is that of the spec."""
     entry = models.architecture(model)
     arguments = entry.arguments_for(num_classes, channels, image_size, options)
-    example = models.example_input(arguments)
+    example = entry.example_input(arguments)
     graph = trace(entry.empty(**arguments), example, **removable or {})
     if convert is None or convert.to != "maxout" or not convert.epochs:
         return graph
@@ -114,9 +142,10 @@ def blank(
 
 @dataclass(frozen=True)
 class Opened:
-    """An iteration of a run: its network on `device`, as `graph`, and the data to measure it with."""
+    """An iteration of a run: its network on `device`, as `graph`, and the data and the task to measure it with."""
 
     spec: Spec
+    task: Task
     made: Checkpoint
     graph: ChannelGraph
     data: Data
@@ -125,14 +154,14 @@ class Opened:
 
     def batches(self, examples: int = 0) -> Batches:
         """The first `examples` validation examples (0: all)."""
-        channels_last = has_fast_bf16(self.device)
+        channels_last, size = has_fast_bf16(self.device), evaluation_batch(self.data)
         split = self.data.validation.subset(examples)
-        return Batches(split, self.data, EVALUATION_BATCH, self.device, channels_last=channels_last)
+        return Batches(split, self.data, size, self.device, channels_last=channels_last)
 
     def profile(self, examples: int = 0) -> Profile:
         """The profile of its layers, measured again."""
-        tolerance = self.spec.profile.tolerance
-        return apoz.profile(self.graph.model, self.batches(examples), tolerance, graph=self.graph)
+        tolerance, batches = self.spec.profile.tolerance, InputBatches(self.batches(examples), self.task)
+        return apoz.profile(self.graph.model, batches, tolerance, graph=self.graph)
 
 
 def open_iteration(
@@ -147,7 +176,8 @@ def open_iteration(
     spec, placement = load(run / "spec.toml"), resolve(device)
     path = runs.checkpoint_path(run, runs.result_of(run) if iteration is None else iteration)
     made, graph = open_network(path, placement, spec.removable)
-    return Opened(spec, made, graph, data or data_for(spec), placement, path)
+    task = task_for(spec.task)
+    return Opened(spec, task, made, graph, for_task(data or data_for(spec), task), placement, path)
 
 
 def open_network(
@@ -156,7 +186,7 @@ def open_network(
     """Load a checkpoint and trace its network in evaluation mode, on `device` (default: the CPU). `removable` is that
     of its spec. Raises CheckpointError and NotTrimmable."""
     made = checkpoint.load(path)
-    network, example = made.build().eval(), models.example_input(made.arguments)
+    network, example = made.build().eval(), models.example_input(made.arguments, model=made.model)
     if device is not None:
         network, example = place(network, device), example.to(device)
     return made, trace(network, example, **removable or {})

@@ -26,7 +26,7 @@ class Run:
     def __init__(self, prepared: Prepared):
         self.spec, self.entry, self.data, self.device = prepared.spec, prepared.entry, prepared.data, prepared.device
         self.state, self.example, self.resumed = prepared.state, prepared.example, prepared.resumed
-        self.notes = prepared.notes
+        self.notes, self.task, self.metric = prepared.notes, prepared.task, prepared.metric
         self.graph: ChannelGraph = prepared.graph
         self.seen: Profile | None = None
         self.units: dict[str, UnitRelevance] = {}
@@ -35,8 +35,8 @@ class Run:
         self.measurement = Measurement(prepared, timer, self.progress.measured)
 
     def measure(self, split: str) -> Measure:
-        """Accuracy and loss of the network on a split."""
-        return self.measurement.accuracy(self.state, split)
+        """The network's metrics on a split."""
+        return self.measurement.metrics(self.state, split)
 
     def profile(self) -> Iterator[Event]:
         """Profile the network."""

@@ -42,15 +42,15 @@ def history_table(widths):
 EPOCHS = pd.DataFrame({
     "iteration": [0, 0, 0, 0, 1, 1, 2, 2], "epoch": [1, 2, 3, 4, 1, 2, 1, 2],
     "loss": [2, 1, 0.5, 0.2, 0.3, 0.2, 0.4, 0.3],
-    "accuracy": [0.90, 0.95, 0.97, 0.98, 0.965, 0.975, 0.955, 0.97],
+    "metric": [0.90, 0.95, 0.97, 0.98, 0.965, 0.975, 0.955, 0.97],
 })
 CUTS = pd.DataFrame({
-    "iteration": [0, 1, 2], "label": ["", "conv2 −11", "fc1 −74"], "accuracy_initial": [np.nan, 0.96, 0.12],
-    "accuracy_final": [0.979, 0.974, np.nan],
+    "iteration": [0, 1, 2], "label": ["", "conv2 −11", "fc1 −74"], "metric_initial": [np.nan, 0.96, 0.12],
+    "metric_final": [0.979, 0.974, np.nan],
 })
 POINTS = pd.DataFrame({
     "run": ["one", "one", "two", "two"], "iteration": [0, 1, 0, 1], "compression": [1.0, 2.0, 1.0, 3.0],
-    "accuracy_initial": [np.nan, 0.9, np.nan, 0.8], "accuracy_final": [0.98, 0.97, 0.98, 0.96],
+    "metric_initial": [np.nan, 0.9, np.nan, 0.8], "metric_final": [0.98, 0.97, 0.98, 0.96],
 })
 
 
@@ -83,7 +83,7 @@ WIDTHS = pd.DataFrame({"layer": ["conv1", "conv2", "fc1"], "before": [20, 50, 50
 NODES = pd.DataFrame({
     "run": ["a"] * 3 + ["b"], "label": ["a"] * 3 + ["b"], "row": [0, 0, 0, 1], "depth": [0, 1, 2, 2],
     "iteration": [0, 1, 2, 1], "state": "finished", "compression": [1, 1.5, 2, 3],
-    "accuracy": [0.99, 0.98, 0.97, np.nan],
+    "metric": [0.99, 0.98, 0.97, np.nan],
     "configuration": "20-50-500", "cut": "fc1", "result": [False, False, True, True], "parent_row": [np.nan] * 3 + [0],
 })
 FATES = pd.DataFrame({"layer": list(VGG), "both": 30, "first": 20, "second": 10, "neither": 4})

@@ -33,7 +33,7 @@ def test_the_accuracy_axis_is_zoomed_and_lower_values_are_written():
 
 
 def test_the_accuracy_axis_shows_everything_before_the_first_cut():
-    figure = charts.accuracy_curve(EPOCHS.head(4).assign(accuracy=[0.1, 0.5, 0.9, 0.98]), CUTS.head(0))
+    figure = charts.accuracy_curve(EPOCHS.head(4).assign(metric=[0.1, 0.5, 0.9, 0.98]), CUTS.head(0))
     low, high = figure.layout.yaxis.range
     assert low < 10
     assert high > 98

@@ -44,7 +44,7 @@ FIGURES = {
     "apoz_history": lambda: charts.apoz_history(history_table(VGG)),
     "width_history": lambda: charts.width_history(history_table(VGG)),
     "frontier": lambda: charts.frontier(POINTS),
-    "seed_frontier": lambda: charts.seed_frontier(POINTS.assign(accuracy_std=0.01, compression_std=0.1, seeds=3)),
+    "seed_frontier": lambda: charts.seed_frontier(POINTS.assign(metric_std=0.01, compression_std=0.1, seeds=3)),
     "run_tree": lambda: charts.run_tree(NODES),
     "apoz_comparison": lambda: charts.apoz_comparison(BIG, BIG.assign(apoz=BIG.apoz / 2), ("one", "two")),
     "survivors": lambda: charts.survivors(FATES, ("one", "two")),

@@ -31,7 +31,7 @@ def test_histories_are_lines_for_few_layers_and_a_heatmap_for_many():
 
 
 def test_the_frontier_has_one_line_per_run_and_hides_initial_accuracies():
-    reference = pd.DataFrame({"label": ["row"], "compression": [2.5], "accuracy": [0.99]})
+    reference = pd.DataFrame({"label": ["row"], "compression": [2.5], "metric": [0.99]})
     figure = charts.frontier(POINTS, reference)
     one, two = trace(figure, "one"), trace(figure, "two")
     np.testing.assert_allclose(two.x, [1, 3])

@@ -10,8 +10,8 @@ from tests.dashboard.charts.examples import trace
 
 def test_error_bars_of_seeds_and_none_for_single_runs():
     rows = [("a", 0, 1, 0.98), ("b", 0, 1, 0.96), ("a", 1, 2, 0.95), ("b", 1, 4, 0.91), ("lone", 0, 1, 0.9)]
-    points = pd.DataFrame(rows, columns=["run", "iteration", "compression", "accuracy_final"])
-    means = seeds.mean_over_seeds(points.assign(accuracy_initial=None), {"a": "two", "b": "two"})
+    points = pd.DataFrame(rows, columns=["run", "iteration", "compression", "metric_final"])
+    means = seeds.mean_over_seeds(points.assign(metric_initial=None), {"a": "two", "b": "two"})
     figure = charts.seed_frontier(means)
     two, lone = trace(figure, "two"), trace(figure, "lone")
     assert list(two.x) == [1, 3]

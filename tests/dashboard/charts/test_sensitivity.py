@@ -4,14 +4,14 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from dashboard.charts.sensitivity import MAX_LINES, accuracy_at, sensitivity
+from dashboard.charts.sensitivity import MAX_LINES, sensitivity, value_at
 
 
 def points_of(layers: int) -> pd.DataFrame:
     return pd.DataFrame([
         (f"layer{i}", share, round(20 * share), 0.9 - 0.1 * i * (1 - share) / layers)
         for i in range(layers) for share in (1.0, 0.5, 0.25)
-    ], columns=["layer", "kept_fraction", "kept", "accuracy"])  # fmt: skip
+    ], columns=["layer", "kept_fraction", "kept", "metric"])  # fmt: skip
 
 
 def test_few_layers_are_lines_with_the_plan_marked():
@@ -39,7 +39,7 @@ def test_many_layers_are_a_heatmap_with_the_plan_marked():
 
 def test_repeated_widths_of_a_narrow_layer_are_drawn_once():
     points = pd.DataFrame([("a", 1.0, 2, 0.9), ("a", 0.9, 2, 0.9), ("a", 0.5, 1, 0.7), ("a", 0.1, 1, 0.7)],
-                          columns=["layer", "kept_fraction", "kept", "accuracy"])  # fmt: skip
+                          columns=["layer", "kept_fraction", "kept", "metric"])  # fmt: skip
     assert list(sensitivity(points, 0.9, {}).data[0].x) == [100, 50]
-    assert accuracy_at(points, "a", 0.75) == pytest.approx(0.8)
-    assert accuracy_at(points, "a", 0.1) == pytest.approx(0.7)
+    assert value_at(points, "a", 0.75) == pytest.approx(0.8)
+    assert value_at(points, "a", 0.1) == pytest.approx(0.7)

@@ -13,7 +13,7 @@ def nodes(count: int, iterations: int = 4, configuration: str = "conv1 20", labe
     return pd.DataFrame([
         {
             "run": f"id{row}", "label": f"{label} {row}", "row": row, "depth": row + iteration, "iteration": iteration,
-            "state": "finished", "compression": 1.5 ** (row + iteration), "accuracy": 0.98 - 0.01 * iteration,
+            "state": "finished", "compression": 1.5 ** (row + iteration), "metric": 0.98 - 0.01 * iteration,
             "configuration": configuration, "cut": "conv2 −9", "result": iteration == iterations - 1,
             "parent_row": row - 1 if row else None,
         }

@@ -14,8 +14,8 @@ def test_a_row_shows_the_last_iteration(cut_run):
     (row,), last = run_table.read_runs().itertuples(), tables.iterations(events).iloc[-1]
     found = run_table.read_runs().iloc[0]
     assert (found.id, found.state, found.iterations) == (cut_run.name, "finished", 2)
-    assert (found.compression, found["test accuracy"], found.parameters, found["MACs ratio"]) == (
-        last.compression, last.accuracy_final, last.parameters, last.macs_ratio,
+    assert (found.compression, found.metric_final, found.parameters, found["MACs ratio"]) == (
+        last.compression, last.metric_final, last.parameters, last.macs_ratio,
     )  # fmt: skip
     assert found.compression == pytest.approx(570 / (20 + 30 + 300))
     assert "mine" in row.run

@@ -54,16 +54,16 @@ def test_the_spread_of_a_small_example():
 def test_means_over_seeds_use_the_runs_that_reached_the_iteration(lines):
     points = pd.DataFrame(
         [(f"r{k}", i, c, a / 2, a) for k, line in enumerate(lines) for i, (c, a) in enumerate(line)],
-        columns=["run", "iteration", "compression", "accuracy_initial", "accuracy_final"],
+        columns=["run", "iteration", "compression", "metric_initial", "metric_final"],
     )
     means = seeds.mean_over_seeds(points, {f"r{k}": "all" for k in range(len(lines))})
     for row in means.itertuples():
         own = [line[row.iteration] for line in lines if len(line) > row.iteration]
         assert (row.run, row.seeds) == ("all", len(own))
         assert row.compression == pytest.approx(statistics.mean(c for c, _ in own))
-        assert row.accuracy_final == pytest.approx(statistics.mean(a for _, a in own))
+        assert row.metric_final == pytest.approx(statistics.mean(a for _, a in own))
         if len(own) > 1:
-            assert row.accuracy_std == pytest.approx(statistics.stdev([a for _, a in own]), abs=1e-9)
+            assert row.metric_std == pytest.approx(statistics.stdev([a for _, a in own]), abs=1e-9)
     assert set(means.iteration) == set(range(max(map(len, lines))))
 
 

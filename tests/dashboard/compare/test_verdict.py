@@ -34,7 +34,7 @@ def test_runs_comparable_with_the_first():
 def points(**runs: list[tuple[float, float]]) -> pd.DataFrame:
     return pd.DataFrame(
         [(run, number, *point) for run, rows in runs.items() for number, point in enumerate(rows)],
-        columns=["run", "iteration", "compression", "accuracy_final"],
+        columns=["run", "iteration", "compression", "metric_final"],
     )
 
 

@@ -79,3 +79,28 @@ def test_every_other_setting_is_offered(no_runs):
         assert {key: app.session_state.draft[part][key] for key, _ in MORE.values()} == dict(MORE.values())
     assert not any(number.label.startswith("Images to estimate") for number in app.number_input), "no BatchNorm here"
     spec.parse(app.session_state.draft)
+
+
+FOR_CLASSES = {"Augmentation", "Label smoothing", "MixUp", "CutMix", "Class weights", "Distillation weight",
+               "Temperature", "Verification", "Minimum accuracy, 0 to 1"}  # fmt: skip
+
+
+def labels(app) -> set[str]:
+    return {widget.label for kind in (app.number_input, app.selectbox) for widget in kind}
+
+
+def test_other_tasks_have_a_limit_and_no_settings_for_classes(launched, no_runs):
+    draft = plan_of([SMALLER_STEP])
+    app = page("plan", draft=draft, settings=True, more_settings=True)
+    assert labels(app) >= FOR_CLASSES
+    unused = {"augment": "none", "mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0, "class_weights": "none"}
+    other = {key: {**draft[key], **unused} for key in ("base", "convert", "retrain")}
+    app = page("plan", draft={**draft, **other, "task": "regression"}, settings=True, more_settings=True)
+    assert not FOR_CLASSES & labels(app)
+    limit = next(widget for widget in app.number_input if widget.label.startswith("Limit of "))
+    assert limit.value is None
+    assert "above it" in limit.help, "a lower error is better"
+    assert "taylor" not in next(box for box in app.selectbox if box.label == "Criterion").options
+    limit.set_value(0.25).run()
+    app.button(key="launch").click().run()
+    assert launched[0].stop == spec.Stop(limit=0.25)

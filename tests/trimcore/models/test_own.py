@@ -12,7 +12,7 @@ from trimcore.cli.main import main
 from trimcore.data import load as load_data
 from trimcore.errors import SpecError
 from trimcore.jobs import control
-from trimcore.models import own
+from trimcore.system import own_code
 from trimcore.training.loop import trim
 
 NETS = '''
@@ -71,7 +71,7 @@ COUNTER = "from pathlib import Path\nwith open(Path(__file__).parent / 'imported
 @pytest.fixture
 def nets(tmp_path, monkeypatch, registry) -> Path:
     """The working folder, with the modules my.nets, my.broken and my.ends."""
-    monkeypatch.setenv(own.FORBIDDEN, "")  # as on the command line, even if a page ran in this process
+    monkeypatch.setenv(own_code.FORBIDDEN, "")  # as on the command line, even if a page ran in this process
     (tmp_path / "my").mkdir()
     (tmp_path / "my" / "nets.py").write_text(NETS + COUNTER)
     (tmp_path / "my" / "broken.py").write_text("import not_there_at_all\n")
@@ -255,7 +255,7 @@ def test_a_user_defined_network_can_be_renewed(nets):
 
 
 def test_a_process_that_must_not_import_user_code_refuses(nets, of_mine, runs_folder, monkeypatch):
-    models.forbid_imports()
+    own_code.forbid_imports()
     asked = of_mine("tiny")
     for look in (models.architecture, models.build, models.empty):
         with pytest.raises(SpecError, match="is a network of your own, and the dashboard does not import user code"):
@@ -263,10 +263,10 @@ def test_a_process_that_must_not_import_user_code_refuses(nets, of_mine, runs_fo
     with pytest.raises(SpecError, match="on the command line"):
         control.launch(asked, runs_folder)
     assert not runs_folder.exists()
-    monkeypatch.setenv(own.FORBIDDEN, "")
+    monkeypatch.setenv(own_code.FORBIDDEN, "")
     folder = control.prepare_run(asked, runs_folder)
     runs.write_exit(folder, "stopped", "by a test")
-    models.forbid_imports()
+    own_code.forbid_imports()
     with pytest.raises(SpecError, match="on the command line"):
         control.resume(runs_folder, folder.name)
     assert runs.state_of(folder).state == "stopped"

@@ -8,7 +8,7 @@ import pytest
 from trimcore import models, spec
 from trimcore.cli.main import main
 from trimcore.errors import SpecError
-from trimcore.models import own
+from trimcore.system import own_code
 
 CODE = """
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_plugins_are_listed_after_built_in_models_without_being_loaded(site, mon
 
 
 def test_a_plugin_is_loaded_on_use_even_if_code_in_specs_is_forbidden(site, monkeypatch):
-    monkeypatch.setenv(own.FORBIDDEN, "1")  # an installed package is trusted
+    monkeypatch.setenv(own_code.FORBIDDEN, "1")  # an installed package is trusted
     assert spec.parse({"model": "nice"}).model == "nice"
     assert not (site / "imported").exists()
     assert models.build("nice", num_classes=6).out_features == 6

@@ -34,7 +34,7 @@ def test_recorded_events_are_valid(recorded):
 def test_events_with_a_missing_or_wrong_field_are_invalid(recorded):
     for kind, required in {
         "iteration": ["iteration", "parameters", "compression", "macs_ratio", "accuracy_final"],
-        "epoch": ["iteration", "epoch", "loss", "accuracy", "validation_accuracy", "seconds"],
+        "epoch": ["iteration", "epoch", "loss", "validation_accuracy", "seconds"],
         "initial": ["iteration", "accuracy"], "control": ["accuracy", "epochs"], "profiled": ["iteration"],
         "pruned": ["iteration"], "weights": ["iteration"], "verified": ["iteration", "accuracy", "count"],
     }.items():  # fmt: skip

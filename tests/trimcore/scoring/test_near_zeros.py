@@ -75,7 +75,7 @@ def test_the_event_and_the_csv_state_what_counted_as_zero(smooth, make_spec):
 
 
 def test_the_progress_bar_reaches_its_end_once(smooth, make_spec, monkeypatch):
-    monkeypatch.setattr(measurement, "EVALUATION_BATCH", 15)
+    monkeypatch.setattr(measurement, "evaluation_batch", lambda data: 15)
     spec = make_spec(model=smooth, step=[], profile={"examples": 20}, **ONCE)
     for tolerance, bars in ((0.1, [15, 20, 35, 40]), (0.0, [15, 20])):
         asked = spec.model_copy(update={"profile": spec.profile.model_copy(update={"tolerance": tolerance})})

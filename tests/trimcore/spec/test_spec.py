@@ -135,8 +135,8 @@ def test_every_key_is_read():
                   "warmup": 0.25, "mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "class_weights": "balanced",
                   "clip": 2.0, "accumulate": 4, "ema": 0.99, "keep": "best", "patience": 3}
     assert spec.loads(EVERYTHING).model_dump() == {
-        "model": "vgg16-small", "data": "cifar10", "name": "all of it", "seed": 7, "device": "cuda", "image_size": 32,
-        "channels": 3, "resize": "pad", "whole_heads": True, "embeddings": True,
+        "model": "vgg16-small", "data": "cifar10", "task": "classification", "name": "all of it", "seed": 7,
+        "device": "cuda", "image_size": 32, "channels": 3, "resize": "pad", "whole_heads": True, "embeddings": True,
         "parent": {"run": "20260101-093000-lenet5-1a2b", "iteration": 2},
         "base": {"weights": "w.pt", "head": "new", "epochs": 11, **plain, **training},
         "options": {},
@@ -151,7 +151,7 @@ def test_every_key_is_read():
             {"layers": ["all"], "rule": "absolute", "value": 0.9, "iterations": 1, "criterion": "apoz",
              "multiple": 1, "layer": {}, "also_cut": {}, "never_cut": {}, "retrain": None},
         ],
-        "stop": {"min_accuracy": 0.8}, "control": {"scratch": True},
+        "stop": {"min_accuracy": 0.8, "limit": None}, "control": {"scratch": True},
         "distill": {"weight": 0.75, "temperature": 3.0}, "devices": {"count": 4},
     }  # fmt: skip
 

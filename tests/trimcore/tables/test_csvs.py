@@ -11,7 +11,8 @@ from trimcore import tables
 DESIGNED = {
     "iterations.csv": "iteration,layers_trimmed,widths,parameters,compression,macs,macs_ratio,nonzero_parameters,"
     "accuracy_initial,accuracy_final,loss_final,latency_ms,seconds,validation_accuracy,latency_ratio,latency_1_ms,"
-    "latency_1_ratio,k,bytes_dense,bytes_sparse,verification,verification_error,accuracy_reestimated",
+    "latency_1_ratio,k,bytes_dense,bytes_sparse,verification,verification_error,accuracy_reestimated,"
+    "metric,metric_initial,metric_reestimated,metric_final,validation_metric,metrics",
     "layers.csv": "iteration,layer,kind,width,parameters,macs,apoz_mean,apoz_std,apoz_min,apoz_max,rule,threshold,"
     "pruned,tolerance,k,weights,zero_weights,no_activation,heads,heads_pruned",
     "neurons.csv": "iteration,layer,neuron,original_neuron,apoz,kept,unit,relevance,head",
@@ -78,8 +79,9 @@ def test_iterations_csv_is_exact():
     """The row of iteration 0 is in the format of runs that did not yet compare latency with the base."""
     assert tables.csv_texts(EVENTS)["iterations.csv"] == "\n".join([
         DESIGNED["iterations.csv"],
-        "0,,conv1=4;fc1=2,100,1.0,1000,1.0,99,,0.5,1.25,0.5,2.0,0.625,,,,,,,,,",
-        f"1,conv1,conv1=2;fc1=2,60,{100 / 60!r},550,{1000 / 550!r},60,0.25,0.75,1.25,0.5,2.0,0.625,1.5,0.25,1.25,,,,,,",
+        "0,,conv1=4;fc1=2,100,1.0,1000,1.0,99,,0.5,1.25,0.5,2.0,0.625,,,,,,,,,,accuracy,,,0.5,0.625,",
+        f"1,conv1,conv1=2;fc1=2,60,{100 / 60!r},550,{1000 / 550!r},60,0.25,0.75,1.25,0.5,2.0,0.625,1.5,0.25,1.25,,,,,,,"
+        "accuracy,0.25,,0.75,0.625,",
         "",
     ])  # fmt: skip
 
@@ -158,9 +160,9 @@ def test_epochs_of_all_phases_in_order():
 def test_cuts_show_validation_accuracy_before_and_after_retraining():
     table = tables.cuts(EVENTS)
     assert list(table.label) == ["conv1 −2", "conv1 −1"]
-    assert list(table.accuracy_initial) == [0.375, 0.125]
-    assert table.accuracy_final[0] == 0.625
-    assert math.isnan(table.accuracy_final[1])  # the iteration is still running
+    assert list(table.metric_initial) == [0.375, 0.125]
+    assert table.metric_final[0] == 0.625
+    assert math.isnan(table.metric_final[1])  # the iteration is still running
 
 
 def test_the_paper_table_rounds_its_values():
@@ -300,8 +302,8 @@ def test_layers_csv_of_a_weight_step_includes_unprofiled_layers():
 
 def test_iterations_csv_has_k_bytes_and_verification():
     last = parsed("iterations.csv", RUEDA)[2]
-    assert [last[c] for c in tables.ITERATIONS[-6:]] == ["fc1=2", "800", "300", "0.8", "0.0125", "0.375"]
-    assert [parsed("iterations.csv", RUEDA)[1][c] for c in tables.ITERATIONS[-2:]] == ["", ""]
+    assert [last[c] for c in tables.ITERATIONS[-12:-6]] == ["fc1=2", "800", "300", "0.8", "0.0125", "0.375"]
+    assert [parsed("iterations.csv", RUEDA)[1][c] for c in tables.ITERATIONS[-8:-6]] == ["", ""]
 
 
 def test_cuts_of_units_and_of_weights_have_labels():

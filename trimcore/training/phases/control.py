@@ -26,7 +26,7 @@ def train_control(run: Run) -> Iterator[Event]:
     test, validation = run.measure("test"), run.measure("validation")
     yield Event("control", {
         "parameters": sum(p.numel() for p in state.network.parameters()), "epochs": epochs,
-        "accuracy": test.accuracy, "validation_accuracy": validation.accuracy, "loss": test.loss,
+        **run.metric.fields({"accuracy": test.value, "validation_accuracy": validation.value}), "loss": test.loss,
         "seconds": time.perf_counter() - seconds,
     })  # fmt: skip
     state.phase = "done"

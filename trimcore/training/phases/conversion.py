@@ -17,17 +17,18 @@ def begin_conversion(run: Run) -> Event:
     """Start the conversion; for maxout, group the neurons. Returns a note with the accuracy before further training."""
     state, measured, epochs = run.state, run.measure("test"), run.state.convert_epochs
     state.phase, state.spent, state.epoch, state.optimizer = "convert", state.spent + state.epoch, 0, None
+    metric = run.metric
     over = f"{epochs} epoch{'s' if epochs > 1 else ''}"
     if run.spec.convert.to == "maxout":
         grouped = ", ".join(_group(run))
         after = run.measure("test")
         text = (
-            f"test accuracy {measured.accuracy:.2%} with ReLU, {after.accuracy:.2%} with the neurons of {grouped} "
-            f"grouped into maxout units of {run.spec.convert.k}; training continues for {over}"
+            f"test {metric.name} {metric.text(measured.value)} with ReLU, {metric.text(after.value)} with the neurons "
+            f"of {grouped} grouped into maxout units of {run.spec.convert.k}; training continues for {over}"
         )
     else:
         kinds = " and ".join(dict.fromkeys(sharpened.smooth_modules(state.network).values()))
-        text = f"test accuracy {measured.accuracy:.2%} with {kinds}; converting to ReLU over {over}"
+        text = f"test {metric.name} {metric.text(measured.value)} with {kinds}; converting to ReLU over {over}"
     return Event("note", {"text": text}, payload=run.snapshot)
 
 

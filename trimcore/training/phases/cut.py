@@ -18,6 +18,7 @@ from trimcore.spec import Step, Training
 from trimcore.surgery import cut as surgery
 from trimcore.surgery import magnitude
 from trimcore.surgery.momentum import carry_over
+from trimcore.tasks.classification import Classification
 from trimcore.training.batchnorm import has_batchnorm, reestimate
 from trimcore.training.optimizer import make_optimizer
 from trimcore.training.run import Run
@@ -45,12 +46,13 @@ def cut(run: Run) -> Iterator[Event]:
     again = _with_new_statistics(run, run.spec.retrain.batchnorm_examples)
     state.row = {
         "layers_trimmed": [name for name, layer in done.data["layers"].items() if layer.get("newly", layer["cut"])],
-        "accuracy_initial": test.accuracy, "accuracy_reestimated": again.get("accuracy_reestimated"),
+        "accuracy_initial": test.value, "accuracy_reestimated": again.get("accuracy_reestimated"),
         "seconds": time.perf_counter() - started,
     }  # fmt: skip
+    measured = {"accuracy": test.value, "validation_accuracy": validation.value, **again}
     yield Event("initial", {
-        "iteration": state.iteration, "accuracy": test.accuracy, "validation_accuracy": validation.accuracy,
-        "loss": test.loss, **again, **run.measurement.by_class(test, validation),
+        "iteration": state.iteration, "loss": test.loss, **run.metric.fields(measured),
+        **run.measurement.by_class(test, validation),
     }, payload=run.snapshot)  # fmt: skip
 
 
@@ -60,9 +62,9 @@ def _with_new_statistics(run: Run, examples: int) -> dict[str, float]:
         return {}
     split, layout = run.data.train.subset(examples), has_fast_bf16(run.device)
     batches = Batches(split, run.data, run.spec.retrain.batch_size, run.device, channels_last=layout)
-    reestimate(run.state.network, batches)
+    reestimate(run.state.network, batches, None if isinstance(run.task, Classification) else run.task.loss)
     test, validation = run.measure("test"), run.measure("validation")
-    return {"accuracy_reestimated": test.accuracy, "validation_accuracy_reestimated": validation.accuracy}
+    return {"accuracy_reestimated": test.value, "validation_accuracy_reestimated": validation.value}
 
 
 def _prune_neurons(run: Run, step: Step) -> Event | None:

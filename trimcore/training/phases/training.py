@@ -43,7 +43,7 @@ def train(
             number = {"phase": phase, "iteration": state.iteration, "epoch": epoch + 1, "epochs": epochs}
             begin, training = time.perf_counter(), train_epoch(
                 network, optimizer, run.data, settings, run.device, epoch=epoch, epochs=epochs, seed=seed,
-                loss_of=loss_of, before_step=before_step, after_step=after_step,
+                task=run.task, loss_of=loss_of, before_step=before_step, after_step=after_step,
             )  # fmt: skip
             for result in training:
                 if isinstance(result, Batch):
@@ -51,15 +51,15 @@ def train(
                     done, steps = epoch + result.step / result.steps, {"step": result.step, "steps": result.steps}
                     yield run.progress.trained({**number, **steps}, done, rate)
             assert isinstance(result, EpochResult)  # always the last
-            validation = evaluate(measured, run.data.validation, run.data, run.device)
+            validation = evaluate(measured, run.data.validation, run.data, run.device, run.task)
             state.epoch, state.optimizer = epoch + 1, optimizer.state_dict()
             state.average = average.state_dict() if average else None
             if settings.keep == "best" or settings.patience:
-                state.best = better(state.best, epoch + 1, validation.accuracy, measured)
+                state.best = better(state.best, epoch + 1, validation.value, measured, run.metric)
             state.row["seconds"] = state.row.get("seconds", 0.0) + time.perf_counter() - begin
             yield Event("epoch", {
-                **number, "loss": result.loss, "accuracy": result.accuracy, "lr": result.lr,
-                "validation_accuracy": validation.accuracy,
+                **number, "loss": result.loss, "lr": result.lr,
+                **run.metric.fields({"accuracy": result.accuracy, "validation_accuracy": validation.value}),
                 "images_per_second": result.images_per_second, "seconds": result.seconds,
             }, payload=run.snapshot)  # fmt: skip
     yield from _finish(run, settings, average, epochs)
@@ -88,5 +88,5 @@ def _finish(run: Run, settings: Training, average: AveragedModel | None, epochs:
     elif average and state.average:
         state.network.load_state_dict(average.module.state_dict())
     state.best = state.average = None
-    if best and (text := outcome_text(settings, best, state.epoch, epochs)):
+    if best and (text := outcome_text(settings, best, state.epoch, epochs, run.metric)):
         yield Event("note", {"text": text})
