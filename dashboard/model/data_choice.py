@@ -18,6 +18,7 @@ OWN = {
     "imagefolder:PATH": "Image folder",
     "images:TABLE": "Table of images",
     "hf:PATH": "Folder that save_to_disk wrote",
+    "unlabelled:PATH": "Folder with images without labels",
     "lfw:PATH": "Folder with Labeled Faces in the Wild (contains lfw-py)",
 }
 OTHER = "another path…"

@@ -10,8 +10,8 @@ import streamlit as st
 from dashboard.session import run_reader
 from trimcore import data, models
 from trimcore.errors import TrimError
-from trimcore.spec import presets
-from trimcore.spec.spec import CLASSIFICATION, FOR_CLASSES
+from trimcore.spec import Convert, presets
+from trimcore.spec.spec import AGREEMENT, CLASSIFICATION, FOR_CLASSES
 
 NETWORK = ("model", "data", "image_size", "channels", "options")  # the keys of a spec that define a network
 REMOVABLE = ("whole_heads", "embeddings")  # and what can be removed from it
@@ -35,14 +35,18 @@ def for_data(values: dict, data_name: str) -> dict:
     only a classification has the settings that mix or weigh classes."""
     values = copy.deepcopy(values) | {"data": data_name, "task": data.task_of(data_name)}
     values["stop"].pop("limit", None)  # it is a value of the other data's metric
-    if data.is_own(data_name):
+    if data.is_own(data_name) or values["task"] != CLASSIFICATION:
         unused = FOR_CLASSES if values["task"] != CLASSIFICATION else {"augment": "none"}
         for section in ("base", "convert", "retrain"):
             values[section].update(unused)
         for step in values["step"]:
             step.get("retrain", {}).pop("augment", None)
     if values["task"] != CLASSIFICATION:
-        values["distill"]["weight"], values["verify"]["pairs"], values["stop"]["min_accuracy"] = 0.0, "", 0.0
+        taught = values["task"] == AGREEMENT
+        values["distill"]["weight"], values["verify"]["pairs"], values["stop"]["min_accuracy"] = float(taught), "", 0.0
+        if taught:  # only the network that the run starts from says what is right
+            values |= {"convert": Convert().model_dump(), "control": {"scratch": False}}
+            values["base"]["epochs"] = 0
     return values
 
 

@@ -4,6 +4,7 @@ Inspection does not affect the run. Everything is loaded only on demand.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 
@@ -14,6 +15,7 @@ from trimcore.errors import CheckpointError, DataError
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.costs import cost_of
 from trimcore.spec import Spec
+from trimcore.spec.spec import AGREEMENT
 from trimcore.tasks import Task, task_for
 from trimcore.training import prepare
 
@@ -58,7 +60,9 @@ def network(run_id: str, iteration: int) -> ChannelGraph:
 def data(run_id: str) -> Data:
     """The data that the run was trained on. Raises TrimError."""
     asked = run_reader.spec_of(run_id)
-    return _data((asked.model, asked.data, asked.image_size, asked.channels, asked.resize, asked.seed), asked)
+    run = runs.open_run(run_reader.folder(), run_id)
+    key = (asked.model, asked.data, asked.image_size, asked.channels, asked.resize, asked.seed, asked.task)
+    return _data((*key, str(run) if asked.task == AGREEMENT else ""), run, asked)
 
 
 def _path(run_id: str, iteration: int):
@@ -86,5 +90,5 @@ def _network(path: str, changed: int, _asked: Spec) -> tuple[ChannelGraph, dict[
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the data…")
-def _data(key: tuple, _asked) -> Data:
-    return prepare.for_task(prepare.data_for(_asked), task_for(_asked.task))
+def _data(key: tuple, _run: Path, _asked: Spec) -> Data:
+    return prepare.data_of_run(_run, _asked)

@@ -77,6 +77,11 @@ def images_by_class(folder: Path) -> dict[str, list[Path]]:
     return {entry.name: sorted(_images(entry)) for entry in folders_with_images(folder)}
 
 
+def images_below(folder: Path) -> list[Path]:
+    """All image files at any depth, sorted."""
+    return sorted(_images(folder))
+
+
 def folders_with_images(folder: Path) -> list[Path]:
     """The folders in a folder, sorted, that contain images at any depth. Hidden ones are skipped."""
     entries = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))

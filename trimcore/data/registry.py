@@ -20,13 +20,17 @@ from trimcore.data.saved import saved_dataset
 from trimcore.data.splits import Folder, ImageSplit, in_memory, stratified_order
 from trimcore.data.table import image_table
 from trimcore.data.torchvision import SOURCES, from_torchvision, mnist_5k
+from trimcore.data.unlabelled import unlabelled_images
 from trimcore.errors import DataError, first_line
 from trimcore.system import own_code
 
 MEMORY_LIMIT = 1 << 30  # bytes of decoded pixels, all splits together, to keep in memory
 STATISTICS_IMAGES = 10_000  # the maximum number of training images that mean and std are computed from
 STATISTICS_BYTES = 1 << 27  # ... and the maximum bytes of pixels, so that large images take a second, not minutes
-READERS = {"imagefolder": image_folder, "images": image_table, "hf": saved_dataset, "lfw": faces}
+READERS = {
+    "imagefolder": image_folder, "images": image_table, "hf": saved_dataset, "lfw": faces,
+    "unlabelled": unlabelled_images,
+}  # fmt: skip
 FILES = ("images",)  # the kinds that are a file; the others are folders
 
 
@@ -43,6 +47,7 @@ def datasets() -> dict[str, str]:
         "images:TABLE": "your own images, listed in a CSV file with the columns path and label, and perhaps split",
         "hf:PATH": "a data set that Hugging Face's package datasets saved to disk, with images and class labels",
         "lfw:PATH": "Labeled Faces in the Wild, your own copy in torchvision's layout: who is it?",
+        "unlabelled:PATH": "images without labels, anywhere below a folder, to trim a trained network with",
         **own.DESCRIPTIONS,
     }
 
@@ -66,9 +71,9 @@ def is_own(name: str) -> bool:
 
 
 def task_of(name: str) -> str:
-    """The task that data were registered for: classification, unless `register_data` said otherwise."""
+    """The task that data are for: classification, unless they have no labels or `register_data` said otherwise."""
     own_code.load_used()
-    return own.TASKS.get(name, "classification")
+    return "agreement" if name.startswith("unlabelled:") else own.TASKS.get(name, "classification")
 
 
 def check_there(name: str) -> None:

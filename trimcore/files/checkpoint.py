@@ -114,6 +114,20 @@ def save_safetensors(checkpoint: Checkpoint, path: Path) -> None:
     write_safetensors({"format": FORMAT, **checkpoint.entries}, checkpoint.state, path)
 
 
+def classes_in(path: str | Path) -> int:
+    """The number of classes of the network whose weights are in a file: what the file says, or else the outputs of its
+    last layer. Raises CheckpointError."""
+    content = read(path)
+    arguments = content.get("arguments")
+    if isinstance(arguments, dict) and type(arguments.get("num_classes")) is int:
+        return int(arguments["num_classes"])
+    state, _ = unwrapped(content, ())
+    matrices = [tensor for tensor in state.values() if isinstance(tensor, Tensor) and tensor.dim() >= 2]
+    if not matrices:
+        raise CheckpointError(f"{str(path)!r} has no weights of layers, so its number of classes is unknown")
+    return len(matrices[-1])
+
+
 def load(path: str | Path) -> Checkpoint:
     """Load a checkpoint written by `save` or `save_safetensors`. Raises CheckpointError."""
     return _checked(path, read(path))

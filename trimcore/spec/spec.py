@@ -15,6 +15,7 @@ from trimcore.spec.step import Step
 from trimcore.spec.training import Base, Convert, Distill, Retrain
 
 CLASSIFICATION = "classification"
+AGREEMENT = "agreement"  # of images without labels
 FOR_CLASSES: dict[str, object] = {  # settings of training that need classes of images -> the value that does nothing
     "augment": "none", "mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0, "class_weights": "none",
 }  # fmt: skip
@@ -100,7 +101,12 @@ class Spec(Section):
         if isinstance(values, dict) and "task" not in values and isinstance(values.get("data"), str):
             from trimcore.data import task_of
 
-            return {**values, "task": task_of(values["data"])}
+            values = {**values, "task": task_of(values["data"])}
+        if isinstance(values, dict) and values.get("task") == AGREEMENT:
+            given = {key: values.get(key) or {} for key in ("distill", "base")}
+            if all(isinstance(section, dict) for section in given.values()):
+                values = {**values, "distill": {"weight": 1.0, **given["distill"]},
+                          "base": {"epochs": 0, **given["base"]}}  # fmt: skip
         return values
 
     @model_validator(mode="after")
@@ -112,13 +118,17 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _fits_the_task(self) -> Self:
+        if self.data.startswith("unlabelled:") and self.task != AGREEMENT:
+            raise SpecError(f"images without labels are for task 'agreement', not {self.task!r}")
         if self.task == CLASSIFICATION:
             return self
         for name, section in (("base", self.base), ("convert", self.convert), ("retrain", self.retrain)):
             for key, unused in FOR_CLASSES.items():
                 if (value := getattr(section, key)) != unused:
                     raise SpecError(f"{name}.{key} = {value!r} is for classification, not for task {self.task!r}")
-        if self.has_teacher:
+        if self.task == AGREEMENT:
+            self._check_teacher()
+        elif self.has_teacher:
             raise SpecError(f"distillation compares scores of classes, which task {self.task!r} does not have")
         if self.stop.min_accuracy:
             raise SpecError(f"stop.min_accuracy is for accuracy; with task {self.task!r}, set stop.limit")
@@ -127,6 +137,17 @@ class Spec(Section):
         if self.verify.pairs:
             raise SpecError(f"verify.pairs compares classes, which task {self.task!r} does not have")
         return self
+
+    def _check_teacher(self) -> None:
+        if not self.data.startswith("unlabelled:"):
+            raise SpecError("task 'agreement' is for images without labels: data = \"unlabelled:PATH\"")
+        if not self.base.weights and not self.parent:
+            raise SpecError("images without labels need a trained network: give base.weights, or a parent")
+        if self.base_epochs or self.convert_epochs or self.control.scratch:
+            raise SpecError("without labels, a network is only retrained by its teacher: set base.epochs = 0, no "
+                            "[convert], and no control")  # fmt: skip
+        if any(self.retrain_after(step).epochs and self.distill_after(step).weight != 1 for step in self.step):
+            raise SpecError("without labels, distill.weight must be 1: the teacher's share of the loss is all of it")
 
     @model_validator(mode="after")
     def _momentum_can_be_kept(self) -> Self:

@@ -6,6 +6,7 @@ from typing import Any
 
 from trimcore.errors import SpecError
 from trimcore.system import own_code
+from trimcore.tasks.agreement import Agreement
 from trimcore.tasks.classification import Classification
 from trimcore.tasks.detection import Detection
 from trimcore.tasks.multilabel import MultiLabel
@@ -14,7 +15,7 @@ from trimcore.tasks.segmentation import Segmentation
 from trimcore.tasks.task import Task
 
 BUILT_IN: dict[str, type[Task]] = {
-    task.name: task for task in (Classification, MultiLabel, Regression, Segmentation, Detection)
+    task.name: task for task in (Classification, MultiLabel, Regression, Segmentation, Detection, Agreement)
 }
 REGISTERED: dict[str, Callable[[], Task]] = dict(BUILT_IN)
 

@@ -86,7 +86,7 @@ class Measurement:
 
     def by_class(self, test: Measure, validation: Measure) -> dict[str, dict[str, Any]]:
         """The per-class entries of an event, `class_accuracy` and `class_examples` by split; {} above MOST_CLASSES."""
-        if not test.by_class or self.data.num_classes > MOST_CLASSES:
+        if not test.by_class or not self.metric.is_accuracy or self.data.num_classes > MOST_CLASSES:
             return {}
         measures = {"validation": validation, "test": test}
         return {

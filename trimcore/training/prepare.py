@@ -4,7 +4,7 @@ Everything that opens a network starts here: the loop, the dashboard's preview, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,21 @@ from trimcore.models import Architecture
 from trimcore.scoring import apoz
 from trimcore.scoring.apoz import Profile
 from trimcore.spec import Convert, Spec, load
+from trimcore.spec.spec import AGREEMENT
 from trimcore.surgery.grouping import group_on_meta
 from trimcore.tables.metric import Metric
 from trimcore.tasks import Task, task_for
+from trimcore.tasks.agreement import Agreement
 from trimcore.tasks.batches import InputBatches
 from trimcore.tasks.classification import Classification
+from trimcore.training.agreement import labelled_by
 from trimcore.training.base_network import initial_state
 from trimcore.training.checks import check_augmentation, check_conversion, check_scores, check_steps, check_task
 from trimcore.training.devices import check_shares
 from trimcore.training.objects import with_inputs_of
 from trimcore.training.state import State, restore
+
+IMAGENET = 1_000  # classes of pretrained weights
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def prepare(
 ) -> Prepared:  # fmt: skip
     """Prepare a run. See `loop.trim` for the arguments. Raises TrimError (or a subclass) for user errors."""
     device, entry, task = local_device(spec.device), models.architecture(spec.model), task or task_for(spec.task)
-    data = for_task(data or data_for(spec, entry), task)
+    data = for_task(_with_classes(spec, data or data_for(spec, entry), runs_folder, resume), task)
     entry = with_inputs_of(entry, data)
     check_shares(spec, data)
     check_augmentation(spec, data)
@@ -80,6 +85,9 @@ def prepare(
     else:
         state = restore(resume)
     place(state.network, device)
+    if isinstance(task, Agreement):
+        teacher = place(Checkpoint(**state.teacher).build(), device) if state.teacher else state.network
+        data = labelled_by(teacher, data, device)
     example = moved(data.example_input, device)
     if isinstance(task, Classification):
         check_scores(spec, state.network, example, data.num_classes)
@@ -99,6 +107,31 @@ def prepare(
     return Prepared(
         spec, entry, data, device, state, example, graph, pairs, resume is not None, notes, task, task.metric
     )
+
+
+def _with_classes(spec: Spec, data: Data, runs_folder: Path | None, resume: dict[str, Any] | None) -> Data:
+    """Data without labels, with as many classes as the network has that the run starts from."""
+    if spec.task != AGREEMENT:
+        return data
+    if resume is not None:
+        count = resume["arguments"]["num_classes"]
+    elif spec.parent and runs_folder:
+        path = runs.checkpoint_path(Path(runs_folder) / spec.parent.run, spec.parent.iteration)
+        count = checkpoint.load(path).arguments["num_classes"]
+    else:
+        count = IMAGENET if spec.base.weights == "pretrained" else checkpoint.classes_in(spec.base.weights)
+    return replace(data, classes=tuple(map(str, range(count))))
+
+
+def data_of_run(run: Path, spec: Spec, data: Data | None = None) -> Data:
+    """The data of a run as it saw them: images without labels with the classes that its first network says."""
+    task = task_for(spec.task)
+    found = for_task(data or data_for(spec), task)
+    if not isinstance(task, Agreement):
+        return found
+    made = checkpoint.load(runs.checkpoint_path(run, 0))
+    classes = tuple(map(str, range(made.arguments["num_classes"])))
+    return labelled_by(made.build(), replace(found, classes=classes), torch.device("cpu"))
 
 
 def for_task(data: Data, task: Task) -> Data:
@@ -176,8 +209,9 @@ def open_iteration(
     spec, placement = load(run / "spec.toml"), resolve(device)
     path = runs.checkpoint_path(run, runs.result_of(run) if iteration is None else iteration)
     made, graph = open_network(path, placement, spec.removable)
-    task = task_for(spec.task)
-    return Opened(spec, task, made, graph, for_task(data or data_for(spec), task), placement, path)
+    task, found = task_for(spec.task), data_of_run(run, spec, data)
+    task.outputs = found.num_classes
+    return Opened(spec, task, made, graph, found, placement, path)
 
 
 def open_network(
