@@ -32,11 +32,14 @@ def is_own(name: str) -> bool:
 
 def chosen(draft: dict) -> str:
     """Widgets that choose the data. Returns their name; it ends in ":" while nothing is chosen."""
-    kinds = list(data.datasets())
-    kind = next(k for k in kinds if draft["data"] == k or (":" in k and draft["data"].startswith(_prefix(k))))
+    known = data.datasets()
+    if not any(_is_kind(kind, draft["data"]) for kind in known):
+        known[draft["data"]] = "data of your own"  # in a run that was started on the command line
+    kinds = list(known)
+    kind = next(kind for kind in kinds if _is_kind(kind, draft["data"]))
     kind = st.selectbox("Data", kinds, kinds.index(kind), help="APoZ is measured on the validation split.")
     if kind not in OWN:
-        st.caption(plain(data.datasets()[kind]))
+        st.caption(plain(known[kind]))
         return kind
     current = draft["data"] if draft["data"].startswith(_prefix(kind)) else _prefix(kind)
     name = _prefix(kind) + _path(kind, current.removeprefix(_prefix(kind)))
@@ -49,6 +52,10 @@ def chosen(draft: dict) -> str:
 def track(name: str) -> None:
     """Keep the choice in the URL. A link must not reveal a path."""
     links.track("data", lambda: "" if name == "mnist-5k" or is_own(name) else name)
+
+
+def _is_kind(kind: str, name: str) -> bool:
+    return kind == name or (kind in OWN and name.startswith(_prefix(kind)))
 
 
 def _prefix(kind: str) -> str:
