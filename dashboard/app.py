@@ -26,8 +26,8 @@ SUBTITLES = {
     "model": "Choose a network and a data set, and see where the parameters and the MACs are.",
     "profile": "See how often each neuron is zero, and which neurons do nothing.",
     "plan": "Choose what to remove and in which order, and preview the result before you launch.",
-    "run": "Watch the accuracy after each cut and during retraining.",
-    "compare": "Compare runs by size and accuracy, and see how they branch.",
+    "run": "Watch what each cut costs, and what retraining recovers.",
+    "compare": "Compare runs by size and result, and see how they branch.",
     "report": "Download the results and the network, and get the command that repeats the run.",
 }
 ICONS = {

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.dashboard.serving import ROOT, free_port, serving
+from tests.dashboard.test_own_code import CODE
 from trimcore import runs
+from trimcore.files import checkpoint
 
 pytestmark = pytest.mark.browser
 PATIENCE = 240_000  # ms; a run takes ten seconds on two idle cores, and minutes on slow, shared ones
@@ -178,3 +180,27 @@ def test_stop_asks_for_confirmation(page, server, runs_folder):
     run = only_run(runs_folder)
     wait_until(lambda: runs.state_of(run).state == "stopped")
     page.get_by_role("button", name="Resume").wait_for()
+
+
+def test_code_of_the_servers_owner_is_trimmed_and_exported_from_the_page(page, tmp_path, runs_folder):
+    """A registered network on registered data, for a task that is no classification."""
+    (tmp_path / "code_of_the_owner.py").write_text(CODE)
+    options, log = ["--", "--use", str(tmp_path / "code_of_the_owner.py")], str(tmp_path / "server.log")
+    with serving("dashboard/app.py", ROOT, options=options, TRIMCORE_RUNS=str(runs_folder), log=log) as (url, _):
+        open_page(page, url)
+        choose(page, "Model", "halves-net")
+        page.get_by_text("says where it is bright").first.wait_for()
+        choose(page, "Data", "brightness")
+        page.get_by_text("for regression, 2 outputs, 8×8 pixels.").wait_for()
+        page.get_by_role("button", name="Trim it now with the defaults").click()
+        page.get_by_text("all steps are done").first.wait_for()
+        page.get_by_text("Test MAE").first.wait_for()
+        page.get_by_role("button", name="Open report").first.click()
+        page.get_by_role("heading", name="Report", exact=True).wait_for()
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="iterations.csv").click()
+    rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text("utf-8"))))
+    assert {row["metric"] for row in rows} == {"MAE"}
+    assert float(rows[-1]["compression"]) > 1
+    made = checkpoint.load(runs.checkpoint_path(only_run(runs_folder), len(rows) - 1))
+    assert made.model == "halves-net"

@@ -1,5 +1,6 @@
 """The commands that repeat a run."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +9,7 @@ from tests.dashboard.fakes import fake_branch
 from tests.dashboard.pages import page
 from trimcore import spec
 from trimcore.jobs import control
+from trimcore.system import own_code
 
 
 def code(app) -> list[str]:
@@ -70,3 +72,19 @@ def test_the_command_line_accepts_the_printed_command(run_id, runs_folder, tmp_p
     result = CliRunner().invoke(cli, shlex.split(line)[3:], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert asked == [(spec.loads(text), runs_folder)], "the same spec and the same starting point"
+
+
+@pytest.mark.parametrize(("values", "first"), [
+    ({"model": "object:UNet", "data": "object:data"}, "# a Python program carried out this run; it repeats it"),
+    ({"model": "lenet5", "data": "shop.data:load"}, "# run this in the folder that contains shop.py"),
+    ({"data": "imagefolder:x", "task": "goals:Depth"}, "# run this in the folder that contains goals.py"),
+    ({"model": "lenet5", "data": "unlabelled:/x"}, "python -m trimcore run spec.toml"),
+])  # fmt: skip
+def test_code_of_ones_own_is_mentioned(values, first):
+    assert commands.repeat(values).splitlines()[0] == first
+
+
+def test_the_variable_for_code_in_use_is_mentioned(monkeypatch):
+    monkeypatch.setattr(own_code, "load_used", lambda: {"nets.py": ["model 'mine'", "data 'theirs'"]})
+    lines = commands.repeat({"model": "mine", "data": "mnist-5k"}).splitlines()
+    assert lines == ["# TRIMCORE_USE names the module that registers model 'mine'", "python -m trimcore run spec.toml"]
