@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from trimcore import models
+from trimcore.compute.inputs import count
 from trimcore.errors import TrimError, first_line
 from trimcore.files import checkpoint
 from trimcore.files.checkpoint import Checkpoint
@@ -32,13 +33,14 @@ def export(made: Checkpoint, format: str, out: Path) -> float:
 
     state_dict: `{"state", "widths", ...}`, for `torch.load(weights_only=True)`. safetensors: the same, with everything
     except the weights as JSON in the metadata. sparse: safetensors with mostly-zero tensors stored as values and gaps
-    (see `files.sparse`). pt2: a `torch.export` program. onnx: an ONNX model. pt2 and onnx accept any batch size.
+    (see `files.sparse`). pt2: a `torch.export` program. onnx: an ONNX model. pt2 and onnx accept any batch size, or one
+    example at a time if the network returns a list with an entry per example, as detectors do.
     Raises TrimError for an unknown format, a missing package, a failed write, or a file that computes something else.
     """
     if format not in FORMATS:
         raise TrimError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
     network = made.build().eval()
-    examples = [_noise(made, batch) for batch in BATCHES]
+    examples = [_noise(made, batch) for batch in _batches(made, network)]
     temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -137,12 +139,23 @@ def _onnx(made: Checkpoint, network: nn.Module, example: Args, path: Path) -> Ca
 
     def run(*inputs: Tensor) -> list[Tensor]:
         feeds = {name: each.numpy() for name, each in zip(names, inputs, strict=True)}
-        return [torch.from_numpy(output) for output in session.run(None, feeds)]
+        try:
+            return [torch.from_numpy(output) for output in session.run(None, feeds)]
+        except Exception as error:  # the runtime's errors have no class of their own in common
+            raise TrimError(f"ONNX Runtime cannot run the file: {first_line(error)}") from error
 
     return run
 
 
-def _any_batch(example: Args) -> tuple[Any, ...]:
-    """The same free batch size for all inputs."""
+def _batches(made: Checkpoint, network: nn.Module) -> tuple[int, ...]:
+    """The batch sizes to compare. A program cannot return a list whose length is the batch size."""
+    with torch.no_grad():
+        return (1,) if isinstance(network(*_noise(made, 1)), list) else BATCHES
+
+
+def _any_batch(example: Args) -> tuple[Any, ...] | None:
+    """The same free batch size for all inputs; None for a single example, whose batch size is fixed."""
+    if count(example) == 1:
+        return None
     batch = torch.export.Dim("batch")
     return tuple({0: batch} for _ in example)

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from unittest import mock
 
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from trimcore.compute.generators import finished
 from trimcore.data import own
 from trimcore.data.own import open_own
 from trimcore.evaluation.accuracy import evaluate
+from trimcore.files.export import export
 from trimcore.planning.sensitivity import scanning
 from trimcore.tasks import task_for
 from trimcore.training.prepare import for_task
@@ -58,6 +60,23 @@ def test_a_task_is_trained_cut_and_retrained(name):
     again = evaluate(made[1].build(), opened.test, opened, torch.device("cpu"), task)
     assert again.value == pytest.approx(rows[1]["metric_final"], abs=1e-4)
     assert again.metrics == pytest.approx(rows[1]["metrics"]["test"], abs=1e-4)
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("format", ["onnx", "pt2"])
+@pytest.mark.parametrize("name", ["detection", "segmentation"])
+def test_a_trimmed_network_is_exported(name, format, tmp_path):
+    """A detector returns a list with an entry per image: its program takes one image at a time."""
+    build, data, _ = OF[name]
+    torch.manual_seed(0)
+    step = {"layers": ["all"], "rule": "fraction", "value": 0.25, "criterion": "l1"}
+    asked = spec.parse({"task": name, "device": "cpu", "base": {"epochs": 0}, "retrain": {"epochs": 0}, "step": [step]})
+    _, _, made = carry_out(asked, model=build(), data=data())
+    path = tmp_path / f"network.{format}"
+    assert export(made[1], format, path) < 1e-3
+    if format == "onnx":
+        shape = onnxruntime.InferenceSession(str(path)).get_inputs()[0].shape
+        assert shape == [1 if name == "detection" else "batch", 1, 64, 64]
 
 
 @pytest.mark.usefixtures("few")
