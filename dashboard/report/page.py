@@ -18,6 +18,7 @@ from dashboard.widgets.paper_table import paper_table
 from dashboard.widgets.verification import verification
 from trimcore import runs, tables
 from trimcore.errors import TrimError
+from trimcore.jobs import control
 
 
 def speedup_text(row: pd.Series, batch: int | None) -> str:
@@ -89,16 +90,24 @@ with st.container(horizontal=True):
     )  # fmt: skip
 
 st.markdown("##### Network")
+rebuilt = control.can_resume(folder)  # otherwise, only the program that carried out the run has the network
 with st.container(horizontal=True, vertical_alignment="bottom"):
     links.bind("iteration", key := f"taken_{run_id}_{result}", rows.iteration.tolist(), result)
     iteration = st.selectbox("Iteration", rows.iteration.tolist(), width=160, key=key,
                              format_func=lambda i: f"{i} (result)" if i == result else str(i))  # fmt: skip
-    links.bind("format", "format", exports.LABELS, next(iter(exports.LABELS)))
-    format = st.selectbox("Format", list(exports.LABELS), format_func=exports.LABELS.get, width=260, key="format")
+    format, pressed = "", False
+    if rebuilt:
+        links.bind("format", "format", exports.LABELS, next(iter(exports.LABELS)))
+        format = st.selectbox("Format", list(exports.LABELS), format_func=exports.LABELS.get, width=260, key="format")
+        pressed = st.button("Export", icon=":material/deployed_code:", help="Writes the file, reads it back and "
+                            "compares it with the network.")  # fmt: skip
+    elif (weights := runs.checkpoint_path(folder, iteration)).exists():
+        st.download_button(f"Weights of iteration {iteration}", weights.read_bytes, f"{run_id}-{weights.name}",
+                           "application/octet-stream", icon=":material/memory:", on_click="ignore",
+                           help="A Python program passed the network to this run, so only that program can rebuild and "
+                           "export it. The file has the state dict under `state`.")  # fmt: skip
     links.write_url()
-    pressed = st.button("Export", icon=":material/deployed_code:", help="Writes the file, reads it back and compares "
-                        "it with the network.")  # fmt: skip
-exported = exports.existing(folder, iteration, format)
+exported = exports.existing(folder, iteration, format) if rebuilt else None
 if pressed and exported is None:
     try:
         with st.spinner(f"Writing {exports.LABELS[format]} and checking it against the network…"):
@@ -121,9 +130,9 @@ except ValueError as error:
 st.code(
     f"{repeat}\n"
     f"python -m trimcore report {run_id} --out report/{runs_option}\n"
-    f"python -m dashboard.htmlreport {run_id} --out report.html{runs_option}\n"
-    f"python -m trimcore export {run_id} --iteration {iteration} --format {format} "
-    f"--out trimmed{exports.FORMATS[format]}{runs_option}",
+    f"python -m dashboard.htmlreport {run_id} --out report.html{runs_option}"
+    + (f"\npython -m trimcore export {run_id} --iteration {iteration} --format {format} "
+       f"--out trimmed{exports.FORMATS[format]}{runs_option}" if rebuilt else ""),
     language="bash", wrap_lines=True,
 )
 st.caption(f"Seed {started.get('seed')}, {started.get('device')}, PyTorch {started.get('torch')}.")

@@ -94,9 +94,21 @@ def resume(runs_folder: Path, run_id: str) -> None:
     Raises SpecError for a user-defined network if this process must not import user code.
     """
     folder = runs.open_run(runs_folder, run_id)
+    if not can_resume(folder):
+        raise RunError(f"run {run_id!r} was carried out by a Python program, which passed objects: continue it there")
     reopen(folder)
     with _as_run_error(folder):
         _start_supervisor(folder)
+
+
+def can_resume(folder: Path) -> bool:
+    """Whether a process of its own can continue the run: not if a program passed it objects, or trained in a loop of
+    its own."""
+    try:
+        values = tomllib.loads((folder / "spec.toml").read_text("utf-8"))
+    except (OSError, ValueError):
+        return True  # the run itself will report this
+    return not any(str(values.get(key, "")).startswith(own_code.OBJECT) for key in ("model", "data", "task"))
 
 
 def reopen(folder: Path) -> None:

@@ -22,6 +22,7 @@ from trimcore.graph.heads import lost_heads
 from trimcore.graph.removal import Cut, kept_neurons
 from trimcore.graph.summary import trimmable_text
 from trimcore.graph.tracing import trace
+from trimcore.jobs.lines import log_line
 from trimcore.jobs.recorder import Recorder
 from trimcore.planning.plan import LayerPlan, Plan
 from trimcore.runs.events import Event
@@ -29,7 +30,7 @@ from trimcore.scoring import apoz
 from trimcore.scoring.apoz import Profile
 from trimcore.surgery import cut as surgery
 from trimcore.surgery.reconstruction import widths_of
-from trimcore.system import processes
+from trimcore.system import logs, processes
 from trimcore.system.own_code import OBJECT
 from trimcore.tables.metric import ACCURACY, Metric
 from trimcore.training.measurement import profiled_layers
@@ -216,8 +217,12 @@ class Recording:
         }  # fmt: skip
 
     def _record(self, kind: str, payload: Any = None, recorded: bool = True, **data: Any) -> None:
+        event = Event(kind, data, payload, recorded)
         try:
-            self._recorder.record(Event(kind, data, payload, recorded))
+            self._recorder.record(event)
+            if recorded:
+                with logs.logging_to(self.folder / "log.txt"):
+                    logs.LOG.info(log_line(event, self.metric))
             folders.update_status(self.folder, heartbeat=time.time(), fraction=self._fraction)
         except OSError as error:
             raise RunError(f"cannot record in {self.folder}: {error.strerror or error}") from None

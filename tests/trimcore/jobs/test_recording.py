@@ -52,6 +52,9 @@ def test_it_is_a_run_like_any_other(recorded):
     assert (status.state, status.reason) == ("finished", "the program has come to the end of its loop")
     assert runs.result_of(recorded) == 2
     assert spec.load(recorded / "spec.toml").name == "mine"
+    log = (recorded / "log.txt").read_text()
+    assert "iteration 1: MAE before retraining 0.9" in log
+    assert "iteration 2 done: " in log
     assert tables.metric_of(events) == MAE
 
 
