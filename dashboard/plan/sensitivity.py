@@ -17,7 +17,7 @@ from dashboard.session import devices, headline, run_network, run_reader
 from dashboard.session.data_summary import data_summary
 from dashboard.text import duration, plain
 from dashboard.widgets import elements
-from trimcore import runs
+from trimcore import data, runs
 from trimcore.errors import TrimError
 from trimcore.graph.costs import Cost
 from trimcore.planning import sensitivity
@@ -39,7 +39,7 @@ def section(draft: dict, start: StartPoint, stages: list[Stage]) -> None:
     st.markdown("##### Sensitivity by layer", help=glossary.about("sensitivity"))
     total = data_summary(draft["data"]).splits["validation"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        examples = _choose_images(total)
+        examples = _choose_images(total, "Examples" if data.is_own(draft["data"]) else "Images")
         shares = SHARES[st.segmented_control(
             "Fractions to keep", list(SHARES), default="quick", required=True, key="bearing_shares",
             persist_state="session", format_func=lambda name: f"{name}: {len(SHARES[name])}",
@@ -150,13 +150,13 @@ def _layers(stages: list[Stage]) -> int:
     return len(stages[0].cost.widths)
 
 
-def _choose_images(total: int) -> int:
-    """The number of images; 0 for all."""
+def _choose_images(total: int, label: str) -> int:
+    """The number of images or other examples; 0 for all."""
     options = [count for count in IMAGES if count < total] + [0]
     return st.segmented_control(
-        "Images", options, default=options[0], required=True, key=f"bearing_images_{len(options)}",
+        label, options, default=options[0], required=True, key=f"bearing_images_{len(options)}",
         persist_state="session", format_func=lambda count: f"{count:,}" if count else f"all {total:,}",
-        help="The first images of the validation split.",
+        help=f"The first {label.lower()} of the validation split.",
     )  # fmt: skip
 
 

@@ -12,8 +12,10 @@ from trimcore import data, models
 from trimcore.errors import TrimError
 from trimcore.spec import Convert, presets
 from trimcore.spec.spec import AGREEMENT, CLASSIFICATION, FOR_CLASSES
+from trimcore.spec.training import ADAMW_LR
 
 NETWORK = ("model", "data", "image_size", "channels", "options")  # the keys of a spec that define a network
+OWN_BATCH, OWN_EPOCHS = 16, 4  # training examples in a batch, and epochs after each cut, of other tasks
 REMOVABLE = ("whole_heads", "embeddings")  # and what can be removed from it
 
 
@@ -41,6 +43,10 @@ def for_data(values: dict, data_name: str) -> dict:
             values[section].update(unused)
         for step in values["step"]:
             step.get("retrain", {}).pop("augment", None)
+    if values["task"] not in (CLASSIFICATION, AGREEMENT):  # the presets are for small images of digits
+        for section in ("base", "retrain"):
+            values[section].update(optimizer="adamw", lr=ADAMW_LR, batch_size=OWN_BATCH)
+        values["retrain"]["epochs"] = max(values["retrain"]["epochs"], OWN_EPOCHS)
     if values["task"] != CLASSIFICATION:
         taught = values["task"] == AGREEMENT
         values["distill"]["weight"], values["verify"]["pairs"], values["stop"]["min_accuracy"] = float(taught), "", 0.0
