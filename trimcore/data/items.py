@@ -139,6 +139,8 @@ class Items:
         """The batches on the device. `seed` fixes the order and the random numbers of the workers; None keeps the
         split's order. Raises DataError for an item that raises an error, that takes longer than the time limit, or that
         `check` refuses."""
+        if self.is_loader and shared and distributed.world() > 1:
+            raise DataError(f"{self._where} is a loader, which several processes cannot share; give a Dataset")
         device = torch.empty(0, device=device).device
         for number, batch in enumerate(self._limited(self._loader(batch_size, seed, shared))):
             if isinstance(batch, Failure):

@@ -90,6 +90,13 @@ def test_a_loader_keeps_its_batches():
         found.train.take([0])
 
 
+def test_a_loader_is_not_shared_by_processes(monkeypatch):
+    monkeypatch.setattr("trimcore.compute.distributed.world", lambda: 2)
+    found = opened(DataLoader(NUMBERS, 20))
+    with pytest.raises(DataError, match="several processes cannot share; give a Dataset"):
+        list(Batches(found.train, found, 7, "cpu", shared=True))
+
+
 def test_a_shuffling_loader_repeats_with_the_seed():
     found = opened(DataLoader(NUMBERS, 20, shuffle=True))
 
