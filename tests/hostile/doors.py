@@ -1,5 +1,6 @@
 """The doors to what people bring: zip files, tables, folders of networks, code of their own, data that misbehave."""
 
+import io
 import json
 import os
 import stat
@@ -9,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from PIL import Image
 
 import trimcore as tc
 from tests.hostile.case import Case
@@ -18,10 +20,14 @@ from trimcore.data.archive import unpack_images
 from trimcore.data.own import open_own
 from trimcore.system import own_code
 
-PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
-    "3a7e9b550000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
-)
+
+def _png() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "PNG")
+    return file.getvalue()
+
+
+PNG = _png()
 
 
 # ---- zip files
