@@ -21,6 +21,7 @@ from PIL import Image
 
 from trimcore import models, spec, tasks
 from trimcore.data import own
+from trimcore.system import own_code
 
 # Kept by Python's multiprocessing, or by a fixture of the whole session.
 TOOLS = ("resource_tracker", "forkserver", "chromium", "playwright")
@@ -31,6 +32,12 @@ def runs_folder(tmp_path, monkeypatch) -> Path:
     """Where this test's runs go; nothing is there yet."""
     monkeypatch.setenv("TRIMCORE_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture(autouse=True)
+def as_on_the_command_line(monkeypatch) -> None:
+    """Specs may name code of the user's own, even if a page ran in this process before."""
+    monkeypatch.setenv(own_code.FORBIDDEN, "")
 
 
 @pytest.fixture

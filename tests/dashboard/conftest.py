@@ -11,13 +11,6 @@ from tests.dashboard.fakes import NARROWER, STAGES, fake_run, real_run
 from tests.dashboard.networks import DEPTH, Spectral
 from trimcore import models, spec
 from trimcore.jobs import control
-from trimcore.system import own_code
-
-
-@pytest.fixture(autouse=True)
-def allow_imports_after_the_app(monkeypatch):
-    """The app forbids its process to import user code. Later tests share that process, so this undoes it."""
-    monkeypatch.setenv(own_code.FORBIDDEN, "")
 
 
 @pytest.fixture
