@@ -1,4 +1,4 @@
-"""Hostile input, all of it: `python -m tests.hostile`, in two to five minutes. A table by surface; exit code 1 where
+"""Hostile input, all of it: `python -m tests.hostile`, in one to five minutes. A table by surface; exit code 1 where
 something broke."""
 
 import argparse
