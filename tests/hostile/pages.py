@@ -82,10 +82,36 @@ def with_events(name: str, kind: str, content: dict):
     return case
 
 
+METRICS = {
+    "markup": {"name": "<b>x</b><script>alert(1)</script>", "higher_is_better": True, "percent": True},
+    "Markdown": {"name": "![x](http://127.0.0.1/x) `$a$`", "higher_is_better": False, "percent": False},
+    "a formula": {"name": "=HYPERLINK(1)", "higher_is_better": False, "percent": True},
+    "a megabyte": {"name": "x" * 1_000_000, "higher_is_better": True, "percent": False},
+    "many lines": {"name": "a\nb\r\nc", "higher_is_better": True, "percent": True},
+    "no name": {"name": "", "higher_is_better": True, "percent": True},
+    "more fields": {"name": "F1", "higher_is_better": True, "percent": True, "__class__": "x", "digits": 10**9},
+}  # fmt: skip
+
+
+def with_metric(name: str, metric: dict):
+    """A run of somebody else with a headline metric of an odd name."""
+
+    def case(inside: Path, marker: Path) -> str:
+        run_id = fake_run(inside / "runs", {}, [{"conv1": 20, "conv2": 50, "fc1": 500}] * 2, [0.9, 0.8])
+        path = inside / "runs" / run_id / "events.jsonl"
+        first = json.dumps({"seq": 0, "time": 0, "kind": "started", "classes": [], "metric": metric})
+        path.write_text(first + "\n" + path.read_text().replace("accuracy", "metric"))
+        return said(opened(name, run_id))
+
+    return case
+
+
 CASES = [
     *(Case("link", f"{name}: {what}", linked(name, query), must_refuse=False)
       for name in PAGES for what, query in RUBBISH.items()),
     *(Case("events of others", f"{name}, {kind}: {what}", with_events(name, kind, content), must_refuse=False)
       for place, (kind, (what, content)) in enumerate((kind, event) for kind in KINDS for event in EVENTS.items())
       for name in [("profile", "run", "compare", "report", "plan")[place % 5]]),
+    *(Case("events of others", f"{name}, metric: {what}", with_metric(name, metric), must_refuse=False)
+      for place, (what, metric) in enumerate(METRICS.items()) for name in ("run", "report", "compare")),
 ]  # fmt: skip

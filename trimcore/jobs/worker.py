@@ -117,7 +117,7 @@ def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None, obje
             _show(note, watch)
         for event in trim(spec, runs=folder.parent, resume=resume, **objects):
             if event.kind == "started":
-                metric = Metric(**event.data["metric"])
+                metric = Metric.of(event.data["metric"])
             if recorder:
                 recorder.record(event)
                 _show(event, watch, metric)

@@ -40,7 +40,7 @@ def load(folder: Path, key: str) -> Sensitivity | None:
     found = read_json(folder / f"sensitivity-{key}.json")
     try:
         points = [Point(str(layer), float(share), int(kept), float(at)) for layer, share, kept, at in found["points"]]
-        metric = Metric(**found["metric"]) if "metric" in found else ACCURACY
+        metric = Metric.of(found["metric"]) if "metric" in found else ACCURACY
         return Sensitivity(int(found["examples"]), float(found["base"]), points, metric)
     except (KeyError, TypeError, ValueError):
         return None

@@ -12,7 +12,7 @@ from trimcore.errors import SpecError
 from trimcore.spec.measurement import Control, ProfileSettings, Stop, Verify
 from trimcore.spec.section import Natural, Section
 from trimcore.spec.step import Step
-from trimcore.spec.training import Base, Convert, Distill, Retrain
+from trimcore.spec.training import Base, Convert, Distill, Retrain, Training
 
 CLASSIFICATION = "classification"
 AGREEMENT = "agreement"  # of images without labels
@@ -122,7 +122,9 @@ class Spec(Section):
             raise SpecError(f"images without labels are for task 'agreement', not {self.task!r}")
         if self.task == CLASSIFICATION:
             return self
-        for name, section in (("base", self.base), ("convert", self.convert), ("retrain", self.retrain)):
+        named: dict[str, Training] = {"base": self.base, "convert": self.convert, "retrain": self.retrain}
+        named |= {f"step {i}.retrain": self.retrain_after(step) for i, step in enumerate(self.step, 1)}
+        for name, section in named.items():
             for key, unused in FOR_CLASSES.items():
                 if (value := getattr(section, key)) != unused:
                     raise SpecError(f"{name}.{key} = {value!r} is for classification, not for task {self.task!r}")
@@ -151,9 +153,10 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _momentum_can_be_kept(self) -> Self:
-        before = [*([self.base] if self.base_epochs else []), *([self.convert] if self.convert_epochs else [])]
+        after = [self.retrain_after(step) for step in self.step]
+        before = [*after, *([self.base] if self.base_epochs else []), *([self.convert] if self.convert_epochs else [])]
         if self.retrain.keep_momentum and any(own.optimizer != self.retrain.optimizer for own in before):
-            raise SpecError("keep_momentum needs the same optimizer in [base], [convert] and [retrain]")
+            raise SpecError("keep_momentum needs the same optimizer in [base], [convert], [retrain] and all steps")
         return self
 
     @model_validator(mode="after")

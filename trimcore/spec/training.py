@@ -45,9 +45,14 @@ class Training(Section):
     @model_validator(mode="before")
     @classmethod
     def _rate_of_the_optimizer(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("optimizer") == "adamw":
-            return {"lr": ADAMW_LR, **values}
-        return values
+        return with_own_rate(values)
+
+
+def with_own_rate(values: Any) -> Any:
+    """The values of a section with AdamW's own default rate, if it names AdamW and no rate."""
+    if isinstance(values, dict) and values.get("optimizer") == "adamw":
+        return {"lr": ADAMW_LR, **values}
+    return values
 
 
 class Base(Training):
@@ -114,8 +119,26 @@ class StepRetrain(Section):
 
     epochs: Natural | None = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    optimizer: Literal["sgd", "adamw"] | None = None
     lr: Annotated[float, Field(gt=0, le=10)] | None = None
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    schedule: Literal["cosine", "constant"] | None = None
+    warmup: Annotated[float, Field(ge=0, le=1)] | None = None
+    momentum: Share | None = None
     weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
     augment: Augmentation | None = None
+    mixup: Annotated[float, Field(ge=0, le=10)] | None = None
+    cutmix: Annotated[float, Field(ge=0, le=10)] | None = None
+    label_smoothing: Share | None = None
+    class_weights: Literal["none", "balanced"] | None = None
+    clip: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    accumulate: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    ema: Share | None = None
+    keep: Literal["last", "best"] | None = None
+    patience: Natural | None = None
+    batchnorm_examples: Annotated[int, Field(ge=0)] | None = None
     distill: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_the_optimizer(cls, values: Any) -> Any:
+        return with_own_rate(values)

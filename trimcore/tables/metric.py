@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+LONGEST = 60  # characters of a metric's name
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -48,6 +50,12 @@ class Metric:
         """
         return dict(values) if self.is_accuracy else {field_of(key): value for key, value in values.items()}
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Metric":
+        """The metric that was recorded. Its name may come from elsewhere: it is cut to one short line."""
+        name = " ".join(str(values["name"]).split())[:LONGEST] or "metric"
+        return cls(name, bool(values["higher_is_better"]), bool(values["percent"]))
+
     def recorded(self) -> dict[str, Any]:
         """The metric as plain values, for the `started` event."""
         return asdict(self)
@@ -71,5 +79,5 @@ def metric_of(events: Iterable[Mapping[str, Any]]) -> Metric:
     """The metric that a run recorded, or accuracy."""
     for event in events:
         if event["kind"] == "started":
-            return Metric(**event["metric"]) if event.get("metric") else ACCURACY
+            return Metric.of(event["metric"]) if event.get("metric") else ACCURACY
     return ACCURACY

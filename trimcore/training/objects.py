@@ -24,6 +24,8 @@ def with_objects(spec: Spec, model: nn.Module | None, data: Any, task: Task | No
     Raises SpecError for objects that the spec cannot be combined with.
     """
     named: dict[str, str] = {}
+    if spec.devices.count > 1 and any(given is not None for given in (model, data, task)):
+        raise SpecError("several processes cannot share objects: name the model, the data and the task in the spec")
     if model is not None:
         if not isinstance(model, nn.Module):
             raise SpecError(f"model is a {type(model).__name__}, not a torch.nn.Module")

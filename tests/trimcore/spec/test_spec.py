@@ -147,7 +147,7 @@ def test_every_key_is_read():
             {"layers": ["conv2", "fc1"], "rule": "fraction", "value": 0.5, "iterations": 3, "criterion": "l1",
              "multiple": 16, "layer": {"fc1": {"rule": "keep", "value": 4.0, "criterion": "l2"}},
              "also_cut": {"conv2": [1, 5]}, "never_cut": {"fc1": [0]},
-             "retrain": {"epochs": 9, **dict.fromkeys(training), "lr": 0.125, "distill": None}},
+             "retrain": {**dict.fromkeys(spec.StepRetrain.model_fields), "epochs": 9, "lr": 0.125}},
             {"layers": ["all"], "rule": "absolute", "value": 0.9, "iterations": 1, "criterion": "apoz",
              "multiple": 1, "layer": {}, "also_cut": {}, "never_cut": {}, "retrain": None},
         ],

@@ -389,3 +389,40 @@ def test_a_run_resumes_bit_identically(make_spec, recipe):
 def test_every_augmentation_can_be_written_in_a_spec():
     for augment, way in itertools.product(AUGMENTATIONS, ("base", "retrain")):
         assert getattr(spec.parse({way: {"augment": augment}}), way).augment == augment
+
+
+# ---- one step's own settings
+
+
+def test_a_step_has_an_optimizer_and_a_schedule_of_its_own(make_spec):
+    own = {"optimizer": "adamw", "schedule": "constant", "warmup": 0.0, "epochs": 3, "keep": "best", "patience": 1}
+    steps = [{"layers": ["fc1"], "rule": "count", "value": 3}, {"layers": ["fc1"], "rule": "count", "value": 3,
+                                                                 "retrain": own}]  # fmt: skip
+    asked = make_spec(step=steps)
+    assert [asked.retrain_after(step).optimizer for step in asked.step] == ["sgd", "adamw"]
+    events, snapshots, made = carry_out(asked)
+    rates = {e["iteration"]: e["lr"] for e in of_kind(events, "epoch")}
+    assert rates[2] == 0.001
+    assert rates[1] != rates[2]
+    for _, snapshot in snapshots[-3:-1]:
+        _, _, again = carry_out(asked, resume=snapshot)
+        assert all(torch.equal(tensor, made[2].state[name]) for name, tensor in again[2].state.items())
+
+
+def test_a_step_estimates_batchnorm_where_it_asks(registry, make_spec):
+    @models.register("normed", "with BatchNorm")
+    def normed(num_classes, in_channels):
+        return nn.Sequential(
+            nn.Conv2d(in_channels, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Linear(8, num_classes),
+        )
+
+    step = {"layers": ["0"], "rule": "count", "value": 2}
+    events, _, _ = carry_out(make_spec(model="normed", step=[step, {**step, "retrain": {"batchnorm_examples": 50}}]))
+    assert ["accuracy_reestimated" in event for event in of_kind(events, "initial")] == [False, True]
+
+
+def test_momentum_is_not_kept_for_another_optimizer(make_spec):
+    step = {"layers": ["fc1"], "rule": "count", "value": 3, "retrain": {"optimizer": "adamw"}}
+    with pytest.raises(SpecError, match="keep_momentum needs the same optimizer"):
+        make_spec(retrain={"keep_momentum": True}, step=[step])

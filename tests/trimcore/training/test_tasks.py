@@ -308,6 +308,17 @@ def test_new_weights_for_an_object_are_refused():
         carry_out(parsed(control={"scratch": True}), **objects())
 
 
+def test_objects_are_not_shared_by_processes():
+    with pytest.raises(SpecError, match="several processes cannot share objects"):
+        carry_out(parsed(devices={"count": 2}), **objects())
+
+
+def test_steps_have_the_settings_of_the_task():
+    step = {**REGRESSION["step"][0], "retrain": {"mixup": 0.5}}
+    with pytest.raises(SpecError, match=r"step 1.retrain.mixup = 0.5 is for classification"):
+        parsed(step=[step])
+
+
 def test_own_images_are_not_augmented():
     images = TensorDataset(torch.rand(20, 1, 8, 8), torch.arange(20) % 3)
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))

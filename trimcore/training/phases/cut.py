@@ -43,7 +43,7 @@ def cut(run: Run) -> Iterator[Event]:
         return
     yield done
     test, validation = run.measure("test"), run.measure("validation")
-    again = _with_new_statistics(run, run.spec.retrain.batchnorm_examples)
+    again = _with_new_statistics(run, run.spec.retrain_after(step).batchnorm_examples)
     state.row = {
         "layers_trimmed": [name for name, layer in done.data["layers"].items() if layer.get("newly", layer["cut"])],
         "accuracy_initial": test.value, "accuracy_reestimated": again.get("accuracy_reestimated"),
