@@ -21,6 +21,7 @@ OWN = {
     "unlabelled:PATH": "Folder with images without labels",
     "lfw:PATH": "Folder with Labeled Faces in the Wild (contains lfw-py)",
 }
+UNLABELLED = "unlabelled:PATH"
 OTHER = "another path…"
 RESIZES = {"crop": "crop to the centre", "stretch": "stretch", "pad": "add black bars"}
 
@@ -33,6 +34,8 @@ def is_own(name: str) -> bool:
 def chosen(draft: dict) -> str:
     """Widgets that choose the data. Returns their name; it ends in ":" while nothing is chosen."""
     known = data.datasets()
+    if not draft["data"].startswith(_prefix(UNLABELLED)):
+        del known[UNLABELLED]  # the page cannot take the weights of its teacher
     if not any(_is_kind(kind, draft["data"]) for kind in known):
         known[draft["data"]] = "data of your own"  # in a run that was started on the command line
     kinds = list(known)

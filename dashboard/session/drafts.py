@@ -42,7 +42,8 @@ def for_data(values: dict, data_name: str) -> dict:
         for section in ("base", "convert", "retrain"):
             values[section].update(unused)
         for step in values["step"]:
-            step.get("retrain", {}).pop("augment", None)
+            for key in unused:
+                (step.get("retrain") or {}).pop(key, None)
     if values["task"] not in (CLASSIFICATION, AGREEMENT):  # the presets are for small images of digits
         for section in ("base", "retrain"):
             values[section].update(optimizer="adamw", lr=ADAMW_LR, batch_size=OWN_BATCH)

@@ -82,6 +82,10 @@ class Items:
         if not hasattr(self.source, "__len__") and not hasattr(self.source, "__iter__"):
             kind = type(self.source).__name__
             raise DataError(f"{self._where} is a {kind}, not a torch Dataset with a length, or a loader")
+        if isinstance(self.source, Iterator):
+            raise DataError(
+                f"{self._where} is an iterator, which is used up after one epoch; give a Dataset or a loader"
+            )
 
     @property
     def _where(self) -> str:
@@ -98,7 +102,14 @@ class Items:
         dataset = getattr(self.source, "dataset", None)
         if dataset is not None and hasattr(dataset, "__len__") and getattr(self.source, "drop_last", None) is False:
             return len(dataset)
-        return sum(examples(batch) for batch in self.source)
+        return sum(examples(batch) for batch in self._from_loader(None))
+
+    @cached_property
+    def _loader_steps(self) -> int:
+        try:
+            return len(self.source)
+        except TypeError:  # a stream
+            return sum(1 for _ in self._from_loader(None))
 
     def __len__(self) -> int:
         return min(self.limit, self._length) if self.limit else self._length
@@ -124,9 +135,7 @@ class Items:
     def steps(self, batch_size: int, shared: bool = False) -> int:
         """The number of batches."""
         if self.is_loader:
-            return (
-                sum(1 for _ in self._limited(self.source)) if not hasattr(self.source, "__len__") else len(self.source)
-            )
+            return sum(1 for _ in self._limited(self._from_loader(None))) if self.limit else self._loader_steps
         return len(self._parts(torch.arange(len(self)), batch_size, shared))
 
     def _parts(self, order: Tensor, batch_size: int, shared: bool) -> list[Tensor]:
@@ -193,14 +202,16 @@ class Items:
 
     def _from_loader(self, seed: int | None) -> Iterator[Any]:
         """The user's loader. Random samplers of torch draw their seed from the global random numbers."""
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed or 0)
-            batches = iter(self.source)
-            first = next(batches, None)
-        if first is None:
-            return
-        yield first
         try:
+            with torch.random.fork_rng(devices=()):
+                torch.manual_seed(seed or 0)
+                for generator in _generators(self.source):
+                    generator.manual_seed(seed or 0)
+                batches = iter(self.source)
+                first = next(batches, None)
+            if first is None:
+                return
+            yield first
             yield from batches
         except DataError:
             raise
@@ -214,3 +225,11 @@ class Items:
             seen += examples(batch)
             if self.is_loader and self.limit and seen >= self.limit:
                 return
+
+
+def _generators(loader: Any) -> Iterator[torch.Generator]:
+    """The random number generators of a DataLoader's own, which would go on where the last epoch stopped."""
+    sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    for owner in (loader, getattr(loader, "sampler", None), sampler):
+        if isinstance(generator := getattr(owner, "generator", None), torch.Generator):
+            yield generator

@@ -60,7 +60,8 @@ def evaluate(model: nn.Module, split: Split, data: Data, device: torch.device, t
         return measured(model, batches, task, device)
     loss, outcomes = torch.zeros((), device=device), []
     with in_mode(model, training=False), torch.inference_mode():
-        for x, y in batches:
+        for x, labels in batches:
+            y = labels.long()
             output = scores_of(call(model, x))
             loss += F.cross_entropy(output, y, reduction="sum")
             outcomes.append(2 * y + (output.argmax(1) == y))  # class and correctness, in one number

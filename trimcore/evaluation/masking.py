@@ -145,7 +145,7 @@ def on_device(model: nn.Module, batches: Batches) -> Generator[tuple[Tensor, Ten
     for batch in batches:
         if not isinstance(batch, tuple | list) or len(batch) < 2 or not isinstance(batch[1], Tensor):
             raise DataError("accuracy needs labels: the loader must yield (examples, class numbers)")
-        yield batch[0].to(device), batch[1].to(device)
+        yield batch[0].to(device), batch[1].to(device).long()
 
 
 def class_scores(outputs: Any) -> Tensor:

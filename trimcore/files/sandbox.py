@@ -8,6 +8,7 @@ that serves the dashboard. The child process answers with one line of JSON.
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 from trimcore.errors import CheckpointError, first_line
 from trimcore.files.mismatch import Form, Mismatch
-from trimcore.system.processes import ROOT
+from trimcore.system.processes import ROOT, python_path
 
 SECONDS = 120.0  # the largest networks take seconds
 ALLOWANCE = 1 << 30  # bytes in addition to what the file itself needs
@@ -40,6 +41,7 @@ def check_weights(
     command = [sys.executable, "-m", "trimcore.files.sandbox", *values]
     try:
         done = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=seconds + 60,
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join([python_path(), os.getcwd()])},
                               stdin=subprocess.DEVNULL, check=False)  # fmt: skip
         answer = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
@@ -65,6 +67,8 @@ def main(path: str, model: str, arguments: str, memory: str, seconds: str, new_h
     from trimcore.system import own_code
 
     own_code.forbid_imports()
+    with contextlib.redirect_stdout(sys.stderr):
+        own_code.load_used()  # before the limit, which is for the file
     limit(int(memory), float(seconds))
     try:
         _, notes = checkpoint.find_weights(path, model, json.loads(arguments), new_head == "1")

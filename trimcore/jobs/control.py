@@ -179,8 +179,8 @@ def ask(runs_folder: Path, run_id: str, action: str) -> None:
         runs.request(folder, action)
     trainer = status.values.get("trainer")
     unsupervised = not processes.is_alive(status.values.get("supervisor"))
-    own_loop = status.values.get("own_loop")  # a program of the user's: it sees the request itself
-    if action == "stop" and unsupervised and not own_loop and trainer and processes.is_alive(trainer):
+    in_program = status.values.get("own_loop") or status.values.get("in_program")  # it sees the request, and lives on
+    if action == "stop" and unsupervised and not in_program and trainer and processes.is_alive(trainer):
         _terminate(trainer["pid"])  # without a supervisor, nobody else would
         if runs.state_of(folder).state == "lost":  # it was killed before it recorded an outcome
             runs.write_exit(folder, "stopped", "stopped on request")

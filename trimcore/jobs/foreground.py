@@ -29,12 +29,13 @@ def run(
     root = folders.runs_folder(runs)
     if resume:
         folder = folders.open_run(root, resume)
-        control.reopen(folder)
         with_objects(specs.load(folder / "spec.toml"), model, data, task)
+        control.reopen(folder)
     elif spec is None:
         raise RunError("give a spec, or the run to resume")
     else:
         folder = control.prepare_run(with_objects(spec, model, data, task), root)
+    folders.update_status(folder, in_program=True)  # a request to stop must not end the program itself
     outcome = worker.carry_out(folder, log=folder / "log.txt", model=model, data=data, task=task)
     folders.write_exit(folder, **outcome, code=int(outcome["state"] == "failed"))
     if outcome["state"] == "failed":

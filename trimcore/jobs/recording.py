@@ -1,5 +1,6 @@
 """Record a training loop of one's own, in any Python program, as a run that the dashboard shows like any other."""
 
+import math
 import os
 import platform
 import time
@@ -75,6 +76,7 @@ class Recording:
         self._origins = {name: list(range(width)) for name, width in widths_of(network).items()}
         self._epochs = self._phase_epoch = 0
         self._initial: float | None = None
+        self._result = 0  # the last iteration that has ended
         self._trimmed: list[str] = []
         self._begin = self._epoch_begin = time.perf_counter()
         cost = cost_of(self.graph)
@@ -123,7 +125,7 @@ class Recording:
 
     def initial(self, test: float, validation: float | None = None) -> None:
         """Record the metric after a cut, before any training."""
-        self._initial = test
+        self._initial = float(test)
         self._record("initial", iteration=self.iteration, loss=None,
                      **self._values(accuracy=test, validation_accuracy=validation))  # fmt: skip
 
@@ -136,7 +138,9 @@ class Recording:
 
     def epoch(self, loss: float, validation: float, *, train: float | None = None, lr: float = 0.0) -> None:
         """Record an epoch of training: its loss, and the metric on the validation and the training examples."""
-        now = time.perf_counter()
+        now, loss = time.perf_counter(), float(loss)
+        if not math.isfinite(loss):
+            raise RunError(f"the loss is {loss} in epoch {self._phase_epoch + 1}: training has diverged")
         self._epochs, self._phase_epoch = self._epochs + 1, self._phase_epoch + 1
         self._record("epoch", iteration=self.iteration, phase=self._phase, epoch=self._phase_epoch,
                      epochs=self._phase_epoch, loss=float(loss), lr=lr, images_per_second=0.0,
@@ -156,9 +160,9 @@ class Recording:
             "nonzero_parameters": int(sum(torch.count_nonzero(p) for p in whole.parameters())), "loss_final": None,
             "seconds": now - self._begin, "result": self.iteration, "activations": "",
             **self._values(accuracy_initial=self._initial, accuracy_final=float(test), validation_accuracy=validation),
-            **({"metrics": {"test": {self.metric.name: float(test), **more}}} if more else {}),
+            **({"metrics": {"test": {self.metric.name: float(test), **_floats(more)}}} if more else {}),
         }  # fmt: skip
-        self._begin = now
+        self._begin, self._result = now, self.iteration
         self._record("iteration", payload=lambda: (self._checkpoint(whole), None), **row)
         self._follow("stop", "pause", "finish")
 
@@ -190,7 +194,7 @@ class Recording:
         elif error is not None:
             state, reason = "failed", f"{type(error).__name__}: {first_line(error)}"
         if state == "finished":
-            self._record("ended", reason=reason, result=self.iteration)
+            self._record("ended", reason=reason, result=self._result)
         self._recorder.close()
         folders.write_exit(self.folder, state, reason, int(state == "failed"))
         return isinstance(error, StopRequested)
@@ -206,7 +210,12 @@ class Recording:
         return min(1.0, self.iteration / (self.iterations + 1)) if self.iterations else 0.0
 
     def _values(self, **values: float | None) -> dict[str, Any]:
-        return self.metric.fields(values)
+        """The fields of an event. Values may be tensors. Raises RunError for one that is not finite."""
+        plain = {key: None if value is None else float(value) for key, value in values.items()}
+        for key, value in plain.items():
+            if value is not None and not math.isfinite(value):
+                raise RunError(f"{key.replace('accuracy', self.metric.name)} is {value}: a metric must be finite")
+        return self.metric.fields(plain)
 
     def _entry(self, name: str, own: LayerPlan) -> Mapping[str, Any]:
         heads = self.graph.heads
@@ -239,6 +248,10 @@ class Recording:
             f"{OBJECT}{self.model}", arguments, widths_of(whole), state, dict(self._origins), dict(self._base),
             self.iteration, self._epochs,
         )  # fmt: skip
+
+
+def _floats(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
 
 
 def _parameters(module: nn.Module) -> int:

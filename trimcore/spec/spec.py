@@ -209,4 +209,4 @@ class Spec(Section):
     @property
     def has_teacher(self) -> bool:
         """Whether any retraining distils from the network of iteration 0."""
-        return any(self.distill_after(step).weight for step in self.step)
+        return self.task == AGREEMENT or any(self.distill_after(step).weight for step in self.step)

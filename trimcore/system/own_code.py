@@ -22,6 +22,7 @@ NOUNS = {"model": "network", "data": "data set"}
 
 _imported: set[str] = set()
 _registered: dict[str, list[str]] = {}  # what each used module has registered, such as "model 'mine'"
+_files: dict[str, str] = {}  # the module of each used file -> the file
 _current: list[str] = []  # the module that is being imported
 
 
@@ -119,13 +120,21 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     path = Path(name)
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    other = _files.get(path.stem)
+    known = path.stem in sys.stdlib_module_names or (path.stem in sys.modules and other is None)
+    if known or (other not in (None, name) and other in used()):
+        raise SpecError(f"a module {path.stem!r} exists already: rename the file")
     assert spec is not None  # it is a Python file
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    _files[path.stem] = name
     sys.modules[path.stem] = module  # so that its classes can be pickled
     sys.path.insert(0, str(path.parent))  # so that it can import what lies beside it
     try:
         spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem], _files[path.stem]
+        raise
     finally:
         sys.path.remove(str(path.parent))
     return module

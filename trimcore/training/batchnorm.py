@@ -19,15 +19,19 @@ def has_batchnorm(network: nn.Module) -> bool:
 def reestimate(
     network: nn.Module, batches: Iterable[Any], run: Callable[[nn.Module, Any], object] | None = None
 ) -> None:
-    """Replace the running statistics of all BatchNorm layers by those of these batches. Nothing else changes.
+    """Replace the running statistics of all BatchNorm layers by those of these batches. Nothing else changes. Without a
+    batch of several examples, they stay.
 
     `run(network, batch)` runs the network in training mode; by default, it gives it the first part of the batch.
     """
+    several = [batch for batch in batches if examples(batch) > 1]
+    if not several:
+        return  # a variance needs more than one example
     with in_mode(network, training=True), torch.random.fork_rng(devices=()):
         torch.manual_seed(0)  # dropout before a BatchNorm
         # BatchNorm needs more than one value per channel, and a map may have a single position. A list around each
         # batch keeps `update_bn` from taking it apart.
-        update_bn(([batch] for batch in batches if examples(batch) > 1), _Running(network, run or _first_part))
+        update_bn(([batch] for batch in several), _Running(network, run or _first_part))
 
 
 class _Running(nn.Module):

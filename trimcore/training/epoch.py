@@ -112,10 +112,12 @@ def train_epoch(
     update = _Update(model, optimizer, settings, after_step)
     model.train()
     loss_sum, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    counted = True
+    counted, several = True, False  # whether any batch had several examples: the last may be a lone remainder
     for step, batch in enumerate(source):
-        if step and distributed.world() == 1 and examples(batch) == 1:
+        single = examples(batch) == 1
+        if single and several and distributed.world() == 1:
             continue  # BatchNorm needs more than one value per channel, and a map may have a single position
+        several = several or not single
         place = (epoch * steps + step, epochs * steps)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(*place, settings)

@@ -38,7 +38,7 @@ def _classification(settings: Training, data: Data, device: torch.device, loss_o
     minimised = loss_of or labelled
 
     def objective(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor | None, int]:
-        x, y = batch
+        x, y = batch[0], batch[1].long()
         x, targets = mix(x, y) if mix else (x, y)
         with autocast(device):
             output = call(model, x)

@@ -1,6 +1,8 @@
 """Objects in place of names: a network, data or a task that a Python program passes to a run."""
 
 import copy
+import itertools
+from collections.abc import Container
 from dataclasses import replace
 from typing import Any
 
@@ -31,14 +33,14 @@ def with_objects(spec: Spec, model: nn.Module | None, data: Any, task: Task | No
             raise SpecError(f"model is a {type(model).__name__}, not a torch.nn.Module")
         if spec.control.scratch:
             raise SpecError("control.scratch needs new weights, which a network passed as an object cannot give")
-        named["model"] = _register(model)
+        named["model"] = _register(model, spec.model)
     if data is not None and not hasattr(data, "mean"):
-        named["data"] = f"{OBJECT}data"
+        named["data"] = _name("data", spec.data, own.REGISTERED)
         own.REGISTERED[named["data"]] = lambda: data
     if task is not None:
         if not isinstance(task, Task):
             raise SpecError(f"task is a {type(task).__name__}, not a trimcore.Task")
-        named["task"] = _name_of(task)
+        named["task"] = _name_of(task, spec.task)
     return parse({**spec.model_dump(exclude_unset=True), **named}) if named else spec
 
 
@@ -62,18 +64,26 @@ def with_inputs_of(entry: models.Architecture, data: Data) -> models.Architectur
     )
 
 
-def _name_of(task: Task) -> str:
+def _name(kind: str, named: str, taken: Container[str]) -> str:
+    """The name of an object: that of the run it resumes, or a new one, since runs of a process must not share one."""
+    if named.startswith(OBJECT):
+        return named
+    numbers = ("" if number == 1 else f"_{number}" for number in itertools.count(1))
+    return next(name for number in numbers if (name := f"{OBJECT}{kind}{number}") not in taken)
+
+
+def _name_of(task: Task, named: str) -> str:
     known = tasks.REGISTERED.get(task.name)
     if known is type(task):
         return task.name
-    name = f"{OBJECT}{type(task).__name__}"
+    name = _name(type(task).__name__, named, tasks.REGISTERED)
     tasks.REGISTERED[name] = lambda: task
     return name
 
 
-def _register(model: nn.Module) -> str:
-    name = f"{OBJECT}{type(model).__name__}"
-    kept = copy.deepcopy(model)  # as it is now, whatever becomes of it
+def _register(model: nn.Module, named: str) -> str:
+    name = _name(type(model).__name__, named, models.REGISTRY)
+    kept = copy.deepcopy(model).cpu()  # as it is now, whatever becomes of it
     models.REGISTRY[name] = models.Architecture(name, "a network passed as an object", _Builder(kept))
     return name
 

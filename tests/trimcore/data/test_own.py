@@ -207,3 +207,29 @@ def test_a_function_that_is_not_there_is_refused_in_one_line(name, message):
         data.load(name)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_stream_and_an_iterator():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter([(torch.tensor([float(i)]), i % 3) for i in range(11)])
+
+    found = opened(DataLoader(Stream(), 4))
+    assert len(Batches(found.train, found, 99, "cpu")) == 3
+    with pytest.raises(DataError, match="is an iterator, which is used up after one epoch"):
+        opened(iter([(torch.zeros(2, 1), torch.zeros(2))]))
+
+
+def test_a_loader_with_a_generator_of_its_own_repeats_with_the_seed():
+    found = opened(DataLoader(NUMBERS, 20, shuffle=True, generator=torch.Generator()))
+    epochs = [numbers(Batches(found.train, found, 7, "cpu", seed=seed)) for seed in (1, 1, 2)]
+    assert epochs[0] == epochs[1] != epochs[2]
+
+
+def test_a_loader_that_raises_is_named():
+    class Broken:
+        def __iter__(self):
+            raise OSError("the disk\nis gone")
+
+    with pytest.raises(DataError, match="its train split raised OSError: the disk$"):
+        opened(Broken())

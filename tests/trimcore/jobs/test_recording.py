@@ -156,3 +156,22 @@ def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot create a run in"):
         tc.record(network(), INPUTS[:1], runs=tmp_path / "file")
+
+
+def test_values_may_be_tensors_and_must_be_finite(runs_folder):
+    with tc.record(network(), INPUTS[:1], metric=MAE) as run:
+        run.epoch(loss=torch.tensor(1.0), validation=torch.tensor(0.5), train=torch.tensor(0.25))
+        run.initial(test=torch.tensor(0.5))
+        run.final(test=torch.tensor(0.5), RMSE=torch.tensor(0.75))
+        for values in ({"loss": float("nan"), "validation": 0.5}, {"loss": 1.0, "validation": float("inf")}):
+            with pytest.raises(RunError, match="diverged|must be finite"):
+                run.epoch(**values)
+    rows = tables.iterations(list(runs.read_events(run.folder)))
+    assert (rows.metric_final[0], rows.metrics[0]) == (0.5, "MAE=0.5;RMSE=0.75")
+
+
+def test_the_result_is_the_last_iteration_that_ended(runs_folder):
+    with tc.record(network(), INPUTS[:1], metric=MAE) as run:
+        run.final(test=0.5)
+        run.prune({"0": [1]})
+    assert runs.result_of(run.folder) == 0

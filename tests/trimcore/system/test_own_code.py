@@ -109,3 +109,13 @@ def test_a_name_in_a_spec_imports_nothing_where_that_is_forbidden(tmp_path, monk
     for kind in ("model", "data", "task"):
         with pytest.raises(SpecError, match="does not import user code"):
             own_code.find(kind, "forbidden_code:thing")
+
+
+@pytest.mark.usefixtures("fresh", "registry")
+@pytest.mark.parametrize("name", ["random.py", "trimcore.py", "pytest.py"])
+def test_a_file_must_not_replace_another_module(tmp_path, name):
+    before = sys.modules.get(name[:-3])
+    own_code.use([str(written(tmp_path, "", name))])
+    with pytest.raises(SpecError, match="exists already: rename the file"):
+        own_code.load_used()
+    assert sys.modules.get(name[:-3]) is before

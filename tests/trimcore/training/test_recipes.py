@@ -426,3 +426,13 @@ def test_momentum_is_not_kept_for_another_optimizer(make_spec):
     step = {"layers": ["fc1"], "rule": "count", "value": 3, "retrain": {"optimizer": "adamw"}}
     with pytest.raises(SpecError, match="keep_momentum needs the same optimizer"):
         make_spec(retrain={"keep_momentum": True}, step=[step])
+
+
+def test_batches_of_one_leave_the_statistics_of_batchnorm():
+    norm = nn.BatchNorm1d(3)
+    norm(torch.randn(20, 3))
+    before = norm.running_mean.clone()
+    reestimate(norm, [(torch.randn(1, 3), None)] * 5)
+    assert torch.equal(norm.running_mean, before)
+    reestimate(norm, [(torch.ones(4, 3), None), (torch.ones(1, 3), None)])
+    assert torch.allclose(norm.running_mean, torch.ones(3))
