@@ -40,6 +40,15 @@ def as_on_the_command_line(monkeypatch) -> None:
     monkeypatch.setenv(own_code.FORBIDDEN, "")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_objects():
+    """Networks, data and tasks that tests of a file passed as objects do not stand on the lists of other files."""
+    yield
+    for table in (models.REGISTRY, own.REGISTERED, tasks.registry.REGISTERED):
+        for name in [name for name in table if name.startswith(own_code.OBJECT)]:
+            del table[name]
+
+
 @pytest.fixture
 def registry():
     """The architectures by name; what a test registers, data and tasks too, is forgotten after it."""

@@ -65,7 +65,8 @@ def listed() -> dict[str, str]:
         for name, entries in sorted(plugins.installed().items())
         if name not in REGISTRY
     }
-    return {name: entry.description for name, entry in REGISTRY.items()} | from_packages
+    named = {name: entry for name, entry in REGISTRY.items() if not name.startswith(own_code.OBJECT)}
+    return {name: entry.description for name, entry in named.items()} | from_packages
 
 
 def offered() -> dict[str, str]:

@@ -36,9 +36,8 @@ def register(name: str) -> Callable[[type[Task]], type[Task]]:
 def listed() -> dict[str, str]:
     """The known tasks: name -> one-line description. Loads nothing but the modules in use."""
     own_code.load_used()
-    return {
-        name: (inspect.getdoc(task) or name).partition(". ")[0].splitlines()[0] for name, task in REGISTERED.items()
-    }
+    named = {name: task for name, task in REGISTERED.items() if not name.startswith(own_code.OBJECT)}
+    return {name: (inspect.getdoc(task) or name).partition(". ")[0].splitlines()[0] for name, task in named.items()}
 
 
 def check_name(name: str) -> None:
