@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -76,7 +76,6 @@ class Items:
     workers: int | None = None
     check: Callable[[Any], None] | None = None
     limit: int = 0  # examples, for loaders; 0: all
-    skipped: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if not hasattr(self.source, "__len__") and not hasattr(self.source, "__iter__"):
@@ -223,7 +222,7 @@ class Items:
         for batch in batches:
             yield batch
             seen += examples(batch)
-            if self.is_loader and self.limit and seen >= self.limit:
+            if self.limit and seen >= self.limit:
                 return
 
 

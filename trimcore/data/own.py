@@ -76,9 +76,8 @@ def load_own(name: str, **arguments: Any) -> Data:
 
 
 def open_own(name: str, found: Any) -> Data:
-    """The data of an OwnData, or of a mapping with its fields. Loads one batch of the train split, for its shape.
-
-    Raises DataError for anything else, for an empty split, and for an item that cannot be loaded.
+    """The data of an OwnData, or of a mapping with its fields. Raises DataError for anything else, and for an empty
+    split.
     """
     if isinstance(found, Data):
         return found

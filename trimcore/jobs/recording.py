@@ -141,11 +141,11 @@ class Recording:
         now, loss = time.perf_counter(), float(loss)
         if not math.isfinite(loss):
             raise RunError(f"the loss is {loss} in epoch {self._phase_epoch + 1}: training has diverged")
+        values = self._values(accuracy=train, validation_accuracy=validation)
         self._epochs, self._phase_epoch = self._epochs + 1, self._phase_epoch + 1
         self._record("epoch", iteration=self.iteration, phase=self._phase, epoch=self._phase_epoch,
-                     epochs=self._phase_epoch, loss=float(loss), lr=lr, images_per_second=0.0,
-                     seconds=now - self._epoch_begin,
-                     **self._values(accuracy=train, validation_accuracy=float(validation)))  # fmt: skip
+                     epochs=self._phase_epoch, loss=loss, lr=lr, images_per_second=0.0,
+                     seconds=now - self._epoch_begin, **values)  # fmt: skip
         self._epoch_begin = now
         self._follow("stop", "pause")
 
@@ -178,9 +178,8 @@ class Recording:
                      image=[], task="a loop of its own", metric=self.metric.recorded(), found=[],
                      device=describe(device), torch=torch.__version__, python=platform.python_version(),
                      trimcore=__version__, iterations=self.iterations, epochs=0,
-                     trimmable=trimmable_text(self.graph),
-            parameters=self._base["parameters"], macs=self._base["macs"],
-        )  # fmt: skip
+                     trimmable=trimmable_text(self.graph), parameters=self._base["parameters"],
+                     macs=self._base["macs"])  # fmt: skip
         return self
 
     def __exit__(

@@ -1,6 +1,7 @@
 """Re-estimate the statistics of BatchNorm after a cut: the inputs of its layers have lost neurons."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -24,14 +25,15 @@ def reestimate(
 
     `run(network, batch)` runs the network in training mode; by default, it gives it the first part of the batch.
     """
-    several = [batch for batch in batches if examples(batch) > 1]
-    if not several:
+    several = (batch for batch in batches if examples(batch) > 1)
+    first = next(several, None)
+    if first is None:
         return  # a variance needs more than one example
     with in_mode(network, training=True), torch.random.fork_rng(devices=()):
         torch.manual_seed(0)  # dropout before a BatchNorm
         # BatchNorm needs more than one value per channel, and a map may have a single position. A list around each
         # batch keeps `update_bn` from taking it apart.
-        update_bn(([batch] for batch in several), _Running(network, run or _first_part))
+        update_bn(([batch] for batch in chain([first], several)), _Running(network, run or _first_part))
 
 
 class _Running(nn.Module):

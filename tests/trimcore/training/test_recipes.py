@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import weakref
 from contextlib import nullcontext
 
 import pytest
@@ -434,5 +435,21 @@ def test_batches_of_one_leave_the_statistics_of_batchnorm():
     before = norm.running_mean.clone()
     reestimate(norm, [(torch.randn(1, 3), None)] * 5)
     assert torch.equal(norm.running_mean, before)
-    reestimate(norm, [(torch.ones(4, 3), None), (torch.ones(1, 3), None)])
-    assert torch.allclose(norm.running_mean, torch.ones(3))
+    reestimate(norm, [(torch.zeros(1, 3), None), (torch.ones(4, 3), None), (torch.full((2, 3), 4.0), None)])
+    assert torch.allclose(norm.running_mean, torch.full((3,), 2.5))
+
+
+def test_statistics_are_estimated_batch_by_batch():
+    """No batch waits in memory for the others."""
+    alive = []
+
+    def batches():
+        for _ in range(5):
+            x = torch.randn(8, 3)
+            alive.append(weakref.ref(x))
+            assert sum(ref() is not None for ref in alive) <= 3
+            yield x, None
+            del x
+
+    reestimate(nn.BatchNorm1d(3), batches())
+    assert len(alive) == 5
