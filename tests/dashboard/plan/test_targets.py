@@ -6,7 +6,7 @@ from dashboard.plan import measurement, rehearsal, sensitivity, targets
 from dashboard.session import run_network
 from tests.dashboard.drafts import choose_target, draft_from, plan_from
 from tests.dashboard.pages import click, metrics, texts
-from tests.dashboard.serving import ROOT, serving
+from tests.dashboard.serving import ROOT, retry, serving
 from trimcore import runs, spec, tables
 from trimcore.evaluation.masking import one_shot
 from trimcore.planning.sensitivity import Point, Sensitivity
@@ -121,8 +121,9 @@ def test_half_the_size_is_proposed_and_launched(chromium, tmp_path, copy_of):
         seen.goto(f"{url}/plan?run={own.name}")
         seen.get_by_role("button", name="Plan for this run").click()
         seen.get_by_text("After the first cut").wait_for()
-        seen.get_by_text("N times smaller", exact=True).click()
-        seen.get_by_role("button", name="Propose").click()
+        propose = seen.get_by_role("button", name="Propose")
+        retry(seen.get_by_text("N times smaller", exact=True).click, propose)
+        propose.click()
         seen.get_by_role("button", name="Replace ").click()
         seen.locator("li.card .caption", has_text="keep").wait_for()
         seen.get_by_role("button", name="Launch").click()
