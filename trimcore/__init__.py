@@ -15,7 +15,6 @@ _HOME = {
     "data.pairs": ["load_pairs"],
     "data.registry": ["load_data"],
     "errors": ["CheckpointError", "DataError", "NotTrimmable", "RunError", "SpecError", "TrimError"],
-    "evaluation.latency": ["compare_latency"],
     "evaluation.masking": ["one_shot"],
     "evaluation.verification": ["Verified", "verify", "verify_pairs"],
     "files.checkpoint": ["Checkpoint"],
@@ -28,7 +27,7 @@ _HOME = {
     "models": ["build", "register"],
     "planning.plan": ["Plan", "plan", "plan_within_units"],
     "planning.sensitivity": ["Sensitivity", "scanning"],
-    "planning.targets": ["Accuracy", "LessWork", "NoLayerAbove", "Smaller", "propose"],
+    "planning.targets": ["Accuracy", "Faster", "LessWork", "NoLayerAbove", "Smaller", "Within", "propose"],
     "runs.events": ["Event"],
     "scoring.apoz": ["LayerProfile", "Profile", "profile"],
     "scoring.criteria": ["scores"],
@@ -39,6 +38,9 @@ _HOME = {
     "tables.metric": ["Metric"],
     "tasks.registry": ["register_task"],
     "tasks.task": ["Task"],
+    "timing.latency": ["compare_latency"],
+    "timing.layer_times": ["LayerTimes", "time_layers"],
+    "timing.prediction": ["TimeModel"],
     "training.loop": ["trim"],
 }
 _RENAMED = {"load_data": "load", "record": "Recording", "register_task": "register"}

@@ -2,13 +2,19 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trimcore.cli.options import PATH
 from trimcore.cli.output import text_table, write_csvs
 from trimcore.errors import TrimError
-from trimcore.spec import DEFAULT_TOLERANCE
+from trimcore.spec import DEFAULT_TOLERANCE, Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WRITTEN = ("layers.csv", "neurons.csv")
 
 
 @click.command()
@@ -26,10 +32,11 @@ from trimcore.spec import DEFAULT_TOLERANCE
 @click.option("--option", "options", multiple=True, metavar="NAME=N", help="An option of the model, such as k=4.")
 @click.option("--whole-heads", is_flag=True, help="Attention heads only go whole.")
 @click.option("--embeddings", is_flag=True, help="Channels of normalised streams can go, too.")
-@click.option("--csv", "folder", type=PATH, help="Write layers.csv and neurons.csv to this folder.")
+@click.option("--time", "timed", is_flag=True, help="Also measure the milliseconds of each layer.")
+@click.option("--csv", "folder", type=PATH, help="Write layers.csv, neurons.csv and times.csv to this folder.")
 def profile(
     model: str, data: str, weights: str, limit: int, device: str, seed: int, tolerance: float, options: tuple[str, ...],
-    whole_heads: bool, embeddings: bool, folder: Path | None, new_head: bool,
+    whole_heads: bool, embeddings: bool, timed: bool, folder: Path | None, new_head: bool,
 ) -> None:  # fmt: skip
     """Count the zeros of every layer on the validation split and the maxima of maxout units on the train split."""
     from trimcore import spec, tables
@@ -68,9 +75,29 @@ def profile(
             f"{name}: {len(units['counts'])} maxout units of {units['k']}; on {units['examples']} training examples, "
             f"the least relevant neuron of a unit is its maximum {least:.1%} of the time; {never} neurons never are"
         )
+    times = layer_times(parsed) if timed else None
+    if times is not None:
+        click.echo()
+        click.echo(text_table(times.round({"ms": 3, "after_ms": 3}), percent=["share"]))
     if folder:
-        texts = tables.csv_texts(events)
-        write_csvs(folder, {name: texts[name] for name in ("layers.csv", "neurons.csv")})
+        texts = {name: text for name, text in tables.csv_texts(events).items() if name in WRITTEN}
+        if times is not None:
+            from trimcore.tables.csv_text import as_csv
+
+            texts["times.csv"] = as_csv(times)
+        write_csvs(folder, texts)
+
+
+def layer_times(spec: Spec) -> "pd.DataFrame":
+    """The milliseconds of each layer of a spec's first network, for one example and for a training batch."""
+    import pandas as pd
+
+    from trimcore.timing.layer_times import time_layers
+    from trimcore.training.prepare import prepare
+
+    ready = prepare(spec)
+    batches = dict.fromkeys((1, spec.retrain.batch_size))
+    return pd.concat([time_layers(ready.graph, ready.example, batch).table() for batch in batches])
 
 
 def _numbers(options: tuple[str, ...]) -> dict[str, int]:

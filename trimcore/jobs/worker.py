@@ -101,11 +101,13 @@ def _failure_reason(error: Exception, folder: Path) -> str:
 def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None, objects: dict[str, Any]) -> dict[str, Any]:
     """Run the training loop. With several processes, only the first records, and all of them end at the same event."""
     from trimcore.compute import distributed
+    from trimcore.compute.allocator import keep_freed_memory
     from trimcore.jobs import resume_points
     from trimcore.jobs.recorder import Recorder
     from trimcore.training.loop import trim
 
     first, recorder, metric = distributed.is_first(), None, ACCURACY
+    keep_freed_memory()
     try:
         if first:
             runs.update_status(folder, state="starting", heartbeat=time.time())

@@ -1,13 +1,14 @@
 """Order the removals of all layers by harm, least first, and find how many of them a target cost needs.
 
-A removal takes a whole channel group: neurons that can only be removed together, including those of a maxout unit.
+A removal takes a whole channel group: neurons that can only be removed together, including those of a maxout unit. A
+cost is "parameters", "macs", or a function of the mask of removed groups, such as predicted milliseconds.
 `gone` masks the groups that are already removed, on paper only (None: no groups).
 """
 
 import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.costs import cost_without
 from trimcore.planning.plan import LayerPlan, Plan
+
+Counted = str | Callable[[Tensor], float]  # "parameters", "macs", or a function of a mask over the groups of `fine`
 
 
 class Ranked(NamedTuple):
@@ -91,13 +94,16 @@ def _without_surplus(
 
 
 def harm_per_saving(
-    graph: ChannelGraph, layer: Ranked, harms: Sequence[float], counted: str, gone: Tensor | None = None
+    graph: ChannelGraph, layer: Ranked, harms: Sequence[float], counted: Counted, gone: Tensor | None = None
 ) -> list[float]:
-    """Harms divided by the parameters (or "macs") that one neuron of the layer saves in the current network."""
+    """Harms divided by what one neuron of the layer saves in the current network: parameters, MACs, or for other costs
+    the mean over half of the layer, because time does not fall with every neuron."""
     if not layer.groups:
         return list(harms)
-    saved = (cost_left(graph, [], counted, gone) - cost_left(graph, layer.groups[:1], counted, gone)) / layer.sizes[0]
-    return [harm / max(saved, 1.0) for harm in harms]
+    count, least = (1, 1.0) if isinstance(counted, str) else (max(1, len(layer.groups) // 2), 1e-9)
+    whole, without = (cost_left(graph, groups, counted, gone) for groups in ([], layer.groups[:count]))
+    saved = (whole - without) / sum(layer.sizes[:count])
+    return [harm / max(saved, least) for harm in harms]
 
 
 def removal_order(
@@ -132,16 +138,18 @@ def removal_order(
     return list(order.values())
 
 
-def cost_left(graph: ChannelGraph, groups: Collection[int], counted: str, gone: Tensor | None = None) -> int:
-    """The parameters (or "macs") of the network after also removing these groups."""
+def cost_left(graph: ChannelGraph, groups: Collection[int], counted: Counted, gone: Tensor | None = None) -> float:
+    """The cost of the network after also removing these groups."""
     mask = torch.zeros(graph.group_count, dtype=torch.bool) if gone is None else gone.clone()
     mask[list(groups)] = True
+    if not isinstance(counted, str):
+        return counted(graph.to_fine(mask))
     left: int = getattr(cost_without(graph, graph.to_fine(mask)), counted)
     return left
 
 
 def removals_needed(
-    graph: ChannelGraph, order: Sequence[Removal], counted: str, times: float, gone: Tensor | None = None
+    graph: ChannelGraph, order: Sequence[Removal], counted: Counted, times: float, gone: Tensor | None = None
 ) -> int:  # fmt: skip
     """The fewest removals that reduce the cost by a factor of `times`; `len(order) + 1` if all of them do not."""
     groups, now = [step.group for step in order], cost_left(graph, [], counted, gone)

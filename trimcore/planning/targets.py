@@ -6,9 +6,8 @@ All targets of a kind use one order of removals, so a more ambitious target remo
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -16,19 +15,23 @@ from torch import Tensor
 
 from trimcore.errors import SpecError
 from trimcore.graph.channel_graph import ChannelGraph
+from trimcore.graph.costs import cost_without
+from trimcore.planning.harm import harms_of, predicted
 from trimcore.planning.plan import Plan
 from trimcore.planning.ranking import (
+    Counted,
     Ranked,
     Removal,
     as_plan,
     cost_left,
-    harm_per_saving,
     ranked,
     removal_order,
     removals_needed,
 )
 from trimcore.planning.sensitivity import Sensitivity
+from trimcore.planning.speed import fastest
 from trimcore.scoring.apoz import Profile
+from trimcore.timing.prediction import TimeModel
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,20 @@ class LessWork:
 
 
 @dataclass(frozen=True)
+class Faster:
+    """Reduce the milliseconds per batch of the current network by a factor of `times`, as measured on this device."""
+
+    times: float
+
+
+@dataclass(frozen=True)
+class Within:
+    """Reduce the milliseconds per batch to at most `ms`, as measured on this device."""
+
+    ms: float
+
+
+@dataclass(frozen=True)
 class NoLayerAbove:
     """Remove all neurons with an APoZ above `apoz`, except the last ones of a layer: rule `absolute` for all layers."""
 
@@ -62,46 +79,63 @@ class Accuracy:
     at_least: float
 
 
-Target = Smaller | LessWork | NoLayerAbove | Accuracy
+CostTarget = Smaller | LessWork | Faster | Within
+Target = CostTarget | NoLayerAbove | Accuracy
 
 
 def propose(
-    graph: ChannelGraph, profile: Profile, target: Target, layers: Iterable[str] | None = None,
+    graph: ChannelGraph, profile: Profile, target: Target | Sequence[Target], layers: Iterable[str] | None = None,
     scores: Mapping[str, Tensor] | None = None, sensitivity: Sensitivity | None = None, *, least: int = 1,
-    cost_aware: bool = False,
+    cost_aware: bool = False, time: TimeModel | None = None,
 ) -> Plan:  # fmt: skip
     """A plan that removes neurons from all `layers` in one order: as few as the target needs, or as many as it allows.
+    Of several targets, all are met.
 
     Within a layer, the neurons with the highest scores are removed first (`scores` as in `planning.plan`; None: APoZ).
     Across layers, neurons are compared by harm. Without a `sensitivity`, a neuron's harm is the share of a normal
     distribution above its z-score in its layer. Removing everything up to some harm is then the paper's rule
     mean + x * std, with one x for all layers. With a `sensitivity`, harm is the accuracy that the layer alone has lost
     once this neuron is removed too. All layers then lose the same accuracy, so layers with flat curves lose more
-    neurons; for equal losses, layers lose equal shares. `cost_aware` divides harm by the parameters (for `LessWork`:
-    MACs) that one neuron of the layer saves. `NoLayerAbove` only uses APoZ.
+    neurons; for equal losses, layers lose equal shares. `cost_aware` divides harm by what one neuron of the layer
+    saves: parameters, or what the target is about (MACs, milliseconds). With a `sensitivity`, it makes the sum of the
+    measured losses small for what is saved (see `harm.harms_of`). `NoLayerAbove` only uses APoZ.
 
     Neurons that can only be removed together, including those of a maxout unit, are one step. A layer is done once its
-    next removal would leave any layer of the network with fewer than `least` neurons. Costs are exact: without the last
-    step, the plan would miss the target. The threshold of a layer in the plan is the highest remaining score among the
-    neurons that may be removed.
+    next removal would leave any layer of the network with fewer than `least` neurons. Counted costs are exact: without
+    the last step, the plan would miss the target. Targets in milliseconds need `time`, and the cut network is measured:
+    see `planning.speed`. Such plans keep neurons that cost no time. The threshold of a layer in the plan is the highest
+    remaining score among the neurons that may be removed.
 
     Raises SpecError for a target that cannot be met (the message names the maximum), for `Accuracy` without a
-    sensitivity, for a sensitivity that lacks a layer or was measured at another width, and for `NoLayerAbove` with
-    scores other than APoZ.
+    sensitivity, for a sensitivity that lacks a layer or was measured at another width, for `NoLayerAbove` with
+    scores other than APoZ or with another target, and for two targets of a kind.
     """
-    _check(target, scores, sensitivity, least)
+    asked = (target,) if isinstance(target, Target) else tuple(target)
+    _check(asked, scores, sensitivity, least, time)
     names = profile.layers if layers is None else layers
     rankings = {name: _ranked(graph, profile, name, scores) for name in names}
-    if isinstance(target, NoLayerAbove):
+    if isinstance(asked[0], NoLayerAbove):
         harms = {name: [-score for score in own.scores] for name, own in rankings.items()}
         order = removal_order(graph, rankings, harms, least)
-        return as_plan(rankings, order[: bisect_left(order, -target.apoz, key=lambda step: step.harm)])
-    per = getattr(target, "counted", "parameters") if cost_aware else ""
-    order = removal_order(graph, rankings, _harms(graph, profile, rankings, sensitivity, per), least)
-    if isinstance(target, Accuracy):
-        assert sensitivity is not None  # checked by `_check`
-        return as_plan(rankings, order[: _allowed(profile, rankings, order, target.at_least, sensitivity)])
-    return as_plan(rankings, order[: _needed(graph, order, target, least)])
+        return as_plan(rankings, order[: bisect_left(order, -asked[0].apoz, key=lambda step: step.harm)])
+    costs = [one for one in asked if isinstance(one, CostTarget)]
+    saved = _saved(graph, costs, time) if cost_aware else None
+    order = removal_order(graph, rankings, harms_of(graph, profile, rankings, sensitivity, saved), least)
+    steps = order[: max((_needed(graph, order, one, least, time) for one in costs), default=0)]
+    if clocked := [one for one in costs if isinstance(one, Faster | Within)]:
+        assert time is not None  # checked by `_check`
+        counted = [one for one in costs if one not in clocked]
+        least_steps = max((_needed(graph, order, one, least, time) for one in counted), default=0)
+        limit = min(time.base_ms / _times(one, time) for one in clocked)
+        steps = fastest(graph, order, least_steps, limit, time, lambda fewer: _meets(graph, fewer, counted))
+    for one in asked:
+        if isinstance(one, Accuracy):
+            assert sensitivity is not None  # checked by `_check`
+            allowed = _allowed(profile, rankings, order, one.at_least, sensitivity)
+            if costs and len(steps) > allowed:
+                raise _together(profile, rankings, steps, one, sensitivity)
+            steps = steps if costs else order[:allowed]
+    return as_plan(rankings, steps)
 
 
 def as_step(plan: Plan, profile: Profile, criterion: str = "apoz") -> dict[str, Any]:
@@ -114,20 +148,6 @@ def as_step(plan: Plan, profile: Profile, criterion: str = "apoz") -> dict[str, 
     return {"layers": [*kept], "rule": "keep", "value": max(kept.values()), "criterion": criterion, "layer": rules}
 
 
-def predicted(sensitivity: Sensitivity, kept: Mapping[str, int]) -> float:
-    """The predicted accuracy (or other metric) before retraining, if each layer keeps this many neurons: the base made
-    worse by the loss of each layer alone.
-
-    The losses are added, as if no two layers lost the same example, so the prediction is never above the product of the
-    remaining shares. The real loss can still be larger; `masking.one_shot` measures it. Curves are linear between
-    points, and from the last point down to a total loss at zero neurons: all of a share, and for other metrics the
-    largest loss that was measured.
-    """
-    lost, metric = sum(_at(_curve(sensitivity, name), count) for name, count in kept.items()), sensitivity.metric
-    value = sensitivity.base - lost if metric.higher_is_better else sensitivity.base + lost
-    return max(0.0, value) if metric.percent else value
-
-
 def _ranked(graph: ChannelGraph, profile: Profile, name: str, scores: Mapping[str, Tensor] | None) -> Ranked:
     """Rank the neurons of a layer. Raises SpecError for a layer that was not profiled."""
     if name not in profile.layers:
@@ -136,51 +156,71 @@ def _ranked(graph: ChannelGraph, profile: Profile, name: str, scores: Mapping[st
     return ranked(graph.layers[name].neurons, own, profile[name].candidates)
 
 
-def _harms(
-    graph: ChannelGraph, profile: Profile, layers: dict[str, Ranked], sensitivity: Sensitivity | None, per: str
-) -> dict[str, list[float]]:  # fmt: skip
-    """The harm of each step, by layer, as defined in `propose`. `per` divides it by "parameters" or "macs" saved ("":
-    not divided)."""
-    harms = {name: layer.tails for name, layer in layers.items()}
-    for name, layer in layers.items():
-        if sensitivity:
-            curve = _curve(sensitivity, name, profile[name].width)
-            left = (profile[name].width - gone for gone in accumulate(layer.sizes))
-            harms[name] = [_at(curve, kept) for kept in left]
-        if per:
-            harms[name] = harm_per_saving(graph, layer, harms[name], per)
-    return harms
+def _counted(target: CostTarget, time: TimeModel | None) -> Counted:
+    """What a target is about."""
+    if isinstance(target, Smaller | LessWork):
+        return target.counted
+    assert time is not None  # checked by `_check`
+    return time.without
 
 
-def _curve(sensitivity: Sensitivity, name: str, width: int | None = None) -> list[tuple[int, float]]:
-    """(neurons kept, loss) from the whole layer down to zero neurons, with the loss made non-decreasing."""
-    kept, values = zip(*sensitivity.curve(name), strict=True)
-    metric, base = sensitivity.metric, sensitivity.base
-    losses = [metric.loss(base, value) for value in values]
-    total = base if metric.percent and metric.higher_is_better else _largest_loss(sensitivity)
-    if width not in (None, kept[0]):
-        raise SpecError(f"layer {name!r} has {width} neurons, but its sensitivity was measured at {kept[0]}: rescan it")
-    return [*zip(kept, accumulate(losses, max), strict=True), (0, max(total, *losses))]
+def _times(target: CostTarget, time: TimeModel | None) -> float:
+    if isinstance(target, Within):
+        assert time is not None  # checked by `_check`
+        return time.base_ms / target.ms
+    return target.times
 
 
-def _largest_loss(sensitivity: Sensitivity) -> float:
-    return max(sensitivity.metric.loss(sensitivity.base, point.accuracy) for point in sensitivity.points)
+def _saved(graph: ChannelGraph, targets: Sequence[CostTarget], time: TimeModel | None) -> Counted:
+    """The cost whose savings count: parameters, or that of the target. Of several targets, their shares are added."""
+    costs = [_counted(target, time) for target in targets]
+    if len(costs) < 2:
+        return costs[0] if costs else "parameters"
+    whole = [cost_left(graph, [], cost) for cost in costs]
+
+    def shares(mask: Tensor) -> float:
+        left = [cost(mask) if callable(cost) else getattr(cost_without(graph, mask), cost) for cost in costs]
+        return sum(one / all_of_it for one, all_of_it in zip(left, whole, strict=True))
+
+    return shares
 
 
-def _at(curve: list[tuple[int, float]], kept: int) -> float:
-    (more, with_more), (less, with_less) = next((a, b) for a, b in pairwise(curve) if b[0] <= kept)
-    return with_less + (with_more - with_less) * (kept - less) / (more - less)
-
-
-def _needed(graph: ChannelGraph, order: list[Removal], target: Smaller | LessWork, least: int) -> int:
+def _needed(graph: ChannelGraph, order: list[Removal], target: CostTarget, least: int, time: TimeModel | None) -> int:
     """The fewest steps that meet a cost target. Raises SpecError if all steps together do not."""
-    found = removals_needed(graph, order, target.counted, target.times)
+    times, counted = _times(target, time), _counted(target, time)
+    found = removals_needed(graph, order, counted, times)
     if found > len(order):
-        left = cost_left(graph, [step.group for step in order], target.counted)
-        most = math.floor(1000 * cost_left(graph, [], target.counted) / left) / 1000
+        left = cost_left(graph, [step.group for step in order], counted)
+        most = math.floor(1000 * cost_left(graph, [], counted) / left) / 1000
         limit = f"with at least {least} neuron{'s' if least != 1 else ''} per layer, the maximum is {most:g} times"
-        raise SpecError(f"{target.times:g} times fewer {target.counted} is impossible: {limit}")
+        what = f"{times:g} times {'fewer ' + counted if isinstance(counted, str) else 'faster'}"
+        what = f"at most {target.ms:g} ms" if isinstance(target, Within) else what
+        raise SpecError(f"{what} is impossible: {limit}" + ("" if isinstance(counted, str) else f" ({left:.3g} ms)"))
     return found
+
+
+def _meets(graph: ChannelGraph, steps: Sequence[Removal], targets: Iterable[CostTarget]) -> bool:
+    """Whether removals still meet targets that are counted."""
+    groups = [step.group for step in steps]
+    costs = ((_counted(one, None), _times(one, None)) for one in targets)
+    return all(cost_left(graph, groups, cost) * times <= cost_left(graph, [], cost) for cost, times in costs)
+
+
+def _together(
+    profile: Profile, names: Iterable[str], steps: Sequence[Removal], target: Accuracy, sensitivity: Sensitivity
+) -> SpecError:
+    value = _predicted_after(profile, names, steps, sensitivity)
+    return SpecError(f"the targets cannot be met together: {sensitivity.metric.name} before retraining would be "
+                     f"{value:.4g}, not {target.at_least:g}")  # fmt: skip
+
+
+def _predicted_after(
+    profile: Profile, names: Iterable[str], steps: Sequence[Removal], sensitivity: Sensitivity
+) -> float:  # fmt: skip
+    gone: Counter[str] = Counter()
+    for step in steps:
+        gone.update({name: len(neurons) for name, neurons in step.neurons.items()})
+    return predicted(sensitivity, {name: profile[name].width - gone[name] for name in names})
 
 
 def _allowed(
@@ -192,21 +232,38 @@ def _allowed(
         raise SpecError(f"{metric.name} {at_least:g} is impossible: the whole network has {sensitivity.base:g}")
 
     def too_low(steps: int) -> bool:
-        gone: Counter[str] = Counter()
-        for step in order[:steps]:
-            gone.update({name: len(neurons) for name, neurons in step.neurons.items()})
-        value = predicted(sensitivity, {name: profile[name].width - gone[name] for name in names})
-        return metric.loss(at_least, value) > 1e-12
+        return metric.loss(at_least, _predicted_after(profile, names, order[:steps], sensitivity)) > 1e-12
 
     return bisect_left(range(1, len(order) + 1), True, key=too_low)
 
 
-def _check(target: Target, scores: Mapping[str, Tensor] | None, sensitivity: Sensitivity | None, least: int) -> None:
+def _check(
+    targets: Sequence[Target], scores: Mapping[str, Tensor] | None, sensitivity: Sensitivity | None, least: int,
+    time: TimeModel | None,
+) -> None:  # fmt: skip
     if least < 1:
         raise SpecError(f"least = {least}: it must be at least 1, since each layer keeps a neuron")
+    if not targets:
+        raise SpecError("give at least one target")
+    kinds = [type(target) for target in targets]
+    if len(set(kinds)) < len(kinds):
+        raise SpecError("give each kind of target once")
+    for target in targets:
+        _check_one(target, scores, sensitivity)
+        if isinstance(target, Faster | Within) and time is None:
+            raise SpecError("a target in milliseconds needs a time model: measure the network first")
+        if isinstance(target, NoLayerAbove) and len(targets) > 1:
+            raise SpecError("the target NoLayerAbove cannot be combined with others")
+
+
+def _check_one(target: Target, scores: Mapping[str, Tensor] | None, sensitivity: Sensitivity | None) -> None:
     ((name, value),) = vars(target).items()
-    low, high, valid = (1.0, 1e9, "at least 1") if name == "times" else (0.0, 1.0, "a share from 0 to 1")
-    if name == "at_least" and sensitivity and not sensitivity.metric.percent:
+    low, high, valid = 0.0, 1.0, "a share from 0 to 1"
+    if name == "times":
+        low, high, valid = 1.0, 1e9, "at least 1"
+    elif name == "ms":
+        low, high, valid = 1e-9, 1e9, "above 0"
+    elif name == "at_least" and sensitivity and not sensitivity.metric.percent:
         low, high = -math.inf, math.inf
     if not low <= value <= high:
         raise SpecError(f"{type(target).__name__} {name} = {value}: it must be {valid}")

@@ -62,7 +62,11 @@ def cut(graph: ChannelGraph, plan: Cut, within: Iterable[str] = ()) -> ChannelGr
     The smaller network is traced and compared with the full one (see `trace_and_compare`). This raises NotTrimmable for
     a forward function that depends on widths.
     """
-    removed = removed_groups(graph, plan, within)
+    return cut_groups(graph, removed_groups(graph, plan, within))
+
+
+def cut_groups(graph: ChannelGraph, removed: Tensor) -> ChannelGraph:
+    """Like `cut`, without the channel groups of the mask `removed`, over the groups of `graph.fine`. (group_count,)"""
     kept = graph.fine.kept(removed)
     return trace_and_compare(graph, kept, _build_smaller(graph, removed, kept))
 

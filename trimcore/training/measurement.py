@@ -13,7 +13,6 @@ from trimcore.data.dataset import Split
 from trimcore.evaluation import verification
 from trimcore.evaluation.accuracy import Measure, evaluate, evaluation_batch
 from trimcore.evaluation.embedding import embedder
-from trimcore.evaluation.latency import BaselineTimer
 from trimcore.files.checkpoint import FORMAT, Checkpoint
 from trimcore.files.sparse import sizes
 from trimcore.graph.channel_graph import ChannelGraph
@@ -23,6 +22,7 @@ from trimcore.scoring import relevance
 from trimcore.scoring.apoz import Profile, passes, profiling
 from trimcore.scoring.relevance import UnitRelevance
 from trimcore.tasks.batches import InputBatches
+from trimcore.timing.latency import BaselineTimer
 from trimcore.training.prepare import Prepared
 from trimcore.training.state import State
 

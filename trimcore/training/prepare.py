@@ -185,6 +185,11 @@ class Opened:
     device: torch.device
     path: Path
 
+    @property
+    def example(self) -> Any:
+        """One input for the network, on its device."""
+        return moved(self.data.example_input, self.device)
+
     def batches(self, examples: int = 0) -> Batches:
         """The first `examples` validation examples (0: all)."""
         channels_last, size = has_fast_bf16(self.device), evaluation_batch(self.data)

@@ -7,13 +7,13 @@ from torch import nn
 
 from trimcore.compute.device import place
 from trimcore.evaluation.accuracy import Measure
-from trimcore.evaluation.latency import BaselineTimer
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.tracing import trace
 from trimcore.layers import sharpened
 from trimcore.runs.events import Event
 from trimcore.scoring.apoz import Profile
 from trimcore.scoring.relevance import UnitRelevance
+from trimcore.timing.latency import BaselineTimer
 from trimcore.training.measurement import Measurement
 from trimcore.training.prepare import Prepared
 from trimcore.training.progress import Progress

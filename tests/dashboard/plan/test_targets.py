@@ -9,8 +9,9 @@ from tests.dashboard.pages import click, metrics, texts
 from tests.dashboard.serving import ROOT, retry, serving
 from trimcore import runs, spec, tables
 from trimcore.evaluation.masking import one_shot
+from trimcore.planning.harm import predicted
 from trimcore.planning.sensitivity import Point, Sensitivity
-from trimcore.planning.targets import Accuracy, LessWork, NoLayerAbove, Smaller, predicted, propose
+from trimcore.planning.targets import Accuracy, LessWork, NoLayerAbove, Smaller, propose
 from trimcore.training.loop import trim
 
 

@@ -121,6 +121,21 @@ def test_profile_prints_a_table_and_writes_csvs(trimcore, pictures, tmp_path):
                for n in neurons[:20])  # fmt: skip
 
 
+def test_profile_also_times_the_layers(trimcore, tmp_path):
+    """For one example and for a training batch. The figures are the machine's; their sum is not."""
+    arguments = ("--model", "lenet5", "--data", "mnist-5k", "--device", "cpu", "--limit", 5, "--time")
+    code, out, _ = trimcore("profile", *arguments, "--csv", tmp_path)
+    assert code == 0
+    assert sorted(os.listdir(tmp_path)) == ["layers.csv", "neurons.csv", "times.csv"]
+    found = rows(tmp_path / "times.csv")
+    names = ["conv1", "conv2", "fc1", "fc2", "(before)", "(outside)", "(whole network)"]
+    assert [(row["batch"], row["layer"]) for row in found] == [(size, name) for size in ("1", "128") for name in names]
+    for part in (found[:6], found[7:13]):
+        assert sum(float(row["share"]) for row in part) == pytest.approx(1)
+        assert all(float(row["ms"]) > 0 for row in part[:4])
+    assert "(whole network)" in out
+
+
 def test_profile_refuses_weights_for_other_images(trimcore, done, pictures):
     weights = runs.checkpoint_path(done, 2)
     arguments = ("--model", "lenet5", "--data", f"imagefolder:{pictures}", "--weights", weights, "--device", "cpu")

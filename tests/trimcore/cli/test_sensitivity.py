@@ -1,16 +1,21 @@
 """The commands `sensitivity` and `propose`, compared with the library."""
 
 import csv
+import re
 import sys
 
 import pytest
 
 from trimcore import runs, spec
 from trimcore.cli.main import main
+from trimcore.compute.generators import finished
 from trimcore.evaluation.masking import one_shot
 from trimcore.graph.costs import cost_of
 from trimcore.jobs import control
 from trimcore.jobs.worker import carry_out
+from trimcore.planning.sensitivity import scanning
+from trimcore.planning.targets import Smaller, as_step, propose
+from trimcore.spec import Step
 from trimcore.training.prepare import open_iteration
 
 
@@ -63,6 +68,32 @@ def test_sensitivity_prints_and_writes_a_table(trimcore, tmp_path):
     assert len({row["accuracy"] for row in rows if float(row["kept_fraction"]) == 1}) == 1
 
 
+def test_a_speed_is_measured_and_the_times_of_layers_are_kept(trimcore, folder):
+    """The figure is the machine's, so only what must hold on every machine is checked."""
+    code, out, _ = trimcore("propose", "--iteration", 0, "--faster", 1.05, "--smaller", 2, "--batch", 4)
+    assert code == 0
+    found = re.search(r"# ([\d.e+-]+) of ([\d.e+-]+) ms per batch of 4, measured \(([\d.]+) times faster; ", out)
+    after, before, times = map(float, found.groups())
+    assert before / after == pytest.approx(times, rel=0.02)
+    assert [path.suffix for path in (folder.parent / ".times").iterdir()] == [".json"]
+    parameters = re.search(r"# ([\d,]+) of ([\d,]+) parameters", out)
+    left, whole = (int(text.replace(",", "")) for text in parameters.groups())
+    assert 2 * left <= whole
+
+
+def test_layers_are_compared_by_measured_loss_unless_asked_otherwise(trimcore, folder):
+    found = open_iteration(folder.parent, folder.name, 0)
+    profile = found.profile(found.spec.profile.examples)
+    for flags, sensitivity in (
+        ([], finished(scanning(found.graph, profile, found.batches(500), task=found.task))), (["--by-apoz"], None),
+    ):  # fmt: skip
+        code, out, _ = trimcore("propose", "--iteration", 0, "--smaller", 3, *flags)
+        assert code == 0
+        wanted = propose(found.graph, profile, Smaller(3), sensitivity=sensitivity, cost_aware=True)
+        (step,) = spec.loads(out.split("\n#")[0]).step
+        assert step == Step(**as_step(wanted, profile))
+
+
 @pytest.mark.parametrize("how", [["--smaller", "3"], ["--less-work", "2"], ["--no-layer-above", "0.7"]])
 def test_a_proposed_step_meets_its_target(trimcore, folder, how):
     code, out, _ = trimcore("propose", "--iteration", 0, *how)
@@ -87,8 +118,10 @@ def test_a_proposed_step_meets_its_target(trimcore, folder, how):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["propose"], "give exactly one target"),
-        (["propose", "--smaller", 2, "--accuracy", 0.9], "give exactly one target"),
+        (["propose"], "give a target: --smaller, --less-work, --faster, --within"),
+        (["propose", "--smaller", 2, "--no-layer-above", 0.9], "NoLayerAbove cannot be combined"),
+        (["propose", "--accuracy", 0.9, "--by-apoz"], "--accuracy needs the measured loss"),
+        (["propose", "--faster", 1000], "1000 times faster is impossible"),
         (["propose", "--smaller", 100_000], "100000"),
         (["propose", "--smaller", 2, "--iteration", 9], "there is no checkpoint"),
         (["sensitivity", "--fractions", "1,x"], "--fractions needs numbers"),

@@ -14,12 +14,13 @@ from tests.trimcore.oracle import images, randomised
 from trimcore.errors import SpecError
 from trimcore.graph.costs import cost, cost_of
 from trimcore.graph.tracing import trace
+from trimcore.planning.harm import predicted
 from trimcore.planning.minimum import keep_one_per_layer
 from trimcore.planning.plan import Plan
 from trimcore.planning.plan import plan as make_plan
 from trimcore.planning.selection import choose_neurons
 from trimcore.planning.sensitivity import Point, Sensitivity
-from trimcore.planning.targets import Accuracy, LessWork, NoLayerAbove, Smaller, as_step, predicted, propose
+from trimcore.planning.targets import Accuracy, LessWork, NoLayerAbove, Smaller, as_step, propose
 from trimcore.scoring.apoz import profile
 from trimcore.spec import parse
 from trimcore.spec.rules import Absolute

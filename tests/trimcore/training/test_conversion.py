@@ -12,11 +12,11 @@ from trimcore.data import Data
 from trimcore.data import load as load_data
 from trimcore.data.batches import Batches
 from trimcore.errors import CheckpointError, SpecError
-from trimcore.evaluation import latency
 from trimcore.evaluation.accuracy import evaluate
 from trimcore.files import checkpoint
 from trimcore.files.checkpoint import Checkpoint
 from trimcore.layers import sharpened
+from trimcore.timing import latency
 from trimcore.training import state
 from trimcore.training.loop import trim
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
+from trimcore.compute.allocator import keep_freed_memory
 from trimcore.compute.inputs import call, repeated
 from trimcore.compute.modes import in_mode
 from trimcore.errors import TrimError
+from trimcore.timing.clock import device_of, synchronise
 
 WARM_UP = 2  # passes of each network that are not timed
 
@@ -105,6 +106,7 @@ def _medians(networks: list[nn.Module], x: Any, rounds: int, limit_seconds: floa
     """Median milliseconds of each network. If one turn exceeds the time limit, the warm-up itself is used."""
     if rounds < 1:
         raise TrimError(f"latency needs 1 round or more, not {rounds}")
+    keep_freed_memory()
     turns: list[list[float]] = []  # seconds, one list per turn
     with ExitStack() as modes, torch.inference_mode():
         for network in networks:
@@ -117,19 +119,12 @@ def _medians(networks: list[nn.Module], x: Any, rounds: int, limit_seconds: floa
 
 
 def _seconds(network: nn.Module, x: Any) -> float:
-    device = next((leaf.device for leaf in tree_leaves(x) if isinstance(leaf, Tensor)), torch.device("cpu"))
-    _synchronise(device)
+    device = device_of(x)
+    synchronise(device)
     begin = time.perf_counter()
     call(network, x)
-    _synchronise(device)
+    synchronise(device)
     return time.perf_counter() - begin
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def _out_of_memory(error: Exception) -> bool:
