@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard.report import commands, exports, html_report
+from dashboard.report import commands, exports, html_report, quantization
 from dashboard.session import headline, lineage, links, run_reader
 from dashboard.text import plain
 from dashboard.widgets import class_history, elements, notes, sizes
@@ -95,10 +95,13 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     links.bind("iteration", key := f"taken_{run_id}_{result}", rows.iteration.tolist(), result)
     iteration = st.selectbox("Iteration", rows.iteration.tolist(), width=160, key=key,
                              format_func=lambda i: f"{i} (result)" if i == result else str(i))  # fmt: skip
-    format, pressed = "", False
+    format, pressed, scripts = "", False, False
     if rebuilt:
         links.bind("format", "format", exports.LABELS, next(iter(exports.LABELS)))
         format = st.selectbox("Format", list(exports.LABELS), format_func=exports.LABELS.get, width=260, key="format")
+        scripts = st.checkbox("With scripts", key="scripts", disabled=format == "sparse", help="Adds scripts that load "
+                              "and time the file without trimcore. The download is then a zip file.")  # fmt: skip
+        scripts = scripts and format != "sparse"  # which only trimcore reads
         pressed = st.button("Export", icon=":material/deployed_code:", help="Writes the file, reads it back and "
                             "compares it with the network.")  # fmt: skip
     elif (weights := runs.checkpoint_path(folder, iteration)).exists():
@@ -107,19 +110,21 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
                            help="A Python program passed the network to this run, so only that program can rebuild and "
                            "export it. The file has the state dict under `state`.")  # fmt: skip
     links.write_url()
-exported = exports.existing(folder, iteration, format) if rebuilt else None
+exported = exports.existing(folder, iteration, format, scripts) if rebuilt else None
 if pressed and exported is None:
     try:
         with st.spinner(f"Writing {exports.LABELS[format]} and checking it against the network…"):
-            exported = exports.export(folder, iteration, format)
+            exported = exports.export(folder, iteration, format, scripts)
     except TrimError as error:
         st.error(plain(str(error)), icon=":material/error:")
 if exported:
     st.download_button(
-        f"Download iteration {iteration} as {exports.LABELS[format]}", exported.path.read_bytes, on_click="ignore",
-        file_name=f"{run_id}-{exported.path.name}", mime="application/octet-stream", icon=":material/memory:",
+        f"Download iteration {iteration} as {exports.LABELS[format]}", exported.content, on_click="ignore",
+        file_name=f"{run_id}-{exported.name}", mime="application/octet-stream", icon=":material/memory:",
     )  # fmt: skip
     st.caption(f":material/check: The file was read back; it {exported.check}.")
+if rebuilt:
+    quantization.section(run_id, folder, int(iteration))
 
 st.markdown("##### Command line")
 runs_option = "" if run_reader.folder() == Path("runs") else f" --runs {shlex.quote(str(run_reader.folder()))}"
@@ -132,7 +137,7 @@ st.code(
     f"python -m trimcore report {run_id} --out report/{runs_option}\n"
     f"python -m dashboard.htmlreport {run_id} --out report.html{runs_option}"
     + (f"\npython -m trimcore export {run_id} --iteration {iteration} --format {format} "
-       f"--out trimmed{exports.FORMATS[format]}{runs_option}" if rebuilt else ""),
+       f"--out trimmed{exports.FORMATS[format]}{' --script' if scripts else ''}{runs_option}" if rebuilt else ""),
     language="bash", wrap_lines=True,
 )
 st.caption(f"Seed {started.get('seed')}, {started.get('device')}, PyTorch {started.get('torch')}.")

@@ -171,7 +171,7 @@ def test_every_command_and_option_is_explained(command: click.Command):
 
 def test_every_format_of_an_export_is_explained():
     section = PAGES["cli/README.md"].split("### export")[1].split("### ")[0]
-    assert set(FORMATS) - set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE)) == set()
+    assert set(FORMATS) - set(re.findall(r"^\| `([\w-]+)`", section, re.MULTILINE)) == set()
 
 
 def test_every_data_set_is_listed():

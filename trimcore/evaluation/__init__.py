@@ -1,4 +1,5 @@
-"""Evaluate a network: accuracy, latency, verification, and the role of a single neuron.
+"""Evaluate a network: accuracy, verification, the role of a single neuron, INT8, and other runtimes.
 
-May import `surgery`, `scoring`, `data`, `graph`, `compute` and `errors`.
+May import `timing`, `files`, `surgery`, `scoring`, `data`, `tasks`, `graph`, `compute`, `tables`, `system` and
+`errors`.
 """

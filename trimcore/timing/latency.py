@@ -4,23 +4,20 @@ Compared networks take turns in one loop: other load on the machine then slows a
 fair. Times are medians in float32 and evaluation mode.
 """
 
-import statistics
-import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from trimcore.compute.allocator import keep_freed_memory
 from trimcore.compute.inputs import call, repeated
 from trimcore.compute.modes import in_mode
 from trimcore.errors import TrimError
 from trimcore.timing.clock import device_of, synchronise
-
-WARM_UP = 2  # passes of each network that are not timed
+from trimcore.timing.turns import medians
 
 
 @dataclass(frozen=True)
@@ -103,28 +100,18 @@ def _repeated(example: Any, batch: int) -> Any:
 
 
 def _medians(networks: list[nn.Module], x: Any, rounds: int, limit_seconds: float) -> list[float]:
-    """Median milliseconds of each network. If one turn exceeds the time limit, the warm-up itself is used."""
+    """Median milliseconds of each network."""
     if rounds < 1:
         raise TrimError(f"latency needs 1 round or more, not {rounds}")
-    keep_freed_memory()
-    turns: list[list[float]] = []  # seconds, one list per turn
     with ExitStack() as modes, torch.inference_mode():
         for network in networks:
             modes.enter_context(in_mode(network, training=False))
-        start = time.perf_counter()
-        while len(turns) < WARM_UP + rounds and (not turns or time.perf_counter() - start < limit_seconds):
-            turns.append([_seconds(network, x) for network in networks])
-    counted = turns[WARM_UP:] or turns[-1:]
-    return [statistics.median(times) * 1000 for times in zip(*counted, strict=True)]
+        return medians([partial(_pass, network, x, device_of(x)) for network in networks], rounds, limit_seconds)
 
 
-def _seconds(network: nn.Module, x: Any) -> float:
-    device = device_of(x)
-    synchronise(device)
-    begin = time.perf_counter()
+def _pass(network: nn.Module, x: Any, device: torch.device) -> None:
     call(network, x)
     synchronise(device)
-    return time.perf_counter() - begin
 
 
 def _out_of_memory(error: Exception) -> bool:

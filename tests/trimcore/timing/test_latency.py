@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from trimcore.errors import TrimError
-from trimcore.timing import latency as module
+from trimcore.timing import turns as module
 from trimcore.timing.latency import BaselineTimer, Latency, compare_latency, latency
 
 EXAMPLE = torch.arange(6.0).reshape(1, 2, 3)
