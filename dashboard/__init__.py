@@ -2,3 +2,7 @@
 
 Packages import only those below them: app, the six pages (model to report), widgets, session, charts.
 """
+
+from trimcore.system import environment
+
+environment.prepare()  # importing torch fixes what it reads from the environment

@@ -59,6 +59,15 @@ TERMS = {
     "of parameters": Entry("The layer's share of all parameters of the network."),
     "MACs": Entry("Multiply-accumulate operations for one example, in convolution and linear layers: the compute "
                   "cost of a forward pass."),
+    "milliseconds": Entry("The measured time of one pass over the batch, median, on this device."),
+    "examples per second": Entry("The batch size divided by the measured time."),
+    "slowest layer": Entry("The largest share of the time that a layer takes together with what follows it."),
+    "ms": Entry("The measured milliseconds of the layer itself."),
+    "ms after it": Entry("The measured milliseconds of what follows the layer up to the next one: norms, activations, "
+                         "pooling."),
+    "smaller": Entry("The parameters of the starting network divided by those that are left."),
+    "less work": Entry("The MACs of the starting network divided by those that are left."),
+    "faster": Entry("The milliseconds of the starting network divided by those of the cut network, on this device."),
     "of MACs": Entry("The layer's share of all MACs of the network."),
     "MACs ratio": Entry("The MACs of the base network divided by the MACs of this network.",
                         r"\frac{\mathrm{MACs\ of\ the\ base}}{\mathrm{MACs\ now}}"),
@@ -136,6 +145,12 @@ TERMS = {
     "bytes dense": Entry("The size of a safetensors file that stores every weight."),
     "bytes sparse": Entry("The size of a file that stores only the non-zero weights and the gaps between them, at one "
                           "byte per gap. (Han et al. 2016)"),
+    "numbers": Entry("How the network computes: with 32-bit floating-point numbers, or with 8-bit integers (INT8)."),
+    "bytes": Entry("The size of the ONNX file."),
+    "ms, 1 image": Entry("The median time of a forward pass over one image, by ONNX Runtime on the CPU."),
+    "ms, 16 images": Entry("The median time of a forward pass over 16 images, by ONNX Runtime on the CPU."),
+    "accuracy": Entry("The share of test images that are classified correctly."),
+    "network": Entry("The base network is that of iteration 0; the trimmed one is that of the chosen iteration."),
     "latency": Entry("The median time of a forward pass over one training batch, on the run's device."),
     "latency ratio": Entry("The latency of the base architecture divided by the latency of this network, for one "
                            "training batch. The two are timed alternately.", _LATENCY),

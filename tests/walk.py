@@ -92,9 +92,10 @@ def plan(walk: Walk) -> None:
     walk.timed("the sensitivity of each layer", lambda: walk.press("Measure sensitivity (about"),
                lambda: walk.see("Each layer is cut alone"))
     walk.picture("before-cutting")
-    walk.page.get_by_text("N times smaller", exact=True).click()
-    walk.timed("a plan for half the size", lambda: walk.press("Propose"),
-               lambda: walk.see("accuracy before retraining on"))
+    walk.page.get_by_text("smaller", exact=True).click()
+    size = walk.page.get_by_role("slider", name="Times smaller")
+    size.focus()
+    walk.timed("a plan for a smaller network", lambda: size.press("ArrowRight"), walk.settled)
     walk.press("Replace ")
     walk.see("keep")
     walk.page.get_by_text("Drawing", exact=True).click()

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts.grouping import MANY
-from dashboard.model import data_choice, model_choice
+from dashboard.model import data_choice, model_choice, times
 from dashboard.model.architecture import layer_table, reasons_text, trimmable_neurons
 from dashboard.model.uploads import show_rejection, store_upload
 from dashboard.session import devices, drafts, launch, links
@@ -153,7 +153,7 @@ with right:
     if trouble:
         st.error(plain(trouble), icon=":material/folder_off:")
         st.stop()
-    cost = cost_of(graph)
+    cost, timed = cost_of(graph), None
     table, reasons = layer_table(graph, cost), frozen_reasons(graph)
     frozen = sum(neurons for _, neurons, _ in reasons)
     elements.metrics(
@@ -170,13 +170,20 @@ with right:
     if len(reasons) > 1:
         st.caption(plain(reasons_text(reasons)))
     shown = st.segmented_control(
-        "Show the layers as", ["Shares", "Drawing"], default="Shares", required=True, key="layers_as",
+        "Show the layers as", ["Shares", "Time", "Drawing"], default="Shares", required=True, key="layers_as",
         persist_state="session", label_visibility="collapsed",
     )  # fmt: skip
     if shown == "Drawing":
         groups = cut_together(graph)
         elements.chart(charts.network_drawing(layer_rows(graph, cost), groups), "network")
         st.caption(drawing_caption(groups))
+    elif shown == "Time":
+        if timed := times.section(draft, cost):
+            times.metrics(timed)
+            elements.chart(charts.layer_times(times.rows(cost, timed)), "layer_times")
+        else:
+            st.caption("Fewer MACs are not always fewer milliseconds. The measurement runs each layer on this device "
+                       "and shows where the time goes.")  # fmt: skip
     else:
         elements.chart(charts.butterfly(table), "butterfly")
 
@@ -226,8 +233,10 @@ with right:
 
 shares = table.assign(
     parameters_share=table.parameters / cost.parameters, macs_share=table.macs / max(cost.macs, 1),
-    width=table.width.where(table.width > 0).astype("Int64"),
-)[["layer", "kind", "width", "parameters", "parameters_share", "macs", "macs_share", "note"]]  # fmt: skip
+    width=table.width.where(table.width > 0).astype("Int64"), **times.columns(table.layer, timed),
+)[[
+    "layer", "kind", "width", "parameters", "parameters_share", "macs", "macs_share", *times.columns([], timed), "note",
+]]  # fmt: skip
 st.dataframe(
     shares, hide_index=True, height="content" if len(table) <= MANY else 36 * MANY, key=f"layers_{chosen}_{name}",
     placeholder="", alt="Layers with widths, parameters, MACs and shares",
@@ -237,6 +246,8 @@ st.dataframe(
         "macs": st.column_config.NumberColumn("MACs", format="localized"),
         "parameters_share": st.column_config.ProgressColumn("of parameters", format="percent", max_value=1),
         "macs_share": st.column_config.ProgressColumn("of MACs", format="percent", max_value=1),
+        "ms": st.column_config.NumberColumn(format="%.3f"),
+        "after_ms": st.column_config.NumberColumn("ms after it", format="%.3f"),
         "note": st.column_config.TextColumn(width="large"),
     }),
 )  # fmt: skip

@@ -46,7 +46,7 @@ except (TrimError, OSError) as error:
     st.stop()
 unavailable = measurement.unavailable_reason(draft, start)
 if not unavailable:
-    targets.section(draft, start, cost_of(graph))
+    targets.section(draft, start, cost_of(graph), graph.trimmable())
 
 
 @st.fragment

@@ -1,155 +1,183 @@
-"""Turn a target, such as half the parameters, into a step of the plan that can be edited like any other."""
+"""Turn a goal, such as twice as fast, into a step of the plan that can be edited like any other."""
 
 import streamlit as st
 
 from dashboard.charts.tables import counted
-from dashboard.plan import measurement, sensitivity
+from dashboard.plan import goal, measurement, sensitivity, timing
+from dashboard.plan.goal import Goal
 from dashboard.plan.metric import planned_metric
 from dashboard.plan.origin import StartPoint
 from dashboard.session import run_network
 from dashboard.session.data_summary import data_summary
 from dashboard.text import duration, plain
+from dashboard.widgets import elements
 from dashboard.widgets.draft_steps import set_steps
 from trimcore.errors import SpecError, TrimError
 from trimcore.evaluation.accuracy import Measure
 from trimcore.evaluation.masking import one_shot
 from trimcore.graph.costs import Cost, cost_of
+from trimcore.graph.removal import removed_groups
 from trimcore.planning import targets
 from trimcore.planning.plan import Plan
 from trimcore.planning.sensitivity import Sensitivity
-from trimcore.planning.targets import Accuracy, LessWork, NoLayerAbove, Smaller, Target
-from trimcore.scoring.apoz import Profile
+from trimcore.planning.targets import Accuracy, NoLayerAbove
 from trimcore.spec import Step
-from trimcore.tables import Metric
+from trimcore.timing.prediction import TimeModel
 
-TARGETS = {Smaller: "N times smaller", LessWork: "1/N of the MACs", NoLayerAbove: "no layer above X % APoZ",
-          Accuracy: "metric before retraining"}  # fmt: skip
-HELP = """Proposes how many neurons to remove from each layer. The proposal uses the sensitivity of the layers if it has
-been measured. Otherwise it uses APoZ and removes more from layers that save more parameters (or MACs) per neuron. Sizes
-are relative to the starting network."""
 TIGHTENING = (0.5, 0.25, 0.1, 0.03, 0.0)  # shares of the loss of accuracy that a target allows
 MAX_NAMED_LAYERS = 8  # of a proposal
+WITHOUT_ASKING = 8.0  # seconds that measuring the layers may take without a button
 
 
 @st.fragment
-def section(draft: dict, start: StartPoint, cost: Cost) -> None:
-    """`cost` is of the starting network."""
-    metric = planned_metric(draft, start)
-    names = TARGETS | {Accuracy: _wish(metric)}
-    kind = st.segmented_control("Target", list(names), format_func=names.get, wrap=True, key="wish",
-                                persist_state="session", help=HELP)  # fmt: skip
-    if kind is None:
+def section(draft: dict, start: StartPoint, cost: Cost, layers: list[str]) -> None:
+    """`cost` is of the starting network, and `layers` are its trimmable layers."""
+    metric, known = planned_metric(draft, start), sensitivity.best(draft, start)
+    batches = (1, draft["retrain"]["batch_size"])
+    st.markdown("##### How small and how fast should it become?")
+    asked = goal.choose(draft, layers, metric, known.base if known else None, timing.known_ms(draft, start, batches))
+    if asked is None:
         return
+    try:
+        if not known and not _measure(draft, start, cost, asked):
+            return  # it says why
+        by_clock = is_measured(draft, start, asked)
+        with st.spinner("Computing the plan…"):
+            proposal = propose(draft, start, asked, by_clock)
+    except TrimError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    _show(proposal)
+    if asked.timed and not by_clock:
+        _measure_plan(draft, start, asked)
+    else:
+        _accept(draft, proposal)
+
+
+def propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool = True) -> dict:
+    """A step that meets a goal, with its result: {"step", "cells", "text"}. Cells are (label, value, more). With
+    `by_clock`, the cut network is timed as well. Raises TrimError."""
+    return measurement.cached(_key(draft, start, asked, by_clock), lambda: _propose(draft, start, asked, by_clock))
+
+
+def is_measured(draft: dict, start: StartPoint, asked: Goal) -> bool:
+    """Whether the clock has decided about this goal."""
+    return _key(draft, start, asked, True) in measurement.cache()
+
+
+def _key(draft: dict, start: StartPoint, asked: Goal, by_clock: bool) -> tuple:
     found = sensitivity.best(draft, start)
-    if kind is Accuracy and found is None:
-        _measure_first(draft, start, cost)
-        return
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        target = _target(kind, found.base if found else 1.0, metric)
-        pressed = st.button("Propose", icon=":material/lightbulb:", key="propose")
-    if found is None and kind is not NoLayerAbove:
-        st.caption("This proposal will use APoZ only. For a better one, measure the sensitivity below first.")
-    if pressed:
-        try:
-            with st.spinner("Computing a proposal…"):
-                proposal = propose(draft, start, target)
-        except TrimError as error:
-            st.error(plain(str(error)), icon=":material/error:")
-            return
-        if not draft["step"]:
-            _accept(draft, [], proposal)
-        st.session_state.proposal = proposal
-    _confirm(draft, start)
+    known = found and (found.examples, len(found.points))
+    return (*measurement.weights_key(start), "goal", asked, by_clock, draft["device"], str(draft["profile"]), known)
 
 
-def propose(draft: dict, start: StartPoint, target: Target) -> dict:
-    """A step that meets a target, with its result as text: {"start", "step", "text"}. Raises TrimError."""
-    subject = run_network.subject(*start)
+def _propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool) -> dict:
+    found, subject = sensitivity.best(draft, start), run_network.subject(*start)
     seen, metric = measurement.profile(draft, subject), subject.task.metric
-    plan, measured = _planned(subject, seen, target, sensitivity.best(draft, start))
+    time = timing.time_model(draft, start, asked.batch) if asked.timed else None
+    plan, measured = _planned(subject, seen, asked, found, time, by_clock)
     step = Step(**targets.as_step(plan, seen)).model_dump()
     now, then = cost_of(subject.graph), cost_of(subject.graph, plan)
-    cuts = [f"{name} {seen[name].width:,} → {int(own['value']):,}" for name, own in step["layer"].items()]
+    cells = [
+        ("Smaller", f"{now.parameters / then.parameters:.2f}×",
+         f"{then.parameters:,} of {now.parameters:,} parameters."),
+        ("Less work", f"{now.macs / max(then.macs, 1):.2f}×", f"{then.macs:,} of {now.macs:,} MACs."),
+    ]  # fmt: skip
+    if time:
+        ms = time.measure(removed_groups(time.graph, plan)) if by_clock else time.predict(plan, exact=False)
+        how = "measured" if by_clock else "predicted"
+        batch = f"a batch of {asked.batch}" if asked.batch > 1 else "one example"
+        cells.append(("Faster", f"{time.base_ms / ms:.2f}×", f"{ms:.3g} of {time.base_ms:.3g} ms for {batch}, {how}."))
+    examples = counted(measured.examples, "validation image" if metric.is_accuracy else "validation example")
+    cells.append((f"{metric.name[0].upper()}{metric.name[1:]} before retraining", metric.text(measured.value, 1),
+                  f"On {examples}."))  # fmt: skip
+    cuts = [f"{name} {seen[name].width:,} → {int(own['value']):,}" for name, own in _by_gain(step, now, then)]
     more = [f"{len(cuts) - MAX_NAMED_LAYERS} more layers"] if len(cuts) > MAX_NAMED_LAYERS else []
-    text = (
-        f"{', '.join(cuts[:MAX_NAMED_LAYERS] + more)}. {then.parameters:,} of {now.parameters:,} parameters "
-        f"({now.parameters / then.parameters:.2f}× smaller), {then.macs:,} of {now.macs:,} MACs, "
-        f"{metric.text(measured.value, 1)} {metric.name} before retraining on "
-        f"{counted(measured.examples, 'validation image' if metric.is_accuracy else 'validation example')}."
-    )
-    return {"start": start, "step": step, "text": text}
+    return {"step": step, "cells": cells, "text": ", ".join(cuts[:MAX_NAMED_LAYERS] + more)}
+
+
+def _by_gain(step: dict, now: Cost, then: Cost) -> list[tuple[str, dict]]:
+    """The rules of a step by layer; those first whose layers save the most parameters and MACs."""
+
+    def gain(item: tuple[str, dict]) -> float:
+        a, b = now.layers[item[0]], then.layers[item[0]]
+        return (a.parameters - b.parameters) / now.parameters + (a.macs - b.macs) / max(now.macs, 1)
+
+    return sorted(step["layer"].items(), key=gain, reverse=True)
 
 
 def _planned(
-    subject: run_network.Subject, seen: Profile, target: Target, found: Sensitivity | None
+    subject: run_network.Subject, seen, asked: Goal, found: Sensitivity | None, time: TimeModel | None, by_clock: bool
 ) -> tuple[Plan, Measure]:  # fmt: skip
     """A plan, and its metrics before retraining. Cutting several layers together can cost more than the predicted sum.
-    A target for the metric is therefore tightened until the cut network meets it."""
-    asked, metric = [target], subject.task.metric
-    if isinstance(target, Accuracy) and found:
-        asked += [Accuracy(found.base - share * (found.base - target.at_least)) for share in TIGHTENING]
-    for one in asked:
-        plan = targets.propose(subject.graph, seen, one, sensitivity=found, cost_aware=True)
+    A target for the metric alone is therefore tightened until the cut network meets it."""
+    attempts, metric, main = [asked.targets], subject.task.metric, asked.targets[0]
+    if isinstance(main, Accuracy) and found:
+        attempts += [(Accuracy(found.base - share * (found.base - main.at_least)),) for share in TIGHTENING]
+    layers = [name for name in seen.layers if name not in asked.held]
+    limit = next((one.at_least for one in asked.targets if isinstance(one, Accuracy)), None)
+    for wanted in attempts:
+        plan = targets.propose(subject.graph, seen, wanted, layers, sensitivity=found, cost_aware=True, time=time,
+                               by_clock=by_clock)  # fmt: skip
         batches = measurement.batches(subject, run_network.QUICK_IMAGES)
         measured = one_shot(subject.graph, plan, batches, task=subject.task)
-        if not isinstance(target, Accuracy) or not metric.is_better(target.at_least, measured.value):
+        if limit is None or not metric.is_better(limit, measured.value):
             return plan, measured
-    raise SpecError(f"{metric.name} {target.at_least:g} cannot be reached: the smallest cut that was predicted to "
-                    f"reach it leaves {measured.value:g}")  # fmt: skip
+    cuts = "the smallest cut that was predicted to reach it" if isinstance(main, Accuracy) else "this cut"
+    raise SpecError(f"{metric.name} {limit:g} cannot be reached: {cuts} leaves {measured.value:g}")
 
 
-def _wish(metric: Metric) -> str:
-    bound = "at least" if metric.higher_is_better else "at most"
-    return f"{bound} X{' %' if metric.percent else ''} {metric.name} before retraining"
-
-
-def _target(kind: type[Target], base: float, metric: Metric) -> Target:
-    if kind in (Smaller, LessWork):
-        return kind(st.number_input("N", 1.0, 1000.0, 2.0, 0.5, width=220, key=f"wish_{kind.__name__}",
-                                    persist_state="session"))  # fmt: skip
-    if kind is Accuracy and not metric.percent:
-        start = float(f"{base * (1.05 if not metric.higher_is_better else 0.95):.4g}")
-        return kind(st.number_input("X", value=start, format="%.4g", width=220, key="wish_value",
-                                    persist_state="session"))  # fmt: skip
-    default = 90.0 if kind is NoLayerAbove else max(0.0, round(100 * base - 1, 1))
-    value = st.number_input("X, %", 0.0, 100.0, default, 1.0, width=220, key=f"wish_{kind.__name__}",
-                            persist_state="session")  # fmt: skip
-    return kind(value / 100)
-
-
-def _measure_first(draft: dict, start: StartPoint, cost: Cost) -> None:
-    st.caption("This target requires the sensitivity of the layers. Measure it first.")
+def _measure(draft: dict, start: StartPoint, cost: Cost, asked: Goal) -> bool:
+    """Measure the sensitivity of the layers, if it does not take long or the button is pressed. Returns whether there
+    can be a proposal."""
+    if isinstance(asked.targets[0], NoLayerAbove):
+        return True
     images = min(sensitivity.IMAGES[0], data_summary(draft["data"]).splits["validation"])
     examples = sensitivity.IMAGES[0] if images == sensitivity.IMAGES[0] else 0
-    estimate = sensitivity.seconds(cost, len(cost.widths), images, sensitivity.SHARES["quick"])
-    pressed = st.button(f"Measure now (about {duration(estimate)})", key="wish_measure", icon=":material/stethoscope:")
-    if pressed and sensitivity.measure(draft, start, examples, sensitivity.SHARES["quick"], estimate):
-        st.rerun()
+    shares = sensitivity.SHARES["quick"]
+    estimate = sensitivity.seconds(cost, len(cost.widths), images, shares)
+    if estimate > WITHOUT_ASKING:
+        st.caption("How much each layer can lose has not been measured, so this plan goes by APoZ. Measured plans lose "
+                   "less.")  # fmt: skip
+        if not st.button(f"Measure the layers (about {duration(estimate)})", key="goal_measure",
+                         icon=":material/stethoscope:"):  # fmt: skip
+            return not any(isinstance(one, Accuracy) for one in asked.targets)
+    return sensitivity.measure(draft, start, examples, shares, estimate)
 
 
-def _confirm(draft: dict, start: StartPoint) -> None:
-    """The proposal, with buttons to replace the steps, add it to them, or discard it."""
-    proposal = st.session_state.get("proposal")
-    if proposal is None or proposal["start"] != start:
+def _show(proposal: dict) -> None:
+    elements.metrics(*proposal["cells"])
+    st.caption(plain(f"{proposal['text']}."))
+    if any(label == "Faster" for label, *_ in proposal["cells"]) and timing.is_busy():
+        st.caption("A run is training now, so the times are longer than usual.")
+
+
+def _measure_plan(draft: dict, start: StartPoint, asked: Goal) -> None:
+    """A button that lets the clock decide about a plan whose time is predicted."""
+    if not st.button("Measure this plan", key="goal_clock", type="primary", icon=":material/timer:",
+                     help="Cuts a copy of the network and times it. The widths are corrected until it is as fast as "
+                     "you asked."):  # fmt: skip
         return
-    with st.container(border=True):
-        st.markdown(plain(proposal["text"]))
-        if draft["step"] == [proposal["step"]]:
-            st.caption("The plan consists of this proposal.")
-            return
-        with st.container(horizontal=True):
-            label = f"Replace {counted(len(draft['step']), 'step')}" if draft["step"] else "Use proposal"
-            if st.button(label, key="proposal_replace", type="primary"):
-                _accept(draft, [], proposal)
-            if draft["step"] and st.button("Add as a step", key="proposal_add"):
-                _accept(draft, draft["step"], proposal)
-            if st.button("Discard", key="proposal_discard"):
-                del st.session_state.proposal
-                st.rerun()
-
-
-def _accept(draft: dict, steps: list[dict], proposal: dict) -> None:
-    set_steps(draft, [*steps, proposal["step"]])
-    st.session_state.pop("proposal", None)
-    st.toast(f"Added to the plan: {plain(proposal['text'])}")
+    try:
+        with st.spinner("Timing the cut network and settling its widths (some seconds)…"):
+            propose(draft, start, asked)
+    except TrimError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
     st.rerun()
+
+
+def _accept(draft: dict, proposal: dict) -> None:
+    """Buttons that put the proposal into the plan: instead of its steps, or after them."""
+    if draft["step"] == [proposal["step"]]:
+        st.caption("The plan consists of this step.")
+        return
+    with st.container(horizontal=True):
+        label = f"Replace {counted(len(draft['step']), 'step')}" if draft["step"] else "Use this plan"
+        replace = st.button(label, key="goal_replace", type="primary")
+        add = bool(draft["step"]) and st.button("Add as a step", key="goal_add")
+    if replace or add:
+        set_steps(draft, [*(draft["step"] if add else []), proposal["step"]])
+        result = ", ".join(f"{label.lower()} {value}" for label, value, _ in proposal["cells"])
+        st.toast(f"Added to the plan: {plain(result)}")
+        st.rerun()

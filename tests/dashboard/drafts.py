@@ -4,6 +4,7 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
+from dashboard.plan import goal
 from tests.dashboard.pages import page, segmented
 from trimcore import spec
 from trimcore.spec import Step
@@ -48,11 +49,13 @@ def plan_from(run: Path, *steps: dict, **values) -> AppTest:
     return page("plan", run=run.name, draft=draft_from(run, *steps, **values))
 
 
-def choose_target(app: AppTest, value, number: float | None = None) -> AppTest:
-    """Choose a target on the page Plan."""
-    next(group for group in app.segmented_control if group.label == "Target").set_value(value).run()
-    if number is not None:
-        next(field for field in app.number_input if field.label in ("N", "X, %")).set_value(number).run()
+def choose_goal(app: AppTest, kind: str, number: float | None = None) -> AppTest:
+    """Choose what the plan should reach on the page Plan: a kind of `dashboard.plan.goal`, and its value."""
+    segmented(app, "I want it").set_value(kind).run()
+    if number is not None and kind in (goal.ABOVE, goal.WORSE):
+        next(field for field in app.number_input if field.label == "X, %").set_value(number).run()
+    elif number is not None:
+        next(slider for slider in app.select_slider if slider.label == f"Times {kind}").set_value(number).run()
     assert not app.exception, app.exception
     return app
 

@@ -1,6 +1,5 @@
 """The command line as a whole. The exit code is 0, or 2 after a one-line error message."""
 
-import os
 import sys
 
 import click
@@ -29,7 +28,7 @@ from trimcore.cli.show import show
 from trimcore.cli.stop import stop
 from trimcore.cli.unpack import unpack
 from trimcore.errors import TrimError
-from trimcore.jobs.locks import ENVIRONMENT
+from trimcore.system import environment
 
 COMMANDS = (
     models, datasets, presets, profile, sensitivity, propose, run, launch, list_runs, show, pause, stop, resume, branch,
@@ -49,8 +48,7 @@ for command in COMMANDS:
 
 def main() -> int:
     """Run the command line. A user error prints one line on stderr and returns exit code 2."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)  # before torch starts its threads
+    environment.prepare()
     try:
         code = cli.main(prog_name="trimcore", standalone_mode=False)
         return code if isinstance(code, int) else 0

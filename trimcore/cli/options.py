@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-TIMES = ".times"  # in the runs folder: measured times of single layers
 PATH = click.Path(path_type=Path)
 RUN = click.argument("run_id")
 RUNS = click.option("--runs", "runs_folder", type=PATH, help="Runs folder. Default: TRIMCORE_RUNS, or runs/.")

@@ -7,7 +7,7 @@ import click
 import tomli_w
 
 from trimcore import runs
-from trimcore.cli.options import DEVICE, ITERATION, LIMIT, RUN, RUNS, TIMES
+from trimcore.cli.options import DEVICE, ITERATION, LIMIT, RUN, RUNS
 from trimcore.errors import TrimError
 
 
@@ -47,6 +47,7 @@ def propose(
     from trimcore.planning import targets
     from trimcore.planning.sensitivity import FRACTIONS as ALL
     from trimcore.timing.prediction import TimeModel
+    from trimcore.timing.width_tables import FOLDER
     from trimcore.training.prepare import open_iteration
 
     given: dict[Callable[[float], targets.Target], float | None] = {
@@ -66,7 +67,7 @@ def propose(
     scan = None if by_apoz or no_layer_above is not None else scanned(found, limit, ALL)
     time = None
     if faster is not None or within is not None:
-        time = TimeModel(found.graph, found.example, batch, folder / TIMES)
+        time = TimeModel(found.graph, found.example, batch, folder / FOLDER)
     profile = found.profile(found.spec.profile.examples)
     plan = targets.propose(found.graph, profile, chosen, sensitivity=scan, cost_aware=True, time=time)
     click.echo(tomli_w.dumps({"step": [targets.as_step(plan, profile)]}))

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 
 from trimcore import runs
 from trimcore.jobs import queue
-from trimcore.jobs.locks import ENVIRONMENT, lock_path
-from trimcore.system import processes
+from trimcore.jobs.locks import lock_path
+from trimcore.system import environment, processes
 from trimcore.system.files import read_json
 from trimcore.system.logs import LOG, logging_to
 
@@ -43,7 +43,7 @@ def supervise(folder: Path) -> dict[str, Any]:
             trainer = subprocess.Popen(
                 [sys.executable, "-m", "trimcore.jobs.worker", str(folder)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**ENVIRONMENT, **os.environ},
+                env={**environment.SETTINGS, **os.environ},
             )  # fmt: skip
         LOG.debug(f"the trainer is process {trainer.pid}")
         code = _wait_for_trainer(folder, trainer)

@@ -8,7 +8,6 @@ torchrun starts.
 """
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -22,10 +21,10 @@ from trimcore import runs
 from trimcore.compute import torchrun
 from trimcore.errors import TrimError, first_line
 from trimcore.jobs.lines import log_line
-from trimcore.jobs.locks import ENVIRONMENT, lock_path
+from trimcore.jobs.locks import lock_path
 from trimcore.runs.events import Event
 from trimcore.spec import Spec
-from trimcore.system import logs, processes
+from trimcore.system import environment, logs, processes
 from trimcore.system.files import read_json
 from trimcore.system.logs import LOG
 from trimcore.tables.metric import ACCURACY, Metric
@@ -166,7 +165,7 @@ def _show(event: Event, watch: Callable[[Event], None] | None, metric: Metric = 
 
 
 def main() -> int:
-    os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})  # before torch is loaded
+    environment.prepare()
     from trimcore.compute import distributed
 
     with distributed.process_group():

@@ -11,7 +11,8 @@ from trimcore.timing.prediction import TimeModel
 
 MULTIPLES = (32, 16, 8, 4)  # widths that are tried; whether the device likes one is measured
 FREE = 1.002  # neurons are kept if the network takes at most this many times as long with them
-ATTEMPTS = 3  # to meet the limit on the clock
+ATTEMPTS = 5  # to meet the limit on the clock
+LARGEST_STEP = 0.85  # by which the limit of the search falls after an attempt, because measurements are noisy
 MARGIN = 0.995  # of the limit, so that a second measurement agrees
 
 
@@ -31,7 +32,7 @@ def fastest(
         measured = time.measure(_mask(graph, steps))
         if measured <= limit_ms or needed >= len(order):
             break
-        limit *= MARGIN * limit_ms / measured
+        limit *= max(LARGEST_STEP, MARGIN * limit_ms / measured)
     time.tables.save()
     return steps
 

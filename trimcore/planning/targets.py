@@ -86,7 +86,7 @@ Target = CostTarget | NoLayerAbove | Accuracy
 def propose(
     graph: ChannelGraph, profile: Profile, target: Target | Sequence[Target], layers: Iterable[str] | None = None,
     scores: Mapping[str, Tensor] | None = None, sensitivity: Sensitivity | None = None, *, least: int = 1,
-    cost_aware: bool = False, time: TimeModel | None = None,
+    cost_aware: bool = False, time: TimeModel | None = None, by_clock: bool = True,
 ) -> Plan:  # fmt: skip
     """A plan that removes neurons from all `layers` in one order: as few as the target needs, or as many as it allows.
     Of several targets, all are met.
@@ -103,8 +103,8 @@ def propose(
     Neurons that can only be removed together, including those of a maxout unit, are one step. A layer is done once its
     next removal would leave any layer of the network with fewer than `least` neurons. Counted costs are exact: without
     the last step, the plan would miss the target. Targets in milliseconds need `time`, and the cut network is measured:
-    see `planning.speed`. Such plans keep neurons that cost no time. The threshold of a layer in the plan is the highest
-    remaining score among the neurons that may be removed.
+    see `planning.speed`. Such plans keep neurons that cost no time. Without `by_clock`, predictions suffice. The
+    threshold of a layer in the plan is the highest remaining score among the neurons that may be removed.
 
     Raises SpecError for a target that cannot be met (the message names the maximum), for `Accuracy` without a
     sensitivity, for a sensitivity that lacks a layer or was measured at another width, for `NoLayerAbove` with
@@ -122,7 +122,7 @@ def propose(
     saved = _saved(graph, costs, time) if cost_aware else None
     order = removal_order(graph, rankings, harms_of(graph, profile, rankings, sensitivity, saved), least)
     steps = order[: max((_needed(graph, order, one, least, time) for one in costs), default=0)]
-    if clocked := [one for one in costs if isinstance(one, Faster | Within)]:
+    if by_clock and (clocked := [one for one in costs if isinstance(one, Faster | Within)]):
         assert time is not None  # checked by `_check`
         counted = [one for one in costs if one not in clocked]
         least_steps = max((_needed(graph, order, one, least, time) for one in counted), default=0)

@@ -5,6 +5,7 @@ colder. The factor, and what lies between the layers, are measured in the networ
 which the same share of every layer is removed.
 """
 
+import statistics
 from bisect import bisect_left
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from trimcore.timing.width_tables import WidthTables
 
 SHARES = (0.25, 0.5, 0.75)  # kept of each layer in the copies
 ROUNDS, LIMIT_SECONDS = 15, 2.0  # for each of the four networks
+REPEATS = 3  # of a comparison on the clock
 Curve = list[tuple[float, float]]  # share of the width -> value, ascending
 
 
@@ -69,9 +71,11 @@ class TimeModel:
     def measure(self, removed: Tensor, rounds: int = ROUNDS) -> float:
         """Milliseconds of the network that is cut for real, as `without`. Both networks are timed in turns, and the
         result is for a machine that is as busy as it was when `base_ms` was measured."""
-        smaller = cut_groups(self.graph, removed).model
-        (row,) = compare_latency(self.graph.model, smaller, self._x, [self.batch], rounds, LIMIT_SECONDS)
-        return self.base_ms / row.ratio
+        smaller, ratios = cut_groups(self.graph, removed).model, []
+        for _ in range(REPEATS):  # a busy second must not decide
+            (row,) = compare_latency(self.graph.model, smaller, self._x, [self.batch], rounds, LIMIT_SECONDS)
+            ratios.append(row.ratio)
+        return self.base_ms / statistics.median(ratios)
 
     def layer_ms(self, name: str, sizes: dict[str, int], exact: bool = True) -> float:
         """Milliseconds of one layer with these widths, and of what follows it."""

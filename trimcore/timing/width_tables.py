@@ -16,6 +16,7 @@ from trimcore.system.files import read_json, write_atomic
 from trimcore.timing.clock import milliseconds, stamp, synchronise
 from trimcore.timing.layer_shape import LayerShape, Widths
 
+FOLDER = ".times"  # its name in a runs folder
 ROUNDS, WARM_UP, LIMIT_SECONDS = 9, 2, 0.1  # for each point
 GRID = (1 / 16, 0.25, 0.5, 0.75, 1.0)  # shares of the full width at which a shape is measured for interpolation
 VERSION = 1  # of the measurement; files of other versions are not read

@@ -227,5 +227,5 @@ def open_network(
     made = checkpoint.load(path)
     network, example = made.build().eval(), models.example_input(made.arguments, model=made.model)
     if device is not None:
-        network, example = place(network, device), example.to(device)
+        network, example = place(network, device), moved(example, device)
     return made, trace(network, example, **removable or {})

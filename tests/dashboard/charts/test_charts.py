@@ -55,6 +55,8 @@ FIGURES = {
     "sparsity_history": lambda: charts.sparsity_history(zero_table(VGG)),
     "parameter_history": lambda: charts.parameter_history(SIZES),
     "byte_history": lambda: charts.byte_history(SIZES),
+    "layer_times": lambda: charts.layer_times(
+        layer_table(VGG).assign(ms=range(len(VGG)), after_ms=1.0)),
     "roc": lambda: charts.roc(ROC),
     "verification_history": lambda: charts.verification_history(VERIFIED),
 }

@@ -1,11 +1,11 @@
 """If nothing can be measured before a run, one line gives the reason."""
 
-from tests.dashboard.drafts import choose_target, plan_from
+from dashboard.plan.goal import SMALLER
+from tests.dashboard.drafts import choose_goal, plan_from
 from tests.dashboard.fakes import fake_run
 from tests.dashboard.pages import click, page, texts
 from trimcore import data, runs, spec
 from trimcore.errors import DataError
-from trimcore.planning.targets import Smaller
 
 
 def test_without_a_run_one_line_states_what_is_needed(runs_folder):
@@ -38,7 +38,7 @@ def test_a_damaged_checkpoint(copy_of):
     assert "The accuracy before retraining cannot be measured" in texts(app)
     click(app, "Measure sensitivity (about ")
     assert "The sensitivity cannot be measured" in texts(app)
-    click(choose_target(app, Smaller, 2.0), "Propose")
+    choose_goal(app, SMALLER, 2.0)
     assert len(app.error) == 1
 
 

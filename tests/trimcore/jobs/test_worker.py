@@ -10,10 +10,10 @@ from filelock import FileLock
 from trimcore import runs
 from trimcore.jobs import control
 from trimcore.jobs.lines import log_line
-from trimcore.jobs.locks import ENVIRONMENT, lock_path
+from trimcore.jobs.locks import lock_path
 from trimcore.jobs.worker import carry_out
 from trimcore.runs.events import Event
-from trimcore.system import processes
+from trimcore.system import environment, processes
 from trimcore.system.files import read_json
 
 
@@ -286,7 +286,7 @@ def test_each_device_has_its_own_locks(runs_folder):
 
 
 def test_waiting_threads_do_not_spin():
-    assert ENVIRONMENT["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert environment.SETTINGS["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 # --- log lines ---
