@@ -13,7 +13,8 @@ from unittest import mock
 import torch
 
 from tests.benchmarks.rows import Row, of_a_part
-from trimcore.compute.device import describe, has_fast_bf16, place, resolve
+from trimcore.compute.device import describe, has_fast_bf16, resolve
+from trimcore.compute.layout import place
 from trimcore.data import Data
 from trimcore.data import load as load_data
 from trimcore.errors import DataError
@@ -56,7 +57,8 @@ def _accuracy(data: Data, device: torch.device, seed: int, bf16: bool) -> float:
     ):  # fmt: skip
         torch.manual_seed(seed)
         network = build("lenet5", num_classes=data.num_classes, in_channels=data.channels, image_size=data.image_size)
-        network, settings = place(network, device), Training(epochs=EPOCHS, lr=0.05, augment="shift")
+        network = place(network, device, data.example_input)
+        settings = Training(epochs=EPOCHS, lr=0.05, augment="shift")
         optimizer = make_optimizer(network, settings)
         for epoch in range(EPOCHS):
             for _ in training.train_epoch(

@@ -11,7 +11,8 @@ import torch
 
 from tests.benchmarks.rows import Row, of_a_part
 from tests.trimcore.oracle import random_plan
-from trimcore.compute.device import describe, place, resolve
+from trimcore.compute.device import describe, resolve
+from trimcore.compute.layout import place
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.tracing import trace
 from trimcore.models import build
@@ -31,8 +32,8 @@ def rows(rounds: int = 5) -> Iterator[Row]:
     device = resolve("auto")
     for name, (channels, size, many) in NETWORKS.items():
         torch.manual_seed(0)
-        model = place(network(name, channels, size).eval(), device)
         example = torch.randn(1, channels, size, size, device=device)
+        model = place(network(name, channels, size).eval(), device, example)
         graph = trace(model, example)
         for batch in (1, many):
             found = TimeModel(graph, example, batch)

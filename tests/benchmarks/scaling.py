@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from trimcore import models
-from trimcore.compute.device import place
+from trimcore.compute.layout import place
 from trimcore.data import Data
 from trimcore.data.splits import Resident
 from trimcore.evaluation.accuracy import evaluate
@@ -136,7 +136,7 @@ def measured(device: torch.device, batch: int, rounds: int = 3) -> Rates:
     pixels = torch.randint(0, 256, (batch * (rounds + 1), 3, 224, 224), dtype=torch.uint8)
     noise = Resident(pixels, torch.arange(len(pixels)) % 1000, 224, 3)
     data = Data("noise", tuple(map(str, range(1000))), noise, noise, noise, (0.5,) * 3, (0.29,) * 3, 3, 224)
-    network = place(models.build("vgg16", num_classes=1000, image_size=224), device)
+    network = place(models.build("vgg16", num_classes=1000, image_size=224), device, torch.zeros(1, 3, 224, 224))
     settings = Training(epochs=1, batch_size=batch, lr=1e-3)
     training = train_epoch(
         network, make_optimizer(network, settings), data, settings, device, epoch=0, epochs=1, seed=0

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from tests.benchmarks.rows import Row, alternating, of_a_part
-from trimcore.compute.device import describe, has_fast_bf16, place, resolve
+from trimcore.compute.device import describe, has_fast_bf16, resolve
+from trimcore.compute.layout import place
 from trimcore.data import Data
 from trimcore.data import load as load_data
 from trimcore.data.batches import Batches
@@ -60,7 +61,8 @@ def rows(rounds: int = 5) -> Iterator[Row]:
 
 def trimcore_loop(name: str, data: Data, device: torch.device) -> Callable[[], None]:
     torch.manual_seed(0)
-    network, settings = place(build(name, **_shape(data)), device), Training(batch_size=BATCH, augment="shift")
+    network = place(build(name, **_shape(data)), device, data.example_input)
+    settings = Training(batch_size=BATCH, augment="shift")
     optimizer, epochs = make_optimizer(network, settings), itertools.count()
 
     def epoch() -> None:

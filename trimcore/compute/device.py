@@ -4,7 +4,6 @@ import platform
 from contextlib import AbstractContextManager
 
 import torch
-from torch import nn
 
 from trimcore.errors import SpecError
 
@@ -56,9 +55,3 @@ def describe(device: torch.device) -> str:
         if device.type == "cpu"
         else f"{device}, {precision}"
     )
-
-
-def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to the device, as channels_last if bf16 is fast there. Changes `model`."""
-    model.to(device)
-    return model.to(memory_format=torch.channels_last) if has_fast_bf16(device) else model

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from trimcore.compute import distributed
-from trimcore.compute.device import has_fast_bf16
 from trimcore.compute.inputs import call, count
+from trimcore.compute.layout import is_channels_last
 from trimcore.compute.modes import in_mode
 from trimcore.compute.outputs import scores_of
 from trimcore.data.batches import Batches
@@ -55,7 +55,7 @@ def evaluate(model: nn.Module, split: Split, data: Data, device: torch.device, t
     """The metrics over all of `split`, in evaluation mode and float32. The mode is restored. `task` defaults to
     classification, whose accuracy is also counted per class."""
     size = evaluation_batch(data) * distributed.world()
-    batches = Batches(split, data, size, device, channels_last=has_fast_bf16(device), shared=True)
+    batches = Batches(split, data, size, device, channels_last=is_channels_last(model), shared=True)
     if task is not None and not isinstance(task, Classification):
         return measured(model, batches, task, device)
     loss, outcomes = torch.zeros((), device=device), []

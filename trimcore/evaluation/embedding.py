@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
-from trimcore.compute.device import has_fast_bf16
 from trimcore.compute.generators import finished
+from trimcore.compute.layout import is_channels_last
 from trimcore.compute.modes import in_mode
 from trimcore.data.batches import Batches
 from trimcore.data.dataset import Data
@@ -37,7 +37,7 @@ def embedding(
     network, _ = embedder(graph)
     count, done = len(pairs.images), 0
     numbered = replace(pairs.images, labels=torch.arange(count))  # the labels say which images a batch has
-    batches = Batches(numbered, data, EVALUATION_BATCH, device, channels_last=has_fast_bf16(torch.device(device)))
+    batches = Batches(numbered, data, EVALUATION_BATCH, device, channels_last=is_channels_last(graph.model))
     found, seen = torch.empty(0), torch.zeros(count, dtype=torch.bool)
     for x, which in batches:
         with in_mode(graph.model, training=False), torch.inference_mode():

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trimcore.compute.device import has_fast_bf16
 from trimcore.compute.generators import finished
+from trimcore.compute.layout import is_channels_last
 from trimcore.compute.modes import in_mode
 from trimcore.compute.outputs import scores_of
 from trimcore.data import Data
@@ -193,7 +193,8 @@ def _passed(
     if isinstance(split, Items):
         raise DataError("a neuron is inspected on images; data of your own have none that can be drawn")
     numbered, done = replace(split, labels=torch.arange(len(split))), 0
-    for x, which in Batches(numbered, data, EVALUATION_BATCH, device, channels_last=has_fast_bf16(device)):
+    layout = is_channels_last(place.graph.model)
+    for x, which in Batches(numbered, data, EVALUATION_BATCH, device, channels_last=layout):
         with in_mode(place.graph.model, training=False), torch.inference_mode():
             see(x, which.cpu())
         done += len(x)

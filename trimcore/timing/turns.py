@@ -10,8 +10,8 @@ WARM_UP = 2  # turns that are not counted
 
 
 def medians(passes: Sequence[Callable[[], object]], rounds: int = 20, limit_seconds: float = 2.0) -> list[float]:
-    """Median milliseconds of each pass, which waits for its device, after a warm-up. It takes `rounds` turns or about `limit_seconds`,
-    whichever ends first, but at least one turn."""
+    """Median milliseconds of each pass, which waits for its device, after a warm-up. It takes `rounds` turns or about
+    `limit_seconds`, whichever ends first, but at least one turn."""
     keep_freed_memory()
     turns: list[list[float]] = []  # seconds, one list per turn
     start = time.perf_counter()

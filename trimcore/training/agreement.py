@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trimcore.compute.device import has_fast_bf16
+from trimcore.compute.layout import is_channels_last
 from trimcore.compute.modes import in_mode
 from trimcore.compute.outputs import scores_of
 from trimcore.data.batches import Batches
@@ -29,6 +29,6 @@ def labelled_by(teacher: nn.Module, data: Data, device: torch.device) -> Data:
 def _labelled(teacher: nn.Module, split: Resident | Folder, data: Data, device: torch.device) -> Any:
     numbered, labels = replace(split, labels=torch.arange(len(split))), torch.zeros_like(split.labels)
     with in_mode(teacher, training=False), torch.inference_mode():
-        for images, which in Batches(numbered, data, EVALUATION_BATCH, device, channels_last=has_fast_bf16(device)):
+        for images, which in Batches(numbered, data, EVALUATION_BATCH, device, channels_last=is_channels_last(teacher)):
             labels[which.cpu()] = scores_of(teacher(images)).argmax(1).cpu()
     return replace(split, labels=labels)

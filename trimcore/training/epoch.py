@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from trimcore.compute import distributed
-from trimcore.compute.device import has_fast_bf16
 from trimcore.compute.inputs import examples
+from trimcore.compute.layout import is_channels_last
 from trimcore.compute.seeds import derive_seed
 from trimcore.data import Data
 from trimcore.data.batches import Batches
@@ -105,7 +105,7 @@ def train_epoch(
     torch.manual_seed(derive_seed(seed, epoch, "dropout", *own))
     source = Batches(
         data.train, data, settings.batch_size, device, seed=derive_seed(seed, epoch, "order"), augment=settings.augment,
-        channels_last=has_fast_bf16(device), shared=True,
+        channels_last=is_channels_last(model), shared=True,
     )  # fmt: skip
     steps = len(source)
     objective = objective_for(task or Classification(), settings, data, device, loss_of)

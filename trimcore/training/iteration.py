@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 from trimcore.compute import distributed
-from trimcore.compute.device import place
+from trimcore.compute.layout import place
 from trimcore.evaluation.accuracy import Measure
 from trimcore.files.checkpoint import Checkpoint
 from trimcore.runs.events import Event
@@ -43,7 +43,7 @@ def _decide(run: Run, made: Checkpoint, validation: Measure) -> None:
         state.spent = before
         if state.good is not None:
             good = Checkpoint(**state.good)
-            state.network, state.origins = place(good.build(), run.device), dict(good.origins)
+            state.network, state.origins = place(good.build(), run.device, run.example), dict(good.origins)
             state.units, state.sparse = dict(good.units), list(good.sparse)
     else:
         state.result = state.iteration

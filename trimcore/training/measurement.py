@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from trimcore.compute import distributed
-from trimcore.compute.device import has_fast_bf16
+from trimcore.compute.layout import is_channels_last
 from trimcore.data.batches import Batches
 from trimcore.data.dataset import Split
 from trimcore.evaluation import verification
@@ -52,7 +52,7 @@ class Measurement:
         most = evaluation_batch(self.data)
         batch_size = min(most, self.spec.retrain.batch_size) if "taylor" in criteria else most
         counting = profiling(
-            state.network, InputBatches(self._batches(split, batch_size), self.task), tolerance, graph=graph,
+            state.network, InputBatches(self._batches(state, split, batch_size), self.task), tolerance, graph=graph,
             mean_activation="mean-activation" in criteria, taylor="taylor" in criteria,
         )  # fmt: skip
         parts = distributed.world()
@@ -61,7 +61,7 @@ class Measurement:
         if graph.units:
             split = self.data.train.subset(self.spec.profile.relevance_examples)
             maximal = relevance.measuring(
-                state.network, InputBatches(self._batches(split, most), self.task), graph=graph
+                state.network, InputBatches(self._batches(state, split, most), self.task), graph=graph
             )
             units = yield from self._with_progress("relevance", maximal, len(split), parts)
         yield Event("profiled", {
@@ -118,8 +118,8 @@ class Measurement:
             **self.by_class(test, validation),
         }
 
-    def _batches(self, split: Split, batch_size: int) -> Batches:
-        size, channels_last = batch_size * distributed.world(), has_fast_bf16(self.device)
+    def _batches(self, state: State, split: Split, batch_size: int) -> Batches:
+        size, channels_last = batch_size * distributed.world(), is_channels_last(state.network)
         return Batches(split, self.data, size, self.device, channels_last=channels_last, shared=True)
 
     def _with_progress(

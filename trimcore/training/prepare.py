@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from trimcore import models, runs
-from trimcore.compute.device import has_fast_bf16, place, resolve
+from trimcore.compute.device import resolve
 from trimcore.compute.distributed import local_device
 from trimcore.compute.inputs import moved
+from trimcore.compute.layout import is_channels_last, place
 from trimcore.data.batches import Batches
 from trimcore.data.dataset import Data
 from trimcore.data.own import checked, with_example
@@ -84,9 +85,10 @@ def prepare(
         state, notes = initial_state(spec, entry, arguments, runs_folder)
     else:
         state = restore(resume)
-    place(state.network, device)
+    place(state.network, device, data.example_input)
     if isinstance(task, Agreement):
-        teacher = place(Checkpoint(**state.teacher).build(), device) if state.teacher else state.network
+        given, first = state.teacher, data.example_input
+        teacher = place(Checkpoint(**given).build(), device, first) if given else state.network
         data = labelled_by(teacher, data, device)
     example = moved(data.example_input, device)
     if isinstance(task, Classification):
@@ -192,7 +194,7 @@ class Opened:
 
     def batches(self, examples: int = 0) -> Batches:
         """The first `examples` validation examples (0: all)."""
-        channels_last, size = has_fast_bf16(self.device), evaluation_batch(self.data)
+        channels_last, size = is_channels_last(self.graph.model), evaluation_batch(self.data)
         split = self.data.validation.subset(examples)
         return Batches(split, self.data, size, self.device, channels_last=channels_last)
 
@@ -227,5 +229,5 @@ def open_network(
     made = checkpoint.load(path)
     network, example = made.build().eval(), models.example_input(made.arguments, model=made.model)
     if device is not None:
-        network, example = place(network, device), moved(example, device)
+        network, example = place(network, device, example), moved(example, device)
     return made, trace(network, example, **removable or {})

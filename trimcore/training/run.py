@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from trimcore.compute.device import place
+from trimcore.compute.layout import place
 from trimcore.evaluation.accuracy import Measure
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.graph.tracing import trace
@@ -58,5 +58,5 @@ class Run:
     def _base_architecture(self) -> nn.Module:
         """The base model with new weights. It has the activations of the current network, so that only cuts change the
         latency."""
-        network = place(self.entry.build(**self.state.arguments), self.device)
+        network = place(self.entry.build(**self.state.arguments), self.device, self.example)
         return sharpened.to_relu(network) if self.state.activations else network

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 
 from trimcore import models
-from trimcore.compute.device import place
 from trimcore.compute.inputs import moved
+from trimcore.compute.layout import place
 from trimcore.graph.tracing import trace
 from trimcore.timing.layer_times import LayerTimes, time_layers
 
@@ -16,7 +16,7 @@ def time_architecture(
 ) -> LayerTimes:
     """The times of a registered architecture's layers. `arguments` are those of its builder. Raises TrimError."""
     entry = models.architecture(model)
-    with torch.random.fork_rng(devices=[]):
-        network = place(entry.build(**arguments).eval(), device)
     example = moved(entry.example_input(arguments), device)
+    with torch.random.fork_rng(devices=[]):
+        network = place(entry.build(**arguments).eval(), device, example)
     return time_layers(trace(network, example, **removable), example, batch)

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from trimcore.errors import TrimError
-from trimcore.evaluation import compilation, runtimes, turns
+from trimcore.evaluation import compilation, runtimes
 from trimcore.evaluation.runtimes import RuntimeLatency, compare_runtimes
+from trimcore.timing import turns
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trimcore import models
-from trimcore.compute.device import place
+from trimcore.compute.layout import place
 from trimcore.data import Data
 from trimcore.data.batches import Batches, Resident
 from trimcore.errors import TrimError
@@ -40,7 +40,7 @@ def network() -> nn.Sequential:
 
 
 def weights_after(settings: Training, seed: int, epochs: int = 2) -> torch.Tensor:
-    model = place(network(), CPU)
+    model = place(network(), CPU, torch.zeros(1, 1, 8, 8))
     optimizer = make_optimizer(model, settings)
     for epoch in range(epochs):
         list(train_epoch(model, optimizer, made_up(), settings, CPU, epoch=epoch, epochs=epochs, seed=seed))
@@ -191,7 +191,7 @@ def test_a_non_finite_loss_is_reported_in_one_line():
 
 def test_evaluation_equals_brute_force_over_all_examples():
     """1,203 examples make three batches, the last of which is short."""
-    model, data = place(network(), CPU), made_up()
+    model, data = place(network(), CPU, torch.zeros(1, 1, 8, 8)), made_up()
     found = evaluate(model, data.test, data, CPU)
     with torch.no_grad():
         outputs = [model.eval()((image[None] / 255 - 0.5) / 0.25)[0] for image in data.test.pixels]

@@ -13,7 +13,7 @@ from torch import nn
 from tests.trimcore.training.runs import assert_resumes_identically, carry_out, of_kind, step
 from tests.trimcore.training.test_epoch import CPU, made_up
 from trimcore import models, spec
-from trimcore.compute.device import place
+from trimcore.compute.layout import place
 from trimcore.data.augmentation import AUGMENTATIONS, augmented
 from trimcore.data.batches import Batches, Resident
 from trimcore.errors import SpecError
@@ -33,7 +33,7 @@ def flat(model: nn.Module) -> torch.Tensor:
 
 def linear(seed: int = 1) -> nn.Module:
     torch.manual_seed(seed)
-    return place(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), CPU)
+    return place(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), CPU, torch.zeros(1, 1, 8, 8))
 
 
 def trained(settings: Training, epochs: int = 1, model: nn.Module | None = None, after=None) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from trimcore.compute.device import has_fast_bf16
+from trimcore.compute.layout import is_channels_last
 from trimcore.data.batches import Batches
 from trimcore.evaluation.accuracy import EVALUATION_BATCH
 from trimcore.layers import sharpened
@@ -54,7 +54,7 @@ def convert(run: Run) -> Iterator[Event]:
 def _group(run: Run) -> list[str]:
     """Group neurons into maxout units (see `surgery.grouping`). Returns the layers that now have units."""
     state, settings, data = run.state, run.spec.convert, run.data
-    layout = has_fast_bf16(run.device)
+    layout = is_channels_last(state.network)
     batches = Batches(data.train, data, EVALUATION_BATCH, run.device, channels_last=layout)
     orders = grouping.group(run.graph, batches, settings.layers, settings.k)
     state.origins |= {name: [state.origins[name][i] for i in order] for name, order in orders.items()}

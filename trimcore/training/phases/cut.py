@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from trimcore.compute.device import has_fast_bf16
+from trimcore.compute.layout import is_channels_last
 from trimcore.compute.seeds import derive_seed
 from trimcore.data.batches import Batches
 from trimcore.graph.costs import cost_of
@@ -60,7 +60,7 @@ def _with_new_statistics(run: Run, examples: int) -> dict[str, float]:
     """Estimate the statistics of BatchNorm again, from that many training images, and measure the network with them."""
     if not examples or not has_batchnorm(run.state.network):
         return {}
-    split, layout = run.data.train.subset(examples), has_fast_bf16(run.device)
+    split, layout = run.data.train.subset(examples), is_channels_last(run.state.network)
     batches = Batches(split, run.data, run.spec.retrain.batch_size, run.device, channels_last=layout)
     reestimate(run.state.network, batches, None if isinstance(run.task, Classification) else run.task.loss)
     test, validation = run.measure("test"), run.measure("validation")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from trimcore.compute.device import place
+from trimcore.compute.layout import place
 from trimcore.files.checkpoint import Checkpoint
 from trimcore.runs.events import Event
 from trimcore.spec import Training
@@ -25,5 +25,5 @@ def _loss(run: Run, training: Training) -> Loss | None:
     settings, teacher = run.spec.distill_after(run.spec.step[run.state.step]), run.state.teacher
     if not teacher or not settings.weight:
         return None
-    network = place(Checkpoint(**teacher).build(), run.device)
+    network = place(Checkpoint(**teacher).build(), run.device, run.example)
     return distillation_loss(network, settings, run.device, supervised_loss(training, run.data, run.device))
