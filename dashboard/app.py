@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 st.set_page_config(page_title="trimcore", page_icon=sidebar.IMAGES / "mark.svg", layout="wide")
 
 SUBTITLES = {
-    "model": "Choose a network and a data set, and see where the parameters and the MACs are.",
+    "model": "Choose a network and a data set, and see where the parameters, the MACs and the milliseconds are.",
     "profile": "See how often each neuron is zero, and which neurons do nothing.",
     "plan": "Choose what to remove and in which order, and preview the result before you launch.",
     "run": "Watch what each cut costs, and what retraining recovers.",

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
+from dashboard.charts.marks import GREY
 from dashboard.charts.tables import short_layer
 
 TEXT_HEIGHT = 14  # pixels per line of text
@@ -34,6 +35,22 @@ def rows_axis(labels: Sequence[str]) -> dict:
 def percent_axis(**settings) -> dict:
     """An axis of values in 0..100."""
     return dict(ticksuffix=" %", zeroline=False) | settings
+
+
+def wings(left: str, right: str, longest: float) -> dict:
+    """The layout of a chart with bars to both sides of zero, in per cent: titles of the sides, and an axis with room
+    for the label of the longest bar."""
+    reach = 132 * max(longest, 0.01)
+    step = next((step for step in (1, 2, 5, 10, 20, 25) if reach / step <= 3), 50)
+    ticks = range(-step * int(reach // step), int(reach) + 1, step)
+    titles = [
+        dict(text=f"<b>{text}</b>", x=0, xanchor=anchor, xshift=shift, y=1, yref="paper", yanchor="bottom",
+             showarrow=False)
+        for text, anchor, shift in [(left, "right", -6), (right, "left", 6)]
+    ]  # fmt: skip
+    axis = dict(range=[-reach, reach], tickvals=list(ticks), ticktext=[f"{abs(tick)} %" for tick in ticks],
+                zeroline=True, zerolinecolor=GREY)  # fmt: skip
+    return dict(annotations=titles, xaxis=axis)
 
 
 def segments(*bounds: Iterable[float]) -> list:

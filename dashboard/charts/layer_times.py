@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import figure, row_height, rows_axis
+from dashboard.charts.frame import figure, row_height, rows_axis, wings
 from dashboard.charts.grouping import blocks
 from dashboard.charts.marks import ACCENT, GREY
 from dashboard.charts.tables import counted, percent, require
@@ -39,13 +39,6 @@ def layer_times(layers: pd.DataFrame) -> go.Figure:
                marker=dict(color=PALE, line_width=0),
                text=[percent(value / 100) for value in both], **common),
     ]  # fmt: skip
-    reach = 132 * max(macs.max(), both.max(), 1) / 100
-    step = next((step for step in (1, 2, 5, 10, 20, 25) if reach / step <= 3), 50)
-    ticks = step * np.arange(-int(reach // step), int(reach // step) + 1)
-    heads = [
-        dict(text=text, x=0, xanchor=anchor, xshift=shift, y=1, yref="paper", yanchor="bottom", showarrow=False)
-        for text, anchor, shift in [("<b>MACs</b>", "right", -6), ("<b>milliseconds</b>", "left", 6)]
-    ]
     alt = (
         f"Share of MACs and of milliseconds of {counted(len(layers), 'row')}: {rows.row[macs.idxmax()]} has "
         f"{percent(macs.max() / 100)} of the MACs, {rows.row[both.idxmax()]} takes {percent(both.max() / 100)} of the "
@@ -53,8 +46,6 @@ def layer_times(layers: pd.DataFrame) -> go.Figure:
     )
     return figure(
         traces, alt, 88 + row_height(len(rows)) * len(rows), barmode="overlay", bargap=0.3, hovermode="y",
-        annotations=heads, xaxis=dict(
-            range=[-reach, reach], tickvals=ticks, ticktext=[f"{abs(tick)} %" for tick in ticks], zeroline=True,
-            zerolinecolor=GREY,
-        ), yaxis=rows_axis(rows.row), margin=dict(t=54),
+        yaxis=rows_axis(rows.row), margin=dict(t=54),
+        **wings("MACs", "milliseconds", max(macs.max(), both.max()) / 100),
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, side_text
+from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, side_text, wings
 from dashboard.charts.grouping import ROWS, blocks, largest, rest
 from dashboard.charts.marks import ACCENT, CUT, FROZEN, GREY, KEPT
 from dashboard.charts.tables import counted, percent, require
@@ -57,13 +57,6 @@ def butterfly(layers: pd.DataFrame) -> go.Figure:
         traces.append(go.Bar(
             x=[None], y=[None], name="frozen (cannot be trimmed)", marker=fill([True], ACCENT), hoverinfo="skip",
         ))
-    reach = 132 * max(parameters.max(), macs.max(), 0.01)  # with room for the label of the longest bar
-    step = next((step for step in (1, 2, 5, 10, 20, 25) if reach / step <= 3), 50)
-    ticks = step * np.arange(-int(reach // step), int(reach // step) + 1)
-    heads = [
-        dict(text=text, x=0, xanchor=anchor, xshift=shift, y=1, yref="paper", yanchor="bottom", showarrow=False)
-        for text, anchor, shift in [("<b>parameters</b>", "right", -6), ("<b>MACs</b>", "left", 6)]
-    ]
     alt = (
         f"Share of parameters and MACs of {counted(len(layers), 'layer')}: {rows.row[parameters.idxmax()]} has "
         f"{percent(parameters.max())} of the parameters, {rows.row[macs.idxmax()]} has {percent(macs.max())} of "
@@ -71,10 +64,8 @@ def butterfly(layers: pd.DataFrame) -> go.Figure:
     )
     return figure(
         traces, alt, 70 + row_height(len(rows)) * len(rows), barmode="overlay", bargap=0.3, hovermode="y",
-        annotations=heads, xaxis=dict(
-            range=[-reach, reach], tickvals=ticks, ticktext=[f"{abs(tick)} %" for tick in ticks], zeroline=True,
-            zerolinecolor=GREY,
-        ), yaxis=rows_axis(rows.row), margin=dict(t=54 if frozen.any() else 26),
+        yaxis=rows_axis(rows.row), margin=dict(t=54 if frozen.any() else 26),
+        **wings("parameters", "MACs", max(parameters.max(), macs.max())),
     )
 
 

@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard.session import memory, run_reader
+from dashboard.session import memory, run_reader, viewers
 from dashboard.text import duration, plain
 from trimcore.errors import RunError
 from trimcore.jobs import control, queue
 from trimcore.runs import Status
 
-EVERY = 1.0  # seconds
-IDLE_EVERY = 5.0  # ... after the run has ended, because another user may resume it
+IDLE_EVERY = 5.0  # seconds, after the run has ended, because another user may resume it
 UNKNOWN = "—"
 PHASES = {
     "base": "training the base network", "retrain": "retraining", "control": "training the control",
@@ -122,8 +121,9 @@ def watch(run_id: str, key: str, below: Callable[[str], None] = lambda run_id: N
     shown = run_reader.status(run_id)
     idle = IDLE_EVERY if shown.state in control.RESUMABLE else None
 
-    @st.fragment(run_every=EVERY if shown.active else idle, key=f"watch_{key}")
+    @st.fragment(run_every=viewers.interval() if shown.active else idle, key=f"watch_{key}")
     def panel() -> None:
+        viewers.note()
         memory.freeze_long_lived("live panel")
         try:
             status = run_reader.status(run_id)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-PARTS = ("apoz", "surgery", "training", "precision", "latency", "pages")
+PARTS = ("apoz", "surgery", "training", "precision", "latency", "prediction", "speed", "allocation", "int8", "pages")
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def machine(threads: int) -> str:
 
 
 def measured(parts: tuple[str, ...], peers: Path | None) -> Iterator:
-    from tests.benchmarks import apoz, latency, precision, training
+    from tests.benchmarks import allocation, apoz, int8, latency, precision, prediction, speed, training
     from tests.benchmarks.peers import present
 
     for part in parts:
@@ -79,7 +79,10 @@ def measured(parts: tuple[str, ...], peers: Path | None) -> Iterator:
         elif part == "pages":
             yield from _elsewhere(part, None)  # its server and browser are counted as its children
         else:
-            yield from {"training": training, "precision": precision, "latency": latency}[part].rows()
+            yield from {
+                "training": training, "precision": precision, "latency": latency, "prediction": prediction,
+                "speed": speed, "allocation": allocation, "int8": int8,
+            }[part].rows()  # fmt: skip
 
 
 def _elsewhere(part: str, python: Path | None) -> Iterator:

@@ -56,7 +56,7 @@ def trimmable_text(graph: ChannelGraph) -> str:
     '98 % of the neurons can be removed; most of the rest cannot because it is an output of the network.'
     """
     share, reasons = free_share(graph), frozen_reasons(graph)
-    percent = "more than 99" if 0.995 <= share < 1 else f"{100 * share:.0f}"
+    percent = "More than 99" if 0.995 <= share < 1 else f"{100 * share:.0f}"
     text = f"{percent} % of the neurons can be removed"
     if not reasons:
         return f"{text}."

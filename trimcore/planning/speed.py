@@ -11,35 +11,46 @@ from trimcore.timing.prediction import TimeModel
 
 MULTIPLES = (32, 16, 8, 4)  # widths that are tried; whether the device likes one is measured
 FREE = 1.002  # neurons are kept if the network takes at most this many times as long with them
-ATTEMPTS = 5  # to meet the limit on the clock
-LARGEST_STEP = 0.85  # by which the limit of the search falls after an attempt, because measurements are noisy
+ATTEMPTS = 5  # networks that are timed
 MARGIN = 0.995  # of the limit, so that a second measurement agrees
+CLOSE = 0.95  # of the limit: a network that takes this long is not searched further
 
 
 def fastest(
-    graph: ChannelGraph, order: Sequence[Removal], count: int, limit_ms: float, time: TimeModel,
+    graph: ChannelGraph, order: Sequence[Removal], least: int, limit_ms: float, time: TimeModel,
     fits: Callable[[list[Removal]], bool],
 ) -> list[Removal]:  # fmt: skip
-    """The first removals of `order`, at least `count`, with which the cut network takes at most `limit_ms` when it is
-    measured; without those that save no time. If all of them do not suffice, all.
+    """The first removals of `order`, at least `least`, with which the cut network takes at most `limit_ms` when it is
+    measured; without those that save no time. If none of the networks that were timed is fast enough, the last of them.
 
-    `fits` says whether removals still meet the other targets.
+    Each measurement corrects the prediction, upwards or downwards. `fits` says whether removals still meet the other
+    targets.
     """
-    limit, steps = limit_ms * MARGIN, list(order)
+    limit, slow, fast = limit_ms * MARGIN, least - 1, len(order)
+    best: list[Removal] | None = None
+    steps: list[Removal] = []
     for _ in range(ATTEMPTS):
-        needed = _needed(graph, order, count, limit, time)
-        steps = _without_free(graph, list(order[:needed]), limit, time, fits)
-        measured = time.measure(_mask(graph, steps))
-        if measured <= limit_ms or needed >= len(order):
-            break
-        limit *= max(LARGEST_STEP, MARGIN * limit_ms / measured)
+        count = min(max(_needed(graph, order, least, limit, time), slow + 1), fast)
+        steps = _without_free(graph, list(order[:count]), limit, time, fits)
+        mask = _mask(graph, steps)
+        measured, predicted = time.measure(mask), time.without(mask, exact=True)
+        if measured <= limit_ms:
+            best, fast = steps, count
+            if measured >= CLOSE * limit_ms or count <= slow + 1:
+                break
+        else:
+            slow = count
+            if count >= fast:
+                break
+        limit = MARGIN * limit_ms * predicted / measured
     time.tables.save()
-    return steps
+    return steps if best is None else best
 
 
 def _needed(graph: ChannelGraph, order: Sequence[Removal], least: int, limit: float, time: TimeModel) -> int:
     """The fewest removals whose predicted time is within the limit, each layer being measured at its own width. Time is
-    nearly, but not strictly, falling, so the search starts near the interpolated solution."""
+    nearly, but not strictly, falling, so the search starts near the interpolated solution. That one is the answer if no
+    prediction is within the limit."""
 
     def too_slow(count: int, exact: bool) -> bool:
         return time.without(_mask(graph, order[:count]), exact) > limit
@@ -48,12 +59,12 @@ def _needed(graph: ChannelGraph, order: Sequence[Removal], least: int, limit: fl
     while low < high:  # by interpolation
         middle = (low + high) // 2
         low, high = (middle + 1, high) if too_slow(middle, exact=False) else (low, middle)
-    step = max(1, len(order) // 50)
+    estimate, step = high, max(1, len(order) // 50)
     while high < len(order) and too_slow(high, exact=True):
         low, high, step = high + 1, min(len(order), high + step), 2 * step
-    low = min(low, high)
-    if low == high:  # the estimate suffices; fewer may, too
-        low = max(least, high - step)
+    if high == len(order) and too_slow(high, exact=True):
+        return estimate
+    low = max(least, high - step) if low >= high else low  # the estimate suffices; fewer may, too
     while low < high:
         middle = (low + high) // 2
         low, high = (middle + 1, high) if too_slow(middle, exact=True) else (low, middle)
@@ -72,7 +83,7 @@ def _without_free(
             if len(fewer) == len(steps):
                 continue
             then = time.without(_mask(graph, fewer), exact=True)
-            if then <= min(FREE * now, max(limit, now)) and fits(fewer):
+            if then <= min(FREE * now, limit) and fits(fewer):
                 steps, now = fewer, then
                 break
     return steps

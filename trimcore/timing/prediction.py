@@ -1,7 +1,7 @@
 """Predict the time of a network after a cut, before anything is cut.
 
 A layer takes as long as it does alone at its new widths, times a factor for its place in the network, where caches are
-colder. The factor, and what lies between the layers, are measured in the network itself and in three copies of it from
+colder. The factor, and what lies between the layers, are measured in the network itself and in copies of it from
 which the same share of every layer is removed.
 """
 
@@ -24,8 +24,8 @@ from trimcore.timing.layer_shape import LayerShape, shape_of
 from trimcore.timing.layer_times import LayerTime, by_layer
 from trimcore.timing.width_tables import WidthTables
 
-SHARES = (0.25, 0.5, 0.75)  # kept of each layer in the copies
-ROUNDS, LIMIT_SECONDS = 15, 2.0  # for each of the four networks
+SHARES = (0.05, 0.25, 0.5, 0.75)  # kept of each layer in the copies
+ROUNDS, LIMIT_SECONDS = 15, 2.0  # for each of the five networks
 REPEATS = 3  # of a comparison on the clock
 Curve = list[tuple[float, float]]  # share of the width -> value, ascending
 

@@ -108,7 +108,7 @@ def test_all_but_a_few_are_not_called_all():
     """400 of 401 neurons: 99.75 % is not 100 %."""
     model = nn.Sequential(nn.Linear(3, 400), nn.LayerNorm(400), nn.Linear(400, 1))
     text = trimmable_text(trace(model, torch.zeros(2, 3), embeddings=True))
-    assert text.startswith("more than 99 % of the neurons can be removed; most of the rest")
+    assert text.startswith("More than 99 % of the neurons can be removed; most of the rest")
 
 
 def test_by_hand():

@@ -264,6 +264,8 @@ FROZEN = {
     "softmax module": (lambda m, x: m.softmax(x), "softmax normalises over all channels together"),
     "mean over channels": (lambda m, x: x * x.mean(1, keepdim=True), "mean reduces over channels"),
     "mean of all": (lambda m, x: x * x.mean(), "mean reduces over channels"),
+    "a table read at an activation": (lambda m, x: torch.ones(6, 2)[x.argmax(1)].movedim(-1, 1).repeat(1, 3, 1, 1),
+                                      "there is no rule for argmax at argmax"),
     "reversed": (lambda m, x: x.flip(1), "there is no rule for flip at flip"),
     "reversed with rows": (lambda m, x: x.flip(1, 3), "there is no rule for flip at flip"),
     "rolled through all axes": (lambda m, x: torch.roll(x.permute(0, 2, 3, 1), 1), "there is no rule for roll at roll"),

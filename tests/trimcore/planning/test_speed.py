@@ -88,6 +88,33 @@ def test_a_prediction_that_was_too_low_is_corrected(slower):
     assert set(plan["fc0"]) <= set(more["fc0"])
 
 
+@pytest.mark.parametrize("slower", [0.9, 0.6])
+def test_a_prediction_that_was_too_high_is_corrected(slower):
+    """The clock finds the network faster than predicted, so fewer neurons go than the prediction asks for."""
+    graph, found = perceptron(64, 96, 128, 10)
+    exact, wrong = Device(graph, block=1), Device(graph, block=1, slower=slower)
+    plan, fewer = (propose(graph, found, Faster(3.0), time=device) for device in (exact, wrong))
+    assert fewer.total < plan.total
+    assert 0.9 * wrong.base_ms / 3 < wrong.measure(removed_by(graph, fewer)) <= wrong.base_ms / 3
+
+
+def test_a_floor_that_only_the_prediction_sees_does_not_empty_the_network():
+    """No prediction is within the limit, because tiny layers are said to take longer than they do."""
+    graph, found = perceptron(64, 96, 128, 10)
+
+    class Floor(Device):
+        def without(self, removed, exact=False):
+            value = super().without(removed, exact)
+            return max(value, 0.6 * self.base_ms) if exact and bool(removed.any()) else value
+
+        def measure(self, removed):
+            return Device.without(self, removed, exact=True)
+
+    device = Floor(graph, block=1)
+    plan = propose(graph, found, Faster(3.0), time=device)
+    assert 0.8 * device.base_ms / 3 < device.measure(removed_by(graph, plan)) <= device.base_ms / 3
+
+
 def test_no_more_goes_than_the_time_needs():
     """Without blocks, the plan without the last neuron of a layer would be too slow for the limit and its margin."""
     graph, found = perceptron(64, 96, 128, 10)

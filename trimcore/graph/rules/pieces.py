@@ -17,6 +17,7 @@ from trimcore.graph.channels import (
     channel_axis,
     channel_vector,
     ids_of,
+    leaves_of,
     narrowed,
     spread,
     varying_axes,
@@ -134,6 +135,8 @@ def chunk(tracer: Tracer, node: fx.Node, x: Channels, chunks: int, dim: int = 0)
 
 def getitem(tracer: Tracer, node: fx.Node, x: Any, index: Any) -> Value:
     """`x[...]` of a tensor or of several results. Selecting channels by index fixes their number."""
+    if leaves_of(index, Channels):  # which elements are taken depends on an activation
+        return tracer.without_rule(node, (x, index), {})
     if not isinstance(x, Channels):
         return x[index]
     items = list(index) if isinstance(index, tuple) else [index]
