@@ -1,6 +1,8 @@
 """Write an ONNX file with 8-bit integers: post-training static quantization by ONNX Runtime's own tools.
 
-The ranges of the activations are those seen on calibration images. Weights are int8 with a scale for each channel.
+The ranges of the activations are those seen on calibration images. They are uint8, because kernels for signed ones are
+three times slower on x86. Weights are int8 with a scale for each channel, of which seven bits are used: the products of
+eight bits overflow on processors without VNNI.
 """
 
 import logging
@@ -37,7 +39,10 @@ def quantize(path: Path, out: Path, images: Iterable[Tensor]) -> None:
         try:
             quant_pre_process(str(path), str(prepared))
             reader = _reader(onnx.load(prepared).graph.input[0].name, images)
-            quantization.quantize_static(str(prepared), str(out), reader, per_channel=True)
+            quantization.quantize_static(
+                str(prepared), str(out), reader, activation_type=quantization.QuantType.QUInt8, reduce_range=True,
+                per_channel=True,
+            )  # fmt: skip
             _check_integers(onnx.load(out))
         except (TrimError, OSError):
             raise
