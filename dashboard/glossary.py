@@ -66,7 +66,7 @@ TERMS = {
     "ms after it": Entry("The measured milliseconds of what follows the layer up to the next one: norms, activations, "
                          "pooling."),
     "smaller": Entry("The parameters of the starting network divided by those that are left."),
-    "less work": Entry("The MACs of the starting network divided by those that are left."),
+    "fewer MACs": Entry("The MACs of the starting network divided by those that are left."),
     "faster": Entry("The milliseconds of the starting network divided by those of the cut network, on this device."),
     "of MACs": Entry("The layer's share of all MACs of the network."),
     "MACs ratio": Entry("The MACs of the base network divided by the MACs of this network.",

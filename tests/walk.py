@@ -93,7 +93,7 @@ def plan(walk: Walk) -> None:
                lambda: walk.see("Each layer is cut alone"))
     walk.picture("before-cutting")
     walk.page.get_by_text("smaller", exact=True).click()
-    size = walk.page.get_by_role("slider", name="Times smaller")
+    size = walk.page.get_by_role("slider", name="How many times smaller")
     size.focus()
     walk.timed("a plan for a smaller network", lambda: size.press("ArrowRight"), walk.settled)
     walk.press("Replace ")

@@ -16,13 +16,13 @@ from trimcore.tables.csv_text import as_csv
 from trimcore.timing.layer_times import LIMIT_SECONDS, LayerTimes
 from trimcore.training.untrained import time_architecture
 
-OUTSIDE = "between the calls"
+BEFORE, OUTSIDE = "before the first layer", "between the calls"
 
 
 def section(draft: dict, cost: Cost) -> LayerTimes | None:
     """The choice of a batch size, and the button that measures. Returns what was measured for it, if anything."""
     many = draft["retrain"]["batch_size"]
-    names = {1: "one example", many: f"batches of {many}"}
+    names = {1: "one example"} | ({many: f"batches of {many}"} if many > 1 else {})
     with st.container(horizontal=True, vertical_alignment="bottom"):
         batch = st.segmented_control("Time of", list(names), default=1, required=True, key="timed_batch",
                                      format_func=names.get, persist_state="session")  # fmt: skip
@@ -47,13 +47,14 @@ def section(draft: dict, cost: Cost) -> LayerTimes | None:
 
 
 def rows(cost: Cost, found: LayerTimes) -> pd.DataFrame:
-    """One row per layer in the order of the table, and one for the rest: layer, kind, macs, ms (of the layer), after_ms
-    (of what follows it)."""
+    """One row per layer in the order of the table, and rows for the rest: layer, kind, macs, ms (of the layer),
+    after_ms (of what follows it)."""
     layers = [
         (name, layer.kind, layer.macs, *found.layers.get(name, (0.0, 0.0))) for name, layer in cost.layers.items()
     ]
-    rest = (OUTSIDE, "PyTorch and Python", 0, found.outside_ms, found.before_ms)
-    return pd.DataFrame([*layers, rest], columns=["layer", "kind", "macs", "ms", "after_ms"])
+    before = [(BEFORE, "", 0, found.before_ms, 0.0)] if found.before_ms else []
+    rest = (OUTSIDE, "PyTorch and Python", 0, found.outside_ms, 0.0)
+    return pd.DataFrame([*before, *layers, rest], columns=["layer", "kind", "macs", "ms", "after_ms"])
 
 
 def columns(layers: Iterable[str], found: LayerTimes | None) -> dict[str, list[float | None]]:

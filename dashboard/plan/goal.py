@@ -7,7 +7,7 @@ import streamlit as st
 from trimcore.planning.targets import Accuracy, Faster, LessWork, NoLayerAbove, Smaller, Target, Within
 from trimcore.tables import Metric
 
-FASTER, SMALLER, LESS_WORK = "faster", "smaller", "less work"
+FASTER, SMALLER, LESS_WORK = "faster", "smaller", "cheaper to compute"
 ABOVE, WORSE = "no neuron above X % APoZ", "no worse than X"
 KINDS = {FASTER: Faster, SMALLER: Smaller, LESS_WORK: LessWork, ABOVE: NoLayerAbove, WORSE: Accuracy}
 TIMES = [
@@ -36,15 +36,17 @@ def choose(draft: dict, layers: list[str], metric: Metric, now: float | None, ms
     """The widgets. `now` is the metric of the starting network and `ms` its milliseconds by batch size, where they are
     known. Returns None while nothing is asked for."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        kind = st.segmented_control("I want it", list(KINDS), key="goal", persist_state="session", wrap=True, help=HELP,
+        kind = st.segmented_control("Make it", list(KINDS), key="goal", persist_state="session", wrap=True, help=HELP,
                                     format_func=lambda name: _label(name, metric))  # fmt: skip
         batch = _batch(draft) if kind == FASTER else 1
     if kind is None:
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        main = _main(kind, metric, now, ms.get(batch))
+        main = _main(kind, metric, now, ms.get(batch), batch)
         more, held = _conditions(kind, layers, metric, now)
-    return None if main is None else Goal((main, *more), batch, tuple(held))
+    if main is None and not any(isinstance(one, Smaller) for one in more):
+        return None
+    return Goal((*([main] if main else []), *more), batch, tuple(held))
 
 
 def _label(kind: str, metric: Metric) -> str:
@@ -55,12 +57,12 @@ def _label(kind: str, metric: Metric) -> str:
 
 def _batch(draft: dict) -> int:
     many = draft["retrain"]["batch_size"]
-    names = {1: "one example", many: f"batches of {many}"}
+    names = {1: "one example"} | ({many: f"batches of {many}"} if many > 1 else {})
     return st.segmented_control("for", list(names), default=1, required=True, key="goal_batch", format_func=names.get,
                                 persist_state="session", help="What is timed.")  # fmt: skip
 
 
-def _main(kind: str, metric: Metric, now: float | None, ms: float | None) -> Target | None:
+def _main(kind: str, metric: Metric, now: float | None, ms: float | None, batch: int) -> Target | None:
     """The target of the slider; None where it asks for nothing."""
     if kind == ABOVE:
         return NoLayerAbove(_percent("X, %", 90.0, kind))
@@ -68,11 +70,11 @@ def _main(kind: str, metric: Metric, now: float | None, ms: float | None) -> Tar
         return _no_worse(metric, now, "goal_worse")
     if kind == FASTER and ms is not None and _unit() == "ms":
         value = st.number_input("Milliseconds at most", 0.001, value=float(f"{ms / 2:.3g}"), format="%.3f", width=220,
-                                key="goal_ms", persist_state="session")  # fmt: skip
+                                key=f"goal_ms_{batch}", persist_state="session")  # fmt: skip
         return Within(value)
     options = [times for times in TIMES if times <= MOST[kind]]
-    times = st.select_slider(f"Times {kind}", options, 1.0, key=f"goal_{kind}", persist_state="session", width=420,
-                             format_func=lambda value: f"{value:g}×")  # fmt: skip
+    times = st.select_slider(f"How many times {kind}", options, 1.0, key=f"goal_{kind}", persist_state="session",
+                             width=420, format_func=lambda value: f"{value:g}×")  # fmt: skip
     return KINDS[kind](times) if times > 1 else None
 
 
@@ -101,14 +103,16 @@ def _conditions(
 
 
 def _no_worse(metric: Metric, now: float | None, key: str) -> Accuracy:
-    """A limit for the metric: by default a little worse than the starting network."""
+    """A limit for the metric: by default a little worse than the starting network, once that is measured."""
     if metric.percent:
         base = 1.0 if now is None else now
         return Accuracy(_percent("X, %", max(0.0, round(100 * base - 1, 1)), key))
     start = 0.0 if now is None else float(f"{now * (1.05 if not metric.higher_is_better else 0.95):.4g}")
-    return Accuracy(st.number_input("X", value=start, format="%.4g", width=220, key=key, persist_state="session"))
+    value = st.number_input("X", value=start, format="%.4g", width=220, key=f"{key}_{start}", persist_state="session")
+    return Accuracy(value)
 
 
 def _percent(label: str, default: float, key: str) -> float:
-    value = st.number_input(label, 0.0, 100.0, default, 1.0, width=220, key=f"goal_{key}", persist_state="session")
+    value = st.number_input(label, 0.0, 100.0, default, 1.0, width=220, key=f"goal_{key}_{default}",
+                            persist_state="session")  # fmt: skip
     return value / 100

@@ -1,6 +1,7 @@
 """Measurements of the network that a plan starts from, before anything runs. They are cached."""
 
 import functools
+import threading
 from collections.abc import Callable, Hashable
 
 from dashboard.plan.origin import StartPoint, is_converted
@@ -20,6 +21,8 @@ from trimcore.tasks import task_for
 from trimcore.tasks.batches import InputBatches
 
 MAX_CACHED = 64  # results
+_LOCK = threading.Lock()
+_making: dict[Hashable, threading.Lock] = {}  # a lock for each result that is being computed
 
 
 def unavailable_reason(draft: dict, start: StartPoint | None) -> str:
@@ -56,12 +59,23 @@ def profile(draft: dict, subject: run_network.Subject) -> Profile:
 
 
 def cached(key: Hashable, make: Callable[[], object]):
-    """The result of `make()`, computed once per key."""
+    """The result of `make()`, computed once per key, also if several sessions ask at the same time."""
     results = cache()
-    found = results.pop(key) if key in results else make()
-    results[key] = found  # ordered by last use
-    while len(results) > MAX_CACHED:
-        results.pop(next(iter(results)), None)
+    with _LOCK:
+        if key in results:
+            results[key] = results.pop(key)  # ordered by last use
+            return results[key]
+        making = _making.setdefault(key, threading.Lock())
+    with making:
+        with _LOCK:
+            if key in results:  # another session was faster
+                return results[key]
+        found = make()
+        with _LOCK:
+            results[key] = found
+            _making.pop(key, None)
+            while len(results) > MAX_CACHED:
+                results.pop(next(iter(results)))
     return found
 
 

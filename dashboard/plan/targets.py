@@ -55,8 +55,8 @@ def section(draft: dict, start: StartPoint, cost: Cost, layers: list[str]) -> No
 
 
 def propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool = True) -> dict:
-    """A step that meets a goal, with its result: {"step", "cells", "text"}. Cells are (label, value, more). With
-    `by_clock`, the cut network is timed as well. Raises TrimError."""
+    """A step that meets a goal, with its result: {"step", "cells", "text", "busy"}. Cells are (label, value, more).
+    With `by_clock`, the cut network is timed as well. Raises TrimError."""
     return measurement.cached(_key(draft, start, asked, by_clock), lambda: _propose(draft, start, asked, by_clock))
 
 
@@ -81,7 +81,7 @@ def _propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool) -> dic
     cells = [
         ("Smaller", f"{now.parameters / then.parameters:.2f}×",
          f"{then.parameters:,} of {now.parameters:,} parameters."),
-        ("Less work", f"{now.macs / max(then.macs, 1):.2f}×", f"{then.macs:,} of {now.macs:,} MACs."),
+        ("Fewer MACs", f"{now.macs / max(then.macs, 1):.2f}×", f"{then.macs:,} of {now.macs:,} MACs."),
     ]  # fmt: skip
     if time:
         ms = time.measure(removed_groups(time.graph, plan)) if by_clock else time.predict(plan, exact=False)
@@ -93,7 +93,8 @@ def _propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool) -> dic
                   f"On {examples}."))  # fmt: skip
     cuts = [f"{name} {seen[name].width:,} → {int(own['value']):,}" for name, own in _by_gain(step, now, then)]
     more = [f"{len(cuts) - MAX_NAMED_LAYERS} more layers"] if len(cuts) > MAX_NAMED_LAYERS else []
-    return {"step": step, "cells": cells, "text": ", ".join(cuts[:MAX_NAMED_LAYERS] + more)}
+    busy = time is not None and timing.is_busy()
+    return {"step": step, "cells": cells, "text": ", ".join(cuts[:MAX_NAMED_LAYERS] + more), "busy": busy}
 
 
 def _by_gain(step: dict, now: Cost, then: Cost) -> list[tuple[str, dict]]:
@@ -124,7 +125,8 @@ def _planned(
         if limit is None or not metric.is_better(limit, measured.value):
             return plan, measured
     cuts = "the smallest cut that was predicted to reach it" if isinstance(main, Accuracy) else "this cut"
-    raise SpecError(f"{metric.name} {limit:g} cannot be reached: {cuts} leaves {measured.value:g}")
+    left = metric.text(measured.value)
+    raise SpecError(f"{metric.name} {metric.text(limit)} cannot be reached: {cuts} leaves {left}")
 
 
 def _measure(draft: dict, start: StartPoint, cost: Cost, asked: Goal) -> bool:
@@ -142,14 +144,16 @@ def _measure(draft: dict, start: StartPoint, cost: Cost, asked: Goal) -> bool:
         if not st.button(f"Measure the layers (about {duration(estimate)})", key="goal_measure",
                          icon=":material/stethoscope:"):  # fmt: skip
             return not any(isinstance(one, Accuracy) for one in asked.targets)
-    return sensitivity.measure(draft, start, examples, shares, estimate)
+    if not sensitivity.measure(draft, start, examples, shares, estimate):
+        return False
+    st.rerun()  # the fields show what has been measured
 
 
 def _show(proposal: dict) -> None:
     elements.metrics(*proposal["cells"])
     st.caption(plain(f"{proposal['text']}."))
-    if any(label == "Faster" for label, *_ in proposal["cells"]) and timing.is_busy():
-        st.caption("A run is training now, so the times are longer than usual.")
+    if proposal["busy"]:
+        st.caption("A run was training when this was timed, so the times are longer than usual.")
 
 
 def _measure_plan(draft: dict, start: StartPoint, asked: Goal) -> None:

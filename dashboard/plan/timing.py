@@ -1,5 +1,7 @@
 """The time of the starting network and of plans for it, on the device of the draft. The server's process measures."""
 
+import streamlit as st
+
 from dashboard.plan import measurement
 from dashboard.plan.origin import StartPoint
 from dashboard.session import run_network, run_reader
@@ -10,25 +12,30 @@ from trimcore.timing.prediction import TimeModel
 from trimcore.timing.width_tables import FOLDER
 from trimcore.training.prepare import open_network
 
+MOST_MODELS = 4
+
 
 def time_model(draft: dict, start: StartPoint, batch: int) -> TimeModel:
     """Measured on first use, which takes some seconds. Raises TrimError."""
+    found = _model(_key(draft, start, batch), start, draft["device"], batch)
+    measurement.cached(_key(draft, start, batch), lambda: found.base_ms)
+    return found
 
-    def measure() -> TimeModel:
-        folder = run_reader.folder()
-        path = runs.checkpoint_path(runs.open_run(folder, start[0]), start[1])
-        device = resolve(draft["device"])
-        _, graph = open_network(path, device, run_reader.spec_of(start[0]).removable)
-        example = moved(run_network.subject(*start).data.example_input, device)
-        return TimeModel(graph, example, batch, folder / FOLDER)
 
-    return measurement.cached(_key(draft, start, batch), measure)
+@st.cache_resource(max_entries=MOST_MODELS, show_spinner=False)
+def _model(key: tuple, start: StartPoint, device_name: str, batch: int) -> TimeModel:
+    """`key` identifies the weights. Each model holds a network and a batch on the device, so few are kept."""
+    folder, device = run_reader.folder(), resolve(device_name)
+    path = runs.checkpoint_path(runs.open_run(folder, start[0]), start[1])
+    _, graph = open_network(path, device, run_reader.spec_of(start[0]).removable)
+    example = moved(run_network.subject(*start).data.example_input, device)
+    return TimeModel(graph, example, batch, folder / FOLDER)
 
 
 def known_ms(draft: dict, start: StartPoint, batches: tuple[int, ...]) -> dict[int, float]:
     """The milliseconds of the starting network by batch size, where they have been measured."""
-    found = ((batch, measurement.cache().get(_key(draft, start, batch))) for batch in batches)
-    return {batch: model.base_ms for batch, model in found if model is not None}
+    found = {batch: measurement.cache().get(_key(draft, start, batch)) for batch in batches}
+    return {batch: ms for batch, ms in found.items() if ms is not None}
 
 
 def is_busy() -> bool:

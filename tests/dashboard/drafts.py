@@ -51,11 +51,11 @@ def plan_from(run: Path, *steps: dict, **values) -> AppTest:
 
 def choose_goal(app: AppTest, kind: str, number: float | None = None) -> AppTest:
     """Choose what the plan should reach on the page Plan: a kind of `dashboard.plan.goal`, and its value."""
-    segmented(app, "I want it").set_value(kind).run()
+    segmented(app, "Make it").set_value(kind).run()
     if number is not None and kind in (goal.ABOVE, goal.WORSE):
         next(field for field in app.number_input if field.label == "X, %").set_value(number).run()
     elif number is not None:
-        next(slider for slider in app.select_slider if slider.label == f"Times {kind}").set_value(number).run()
+        next(slider for slider in app.select_slider if slider.label == f"How many times {kind}").set_value(number).run()
     assert not app.exception, app.exception
     return app
 

@@ -60,6 +60,7 @@ def propose(
             "give a target: --smaller, --less-work, --faster, --within, --no-layer-above or --accuracy; "
             "several are met together"
         )
+    targets.check_targets([one for one in chosen if not isinstance(one, targets.Accuracy)] or [targets.Smaller(1)])
     if by_apoz and accuracy is not None:
         raise TrimError("--accuracy needs the measured loss of each layer, so it does not go with --by-apoz")
     folder = runs.runs_folder(runs_folder)
@@ -78,8 +79,9 @@ def propose(
         f"validation {metric.name} before retraining {metric.text(shot.value)} on {shot.examples} examples"
     )
     if time:
+        age = f"; times of layers up to {time.tables.days_old:.0f} days old" if time.tables.days_old >= 1 else ""
         measured_ms = time.measure(removed_groups(found.graph, plan))
         click.echo(
             f"# {measured_ms:.3g} of {time.base_ms:.3g} ms per batch of {batch}, measured "
-            f"({time.base_ms / measured_ms:.2f} times faster; {time.predict(plan):.3g} ms predicted)"
+            f"({time.base_ms / measured_ms:.2f} times faster; {time.predict(plan):.3g} ms predicted{age})"
         )

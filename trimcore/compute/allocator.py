@@ -12,6 +12,7 @@ from functools import cache
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_BYTES = 256 << 20  # free memory at the end of the heap up to this size is kept
 LARGE_BYTES = 128 << 20  # blocks from this size on are still returned at once
+OLD_LARGE_BYTES = 32 << 20  # the most that older versions of glibc accept
 
 
 @cache
@@ -23,4 +24,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
-    return bool(mallopt(TRIM_THRESHOLD, KEPT_BYTES)) and bool(mallopt(MMAP_THRESHOLD, LARGE_BYTES))
+    if not (mallopt(MMAP_THRESHOLD, LARGE_BYTES) or mallopt(MMAP_THRESHOLD, OLD_LARGE_BYTES)):
+        return False  # without it, the other setting would do harm
+    return bool(mallopt(TRIM_THRESHOLD, KEPT_BYTES))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from trimcore.errors import SpecError
 from trimcore.graph.channel_graph import ChannelGraph
 from trimcore.planning.ranking import Removal
 from trimcore.timing.prediction import TimeModel
@@ -21,19 +22,20 @@ def fastest(
     fits: Callable[[list[Removal]], bool],
 ) -> list[Removal]:  # fmt: skip
     """The first removals of `order`, at least `least`, with which the cut network takes at most `limit_ms` when it is
-    measured; without those that save no time. If none of the networks that were timed is fast enough, the last of them.
+    measured; without those that save no time.
 
     Each measurement corrects the prediction, upwards or downwards. `fits` says whether removals still meet the other
-    targets.
+    targets. Raises SpecError if none of the networks that were timed is fast enough.
     """
     limit, slow, fast = limit_ms * MARGIN, least - 1, len(order)
     best: list[Removal] | None = None
-    steps: list[Removal] = []
+    shortest = float("inf")
     for _ in range(ATTEMPTS):
         count = min(max(_needed(graph, order, least, limit, time), slow + 1), fast)
         steps = _without_free(graph, list(order[:count]), limit, time, fits)
         mask = _mask(graph, steps)
         measured, predicted = time.measure(mask), time.without(mask, exact=True)
+        shortest = min(shortest, measured)
         if measured <= limit_ms:
             best, fast = steps, count
             if measured >= CLOSE * limit_ms or count <= slow + 1:
@@ -44,7 +46,12 @@ def fastest(
                 break
         limit = MARGIN * limit_ms * predicted / measured
     time.tables.save()
-    return steps if best is None else best
+    if best is None:
+        times = f"{time.base_ms / shortest:.2f} times faster than the whole network"
+        raise SpecError(
+            f"{limit_ms:.3g} ms was not reached: the fastest network that was timed takes {shortest:.3g} ms, {times}"
+        )
+    return best
 
 
 def _needed(graph: ChannelGraph, order: Sequence[Removal], least: int, limit: float, time: TimeModel) -> int:

@@ -79,6 +79,7 @@ class Accuracy:
     at_least: float
 
 
+NAMES = {"parameters": "parameters", "macs": "MACs"}
 CostTarget = Smaller | LessWork | Faster | Within
 Target = CostTarget | NoLayerAbove | Accuracy
 
@@ -143,7 +144,7 @@ def as_step(plan: Plan, profile: Profile, criterion: str = "apoz") -> dict[str, 
     same neurons if `criterion` matches the plan's scores. Raises SpecError for a plan that removes nothing."""
     kept = {name: profile[name].width - len(neurons) for name, neurons in plan.items() if neurons}
     if not kept:
-        raise SpecError("the plan removes nothing, so it cannot become a step")
+        raise SpecError("the plan removes nothing: the network meets the target as it is")
     rules = {name: {"rule": "keep", "value": value} for name, value in kept.items()}
     return {"layers": [*kept], "rule": "keep", "value": max(kept.values()), "criterion": criterion, "layer": rules}
 
@@ -193,7 +194,7 @@ def _needed(graph: ChannelGraph, order: list[Removal], target: CostTarget, least
         left = cost_left(graph, [step.group for step in order], counted)
         most = math.floor(1000 * cost_left(graph, [], counted) / left) / 1000
         limit = f"with at least {least} neuron{'s' if least != 1 else ''} per layer, the maximum is {most:g} times"
-        what = f"{times:g} times {'fewer ' + counted if isinstance(counted, str) else 'faster'}"
+        what = f"{times:g} times {'fewer ' + NAMES[counted] if isinstance(counted, str) else 'faster'}"
         what = f"at most {target.ms:g} ms" if isinstance(target, Within) else what
         raise SpecError(f"{what} is impossible: {limit}" + ("" if isinstance(counted, str) else f" ({left:.3g} ms)"))
     return found
@@ -243,20 +244,30 @@ def _check(
 ) -> None:  # fmt: skip
     if least < 1:
         raise SpecError(f"least = {least}: it must be at least 1, since each layer keeps a neuron")
+    check_targets(targets, sensitivity)
+    for target in targets:
+        if isinstance(target, Faster | Within) and time is None:
+            raise SpecError("a target in milliseconds needs a time model: measure the network first")
+        if isinstance(target, Accuracy) and sensitivity is None:
+            raise SpecError("an accuracy target needs a sensitivity: scan the layers first")
+        if isinstance(target, NoLayerAbove) and scores is not None:
+            raise SpecError("the target NoLayerAbove only works with APoZ; choose another target for other scores")
+
+
+def check_targets(targets: Sequence[Target], sensitivity: Sensitivity | None = None) -> None:
+    """Raise SpecError for targets that no network can meet together, before anything is measured."""
     if not targets:
         raise SpecError("give at least one target")
     kinds = [type(target) for target in targets]
     if len(set(kinds)) < len(kinds):
         raise SpecError("give each kind of target once")
+    if NoLayerAbove in kinds and len(targets) > 1:
+        raise SpecError("the target NoLayerAbove cannot be combined with others")
     for target in targets:
-        _check_one(target, scores, sensitivity)
-        if isinstance(target, Faster | Within) and time is None:
-            raise SpecError("a target in milliseconds needs a time model: measure the network first")
-        if isinstance(target, NoLayerAbove) and len(targets) > 1:
-            raise SpecError("the target NoLayerAbove cannot be combined with others")
+        _check_value(target, sensitivity)
 
 
-def _check_one(target: Target, scores: Mapping[str, Tensor] | None, sensitivity: Sensitivity | None) -> None:
+def _check_value(target: Target, sensitivity: Sensitivity | None) -> None:
     ((name, value),) = vars(target).items()
     low, high, valid = 0.0, 1.0, "a share from 0 to 1"
     if name == "times":
@@ -267,7 +278,3 @@ def _check_one(target: Target, scores: Mapping[str, Tensor] | None, sensitivity:
         low, high = -math.inf, math.inf
     if not low <= value <= high:
         raise SpecError(f"{type(target).__name__} {name} = {value}: it must be {valid}")
-    if isinstance(target, Accuracy) and sensitivity is None:
-        raise SpecError("an accuracy target needs a sensitivity: scan the layers first")
-    if isinstance(target, NoLayerAbove) and scores is not None:
-        raise SpecError("the target NoLayerAbove only works with APoZ; choose another target for other scores")

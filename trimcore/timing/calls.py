@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from trimcore.compute import memory
 from trimcore.compute.allocator import keep_freed_memory
-from trimcore.compute.inputs import call
+from trimcore.compute.inputs import call, count
 from trimcore.compute.modes import in_mode
+from trimcore.errors import TrimError
 from trimcore.graph.channel_graph import WITHOUT_NEURONS, ChannelGraph, Part
 from trimcore.timing.clock import Stamp, device_of, milliseconds, stamp, synchronise
 
@@ -46,15 +48,26 @@ class Watched:
 
 def watch(graph: ChannelGraph, x: Any, rounds: int, limit_seconds: float) -> Watched:
     """Run the network on `x` in evaluation mode, watched and not, in turns: `rounds` times or about `limit_seconds`,
-    whichever ends first. Calls of a pass that differs from the first one are not counted."""
-    device, network = device_of(x), graph.model
+    whichever ends first. Calls of a pass that differs from the first one are not counted. Raises TrimError if there is
+    not enough memory."""
     keep_freed_memory()
+    try:
+        return _watch(graph, x, rounds, limit_seconds)
+    except Exception as error:
+        if memory.ran_out(error):
+            raise TrimError(f"there is not enough memory to time {count(x)} examples at once") from None
+        raise
+
+
+def _watch(graph: ChannelGraph, x: Any, rounds: int, limit_seconds: float) -> Watched:
+    device, network = device_of(x), graph.model
     passes: list[tuple[list[float], float]] = []
     totals: list[float] = []
     with ExitStack() as open_contexts, torch.inference_mode():
         open_contexts.enter_context(in_mode(network, training=False))
         owners = _Owners(graph)
         open_contexts.enter_context(owners.computing())
+        call(network, x)  # a network may do more on its first call
         start, first = time.perf_counter(), _Recorder(owners, device, describe=True)
         while not passes or (len(totals) < WARM_UP + rounds and time.perf_counter() - start < limit_seconds):
             recorder = _Recorder(owners, device) if passes else first
@@ -82,10 +95,11 @@ class _Owners:
     def __init__(self, graph: ChannelGraph):
         self.of: dict[int, str] = {}
         self.running: list[str] = []
-        layers = [part for part in graph.fine.parts.values() if part.name in graph.layers]
-        for part in layers:
-            self.of |= dict.fromkeys(map(id, _tensors(part)), part.name)
-        self._computed = [part for part in layers if part.name in graph.computed]
+        for part in graph.fine.parts.values():
+            if part.name in graph.layers:
+                self.of |= dict.fromkeys(map(id, _tensors(part)), part.name)
+        modules = dict(graph.model.named_modules())
+        self._computed = {name: modules[name] for name in graph.computed if name in modules and name in graph.layers}
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         for value in (*args, *kwargs.values()):
@@ -103,10 +117,10 @@ class _Owners:
     @contextmanager
     def computing(self) -> Iterator[None]:
         handles = []
-        for part in self._computed:
+        for name, module in self._computed.items():
             handles += [
-                part.module.register_forward_pre_hook(lambda *_, name=part.name: self.running.append(name)),
-                part.module.register_forward_hook(lambda *_: self._leave(), always_call=True),
+                module.register_forward_pre_hook(lambda *_, name=name: self.running.append(name)),
+                module.register_forward_hook(lambda *_: self._leave(), always_call=True),
             ]
         try:
             yield
@@ -151,13 +165,13 @@ def _overhead_ms(device: torch.device) -> float:
     """What watching adds to a pass per call, outside of the call. GPUs wait for it only where they are idle anyway."""
     if device.type == "cuda":
         return 0.0
-    recorder, x, count = _Recorder(_Owners.__new__(_Owners), device), torch.zeros(1, device=device), 500
+    recorder, x, calls = _Recorder(_Owners.__new__(_Owners), device), torch.zeros(1, device=device), 500
     recorder._owners.of, recorder._owners.running = {}, []
     for _ in range(2):  # the first is slower
         recorder.calls, recorder.stamps = [], []
         begin = stamp(device)
         with recorder:
-            for _ in range(count):
+            for _ in range(calls):
                 torch.neg(x)
         whole = milliseconds(begin, stamp(device))
-    return (whole - sum(milliseconds(*stamps) for stamps in recorder.stamps)) / count
+    return (whole - sum(milliseconds(*stamps) for stamps in recorder.stamps)) / calls

@@ -44,8 +44,8 @@ class LayerShape:
         bias = "bias" if isinstance(self.operands.get("bias"), Tensor) else "no bias"
         return " ".join([self.function.__name__, *sizes, *rest, bias, *types])
 
-    def at(self, widths: Widths) -> Callable[[], Tensor]:
-        """The layer with these widths and random weights, ready to be called."""
+    def at(self, widths: Widths, device: torch.device) -> Callable[[], Tensor]:
+        """The layer with these widths and random weights, ready to be called on a device."""
         old, x = self.operands["weight"], self.operands["input"]
         lengths = [
             n if role is None else n * widths[role] // self.full[role]
@@ -57,10 +57,10 @@ class LayerShape:
         channels = list(x.shape)
         transposed = self.function.__name__ in TRANSPOSED_CONVOLUTIONS
         channels[self._channel_axis] = lengths[0] if transposed else lengths[1] * groups
-        made = {"input": _random(x, channels, old.device), "weight": _random(old, lengths, old.device)}
+        made = {"input": _random(x, channels, device), "weight": _random(old, lengths, device)}
         if isinstance(operands.get("bias"), Tensor):
             outputs = lengths[1] * groups if transposed else lengths[0]
-            made["bias"] = _random(operands["bias"], [outputs], old.device)
+            made["bias"] = _random(operands["bias"], [outputs], device)
         names = (name for name in operands if name not in ("input", "weight"))
         rest = {name: made.get(name, operands[name]) for name in names}
         return lambda: self.function(made["input"], made["weight"], **rest)

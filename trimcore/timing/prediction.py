@@ -35,7 +35,7 @@ class TimeModel:
 
     def __init__(self, graph: ChannelGraph, example: Any, batch: int = 1, folder: Path | None = None):
         """Measure the network, which takes some seconds, for the first example of `example` repeated to a batch.
-        `folder` keeps the tables of single layers. Raises OSError if they cannot be written."""
+        `folder` keeps the tables of single layers. Raises TrimError if there is not enough memory."""
         self.graph, self.batch = graph, batch
         self._x = repeated(example, batch)
         self.tables = WidthTables(device_of(self._x), folder)

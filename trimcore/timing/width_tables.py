@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import time
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from trimcore.timing.layer_shape import LayerShape, Widths
 FOLDER = ".times"  # its name in a runs folder
 ROUNDS, WARM_UP, LIMIT_SECONDS = 9, 2, 0.1  # for each point
 GRID = (1 / 16, 0.25, 0.5, 0.75, 1.0)  # shares of the full width at which a shape is measured for interpolation
-VERSION = 1  # of the measurement; files of other versions are not read
+VERSION = 2  # of the measurement; files of other versions are not read
 
 
 class WidthTables:
@@ -66,11 +67,22 @@ class WidthTables:
         return total
 
     def save(self) -> None:
-        """Keep the points for later, if there is a folder. Raises OSError."""
-        if self._file and self.measured:
+        """Keep the points for later, if there is a folder, beside those that others have kept meanwhile. They are only
+        a cache, so a folder that cannot be written is no error."""
+        if not self._file or not self.measured:
+            return
+        tables = _valid(read_json(self._file))
+        for key, points in self._tables.items():
+            tables[key] = tables.get(key, {}) | points
+        text = {"version": VERSION, "about": self.about, "tables": tables}
+        with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            text = {"version": VERSION, "about": self.about, "tables": self._tables}
             write_atomic(self._file, json.dumps(text))
+
+    @property
+    def days_old(self) -> float:
+        """The age of the oldest point that was used."""
+        return (time.time() - self.oldest) / 86_400
 
 
 def measure(shape: LayerShape, widths: Widths, device: torch.device) -> float:
@@ -78,7 +90,7 @@ def measure(shape: LayerShape, widths: Widths, device: torch.device) -> float:
     keep_freed_memory()
     times: list[float] = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        layer, start = shape.at(widths), time.perf_counter()
+        layer, start = shape.at(widths, device), time.perf_counter()
         while len(times) < WARM_UP + ROUNDS and (len(times) < 2 or time.perf_counter() - start < LIMIT_SECONDS):
             begin = stamp(device)
             layer()

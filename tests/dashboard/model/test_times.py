@@ -1,13 +1,15 @@
 """The time of each layer on the page Model."""
 
-import io
-
 import pandas as pd
 import pytest
+import torch
 
 from dashboard import charts
 from dashboard.model import times
 from tests.dashboard.pages import click, metrics, page, segmented, texts
+from trimcore.graph.costs import cost_of
+from trimcore.graph.tracing import trace
+from trimcore.models import build
 from trimcore.timing.layer_times import LayerTime, LayerTimes
 
 FOUND = LayerTimes(
@@ -48,6 +50,13 @@ def test_times_stand_beside_parameters_and_macs(no_runs, timed):
     assert len(timed) == 1
 
 
+def test_what_comes_before_and_between_has_rows_of_its_own():
+    cost = cost_of(trace(build("lenet5"), torch.zeros(1, 1, 28, 28)))
+    found = times.rows(cost, FOUND)
+    assert found.layer.tolist() == [times.BEFORE, "conv1", "conv2", "fc1", "fc2", times.OUTSIDE]
+    assert found.ms.tolist() == [0.25, 2.0, 3.0, 1.0, 0.5, 0.75]
+
+
 def test_a_real_measurement(no_runs):
     app = page("model")
     segmented(app, "Show the layers as").set_value("Time").run()
@@ -67,9 +76,3 @@ def test_the_chart_compares_shares_of_macs_and_of_time():
     assert list(after.x) == [10, 20, 0]
     assert list(after.base) == [20, 40, 10]
     assert list(after.text) == ["30\u00a0%", "60\u00a0%", "10\u00a0%"]
-
-
-def test_the_csv_is_the_librarys(no_runs, timed):
-    table = pd.read_csv(io.StringIO(times.as_csv(FOUND.table())))
-    assert table.layer.tolist()[-1] == "(whole network)"
-    assert table.share[:-1].sum() == pytest.approx(1)

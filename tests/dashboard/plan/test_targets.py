@@ -43,7 +43,7 @@ def test_the_slider_shows_what_it_would_buy_and_changes_nothing(copy_of):
     assert app.session_state.draft["step"] == before
     more = metrics(choose_goal(app, SMALLER, 6.0))
     assert float(more["Smaller"].rstrip("×")) >= 6
-    assert float(more["Less work"].rstrip("×")) >= float(shown["Less work"].rstrip("×"))
+    assert float(more["Fewer MACs"].rstrip("×")) >= float(shown["Fewer MACs"].rstrip("×"))
 
 
 def test_a_proposal_replaces_the_steps_on_request(copy_of):
@@ -201,7 +201,7 @@ def test_half_the_size_is_proposed_and_launched(chromium, tmp_path, copy_of):
         seen.goto(f"{url}/plan?run={own.name}")
         seen.get_by_role("button", name="Plan for this run").click()
         seen.get_by_text("After the first cut").wait_for()
-        slider = seen.get_by_role("slider", name="Times smaller")
+        slider = seen.get_by_role("slider", name="How many times smaller")
         retry(seen.get_by_text("smaller", exact=True).click, slider)
         replace = seen.get_by_role("button", name="Replace ")
         slider.focus()

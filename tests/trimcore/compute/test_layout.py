@@ -53,6 +53,13 @@ def test_a_network_that_needs_contiguous_activations_stays_contiguous(fast, name
     net(X)
 
 
+def test_a_network_that_fails_is_left_to_those_who_run_it(fast):
+    def fails(m: Net, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return m.conv1(x) + y
+
+    assert not is_channels_last(place(Net(fails, conv1=conv(3, 6)), CPU, X[:1]))
+
+
 @pytest.mark.parametrize("name", ["conv_norm_relu", "residual", "dense", "depthwise", "over_positions"])
 def test_other_networks_become_channels_last(fast, name):
     net = place(NETS[name](), CPU, X[:1])

@@ -57,7 +57,7 @@ def widths(graph, plan) -> list[int]:
     return [found[name] for name in plan]
 
 
-@pytest.mark.parametrize("times", [1.0, 1.5, 2.0, 5.0, 10.0])
+@pytest.mark.parametrize("times", [1.5, 2.0, 5.0, 10.0])
 @pytest.mark.parametrize("aware", [False, True])
 def test_the_clock_decides(times, aware):
     graph, found = perceptron(64, 96, 128, 10)
@@ -124,6 +124,17 @@ def test_no_more_goes_than_the_time_needs():
     last = min((float(found[name].apoz[i]), name, i) for name, neurons in plan.items() for i in neurons)
     fewer[last[1]].remove(last[2])
     assert device.measure(removed_by(graph, fewer)) > 0.98 * device.base_ms / 2
+
+
+def test_a_speed_that_the_clock_never_finds_is_refused():
+    graph, found = perceptron(64, 96, 128, 10)
+
+    class Stubborn(Device):
+        def measure(self, removed):
+            return max(self.base_ms / 1.5, super().measure(removed))
+
+    with pytest.raises(SpecError, match="was not reached: the fastest network that was timed .* 1.50 times faster"):
+        propose(graph, found, Faster(3.0), time=Stubborn(graph, block=1))
 
 
 def test_a_wish_that_cannot_come_true_names_the_fastest():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from tests.trimcore.nets import NETS, Net, conv
 from tests.trimcore.oracle import images, random_plan, randomised
@@ -27,7 +28,12 @@ def grouped() -> Net:
     )  # fmt: skip
 
 
-ALL = {**NETS, "upsampling": upsampling, "grouped": grouped}
+def normalised() -> Net:
+    """The weight of the first layer is computed at each call."""
+    return Net(lambda m, x: m.conv2(m.conv1(x).relu()), conv1=weight_norm(conv(3, 6, bias=False)), conv2=conv(6, 2))
+
+
+ALL = {**NETS, "upsampling": upsampling, "grouped": grouped, "normalised": normalised}
 
 
 def shapes(call: Call) -> list[torch.Size]:
@@ -48,7 +54,7 @@ def called_with(shape: LayerShape, widths: dict[str, int]) -> list[torch.Size]:
                 found.append([args[0].shape, args[1].shape])
             return func(*args, **kwargs or {})
 
-    layer = shape.at(widths)
+    layer = shape.at(widths, torch.device("cpu"))
     with Mode():
         layer()
     return found[0]

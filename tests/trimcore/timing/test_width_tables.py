@@ -90,9 +90,29 @@ def test_another_number_of_threads_has_a_file_of_its_own(measured, tmp_path):
     assert len(measured) == 2
 
 
+def test_what_others_have_kept_stays(measured, tmp_path):
+    one, other = WidthTables(CPU, tmp_path), WidthTables(CPU, tmp_path)
+    one.ms(shape_with(), {"in": 3, "out": 4})
+    other.ms(shape_with(), {"in": 5, "out": 6})
+    one.save()
+    other.save()
+    again = WidthTables(CPU, tmp_path)
+    for inputs, outputs in ((3, 4), (5, 6)):
+        again.ms(shape_with(), {"in": inputs, "out": outputs})
+    assert again.measured == 0
+    assert again.days_old < 0.1
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(measured, tmp_path):
+    (tmp_path / "file").write_text("")
+    tables = WidthTables(CPU, tmp_path / "file")
+    tables.ms(shape_with(), {"in": 3, "out": 4})
+    tables.save()
+
+
 @pytest.mark.parametrize("text", [
-    "", "{}", "[]", '{"version": 1}', '{"version": 1, "tables": {"a": 3}}',
-    '{"version": 1, "tables": {"a": {"3,4": [1]}}}', '{"version": 99, "tables": {}}',
+    "", "{}", "[]", '{"version": 2}', '{"version": 2, "tables": {"a": 3}}',
+    '{"version": 2, "tables": {"a": {"3,4": [1]}}}', '{"version": 99, "tables": {}}',
 ])  # fmt: skip
 def test_a_damaged_file_is_measured_again(measured, tmp_path, text):
     tables = WidthTables(CPU, tmp_path)
