@@ -122,13 +122,13 @@ def propose(
     costs = [one for one in asked if isinstance(one, CostTarget)]
     saved = _saved(graph, costs, time) if cost_aware else None
     order = removal_order(graph, rankings, harms_of(graph, profile, rankings, sensitivity, saved), least)
-    steps = order[: max((_needed(graph, order, one, least, time) for one in costs), default=0)]
-    if by_clock and (clocked := [one for one in costs if isinstance(one, Faster | Within)]):
+    clocked = [one for one in costs if by_clock and isinstance(one, Faster | Within)]
+    others = [one for one in costs if one not in clocked]
+    steps = order[: max((_needed(graph, order, one, least, time) for one in others), default=0)]
+    if clocked:
         assert time is not None  # checked by `_check`
-        counted = [one for one in costs if one not in clocked]
-        least_steps = max((_needed(graph, order, one, least, time) for one in counted), default=0)
         limit = min(time.base_ms / _times(one, time) for one in clocked)
-        steps = fastest(graph, order, least_steps, limit, time, lambda fewer: _meets(graph, fewer, counted))
+        steps = fastest(graph, order, len(steps), limit, time, lambda fewer: _meets(graph, fewer, others))
     for one in asked:
         if isinstance(one, Accuracy):
             assert sensitivity is not None  # checked by `_check`
@@ -196,7 +196,9 @@ def _needed(graph: ChannelGraph, order: list[Removal], target: CostTarget, least
         limit = f"with at least {least} neuron{'s' if least != 1 else ''} per layer, the maximum is {most:g} times"
         what = f"{times:g} times {'fewer ' + NAMES[counted] if isinstance(counted, str) else 'faster'}"
         what = f"at most {target.ms:g} ms" if isinstance(target, Within) else what
-        raise SpecError(f"{what} is impossible: {limit}" + ("" if isinstance(counted, str) else f" ({left:.3g} ms)"))
+        if not isinstance(counted, str):
+            raise SpecError(f"{what} is not predicted to be possible: {limit} ({left:.3g} ms)")
+        raise SpecError(f"{what} is impossible: {limit}")
     return found
 
 

@@ -68,9 +68,9 @@ def _watch(graph: ChannelGraph, x: Any, rounds: int, limit_seconds: float) -> Wa
         owners = _Owners(graph)
         open_contexts.enter_context(owners.computing())
         call(network, x)  # a network may do more on its first call
-        start, first = time.perf_counter(), _Recorder(owners, device, describe=True)
+        start, first = time.perf_counter(), _Recorder(device, owners)
         while not passes or (len(totals) < WARM_UP + rounds and time.perf_counter() - start < limit_seconds):
-            recorder = _Recorder(owners, device) if passes else first
+            recorder = _Recorder(device) if passes else first
             begin = stamp(device)
             with recorder:
                 call(network, x)
@@ -140,21 +140,21 @@ def _tensors(part: Part) -> list[Any]:
 
 
 class _Recorder(TorchFunctionMode):
-    """Stamps the time before and after each call. Calls inside of a call belong to it. With `describe`, it also notes
+    """Stamps the time before and after each call. Calls inside of a call belong to it. With `owners`, it also notes
     the calls. Activations are not kept: a pass whose memory is not reused takes longer."""
 
-    def __init__(self, owners: _Owners, device: torch.device, describe: bool = False):
+    def __init__(self, device: torch.device, owners: _Owners | None = None):
         super().__init__()
         self.calls: list[tuple[str, Any, tuple[Any, ...], dict[str, Any]]] = []
         self.stamps: list[tuple[Stamp, Stamp]] = []
-        self._owners, self._device, self._describe = owners, device, describe
+        self._device, self._owners = device, owners
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         begin = stamp(self._device)
         result = func(*args, **kwargs)
         self.stamps.append((begin, stamp(self._device)))
-        if self._describe:
+        if self._owners is not None:
             described = tree_map(self._owners.described, (args, kwargs))
             self.calls.append((self._owners(args, kwargs), func, *described))
         return result
@@ -165,10 +165,9 @@ def _overhead_ms(device: torch.device) -> float:
     """What watching adds to a pass per call, outside of the call. GPUs wait for it only where they are idle anyway."""
     if device.type == "cuda":
         return 0.0
-    recorder, x, calls = _Recorder(_Owners.__new__(_Owners), device), torch.zeros(1, device=device), 500
-    recorder._owners.of, recorder._owners.running = {}, []
+    x, calls = torch.zeros(1, device=device), 500
     for _ in range(2):  # the first is slower
-        recorder.calls, recorder.stamps = [], []
+        recorder = _Recorder(device)
         begin = stamp(device)
         with recorder:
             for _ in range(calls):

@@ -77,11 +77,6 @@ class TimeModel:
             ratios.append(row.ratio)
         return self.base_ms / statistics.median(ratios)
 
-    def layer_ms(self, name: str, sizes: dict[str, int], exact: bool = True) -> float:
-        """Milliseconds of one layer with these widths, and of what follows it."""
-        after = _at(self._after[name], _share(sizes, self._full[name], "out"))
-        return self._scale * (self._own(name, sizes, exact) + after)
-
     def _sum(self, sizes: dict[str, dict[str, int]], exact: bool) -> float:
         total = self._before + self._outside
         for name, after in self._after.items():

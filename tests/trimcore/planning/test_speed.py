@@ -138,14 +138,35 @@ def test_a_speed_that_the_clock_never_finds_is_refused():
 
 
 def test_a_wish_that_cannot_come_true_names_the_fastest():
+    """The clock decides; without it, the prediction does. It sees no blocks of 16 channels."""
     graph, found = perceptron(64, 96, 128, 10)
     device = Device(graph)
     least = 100 + 64 + 1 + 10  # one neuron in each layer
     most = math.floor(1000 * device.without(torch.zeros(graph.group_count, dtype=torch.bool)) / least) / 1000
-    with pytest.raises(SpecError, match=f"500 times faster is impossible: .* the maximum is {most:g} times .175 ms"):
-        propose(graph, found, Faster(500), time=device)
-    with pytest.raises(SpecError, match="at most 1 ms is impossible"):
-        propose(graph, found, Within(1), time=device)
+    with pytest.raises(SpecError, match=f"500 times faster is not predicted .* maximum is {most:g} times .175 ms"):
+        propose(graph, found, Faster(500), time=device, by_clock=False)
+    with pytest.raises(SpecError, match="at most 1 ms is not predicted to be possible"):
+        propose(graph, found, Within(1), time=device, by_clock=False)
+    timed = device.base_ms / (100 + 64 * 16 + 16 * 16 + 16 * 16)
+    for wish in (Faster(500), Within(1)):
+        with pytest.raises(SpecError, match=f"was not reached: the fastest .* {timed:.2f} times faster"):
+            propose(graph, found, wish, time=device)
+
+
+def test_the_clock_may_find_what_no_prediction_promises():
+    graph, found = perceptron(64, 96, 128, 10)
+
+    class Careful(Device):
+        def without(self, removed, exact=False):
+            return max(0.5 * 19812.0, super().without(removed, exact))
+
+        def measure(self, removed):
+            return Device.without(self, removed, exact=True)
+
+    device = Careful(graph, block=1)
+    with pytest.raises(SpecError, match="not predicted"):
+        propose(graph, found, Faster(3.0), time=device, by_clock=False)
+    assert device.measure(removed_by(graph, propose(graph, found, Faster(3.0), time=device))) <= 19812.0 / 3
 
 
 def test_several_targets_are_met_together():
