@@ -15,14 +15,14 @@ if sys.path[0] != str(Path(__file__).resolve().parents[1]):
 import streamlit as st
 
 from dashboard.session import links, login, memory, startup
-from dashboard.widgets import guide, notices, sidebar
+from dashboard.widgets import frame, guide, notices, sidebar
 from trimcore.system import own_code
 
 own_code.forbid_imports()  # input from a browser must not decide which code runs
 HERE = Path(__file__).parent
-st.set_page_config(page_title="trimcore", page_icon=sidebar.IMAGES / "mark.svg", layout="wide")
 
 SUBTITLES = {
+    "start": "",
     "model": "Choose a network and a data set, and see where the parameters, the MACs and the milliseconds are.",
     "profile": "See how often each neuron is zero, and which neurons do nothing.",
     "plan": "Choose what to remove and in which order, and preview the result before you launch.",
@@ -31,16 +31,18 @@ SUBTITLES = {
     "report": "Download the results and the network, and get the command that repeats the run.",
 }
 ICONS = {
-    "model": ":material/hub:", "profile": ":material/blur_on:", "plan": ":material/checklist:",
-    "run": ":material/play_circle:", "compare": ":material/compare_arrows:", "report": ":material/description:",
+    "start": ":material/home:", "model": ":material/hub:", "profile": ":material/blur_on:",
+    "plan": ":material/checklist:", "run": ":material/play_circle:", "compare": ":material/compare_arrows:",
+    "report": ":material/description:",
 }  # fmt: skip
 PAGES = {
     name: st.Page(
-        HERE / name / "page.py", title=name.capitalize(), icon=ICONS[name], url_path=name, default=name == "model",
-        help=line,
+        HERE / name / "page.py", title=name.capitalize(), icon=ICONS[name], url_path=name, default=name == "start",
+        help=line or "What this is, on an example, and your newest runs.",
     )
     for name, line in SUBTITLES.items()
 }  # fmt: skip
+frame.show()
 login.require_login()
 if problem := startup.use_own_code():
     st.error(f"{problem}. Correct it and start the server again.", icon=":material/error:")
@@ -48,6 +50,8 @@ if problem := startup.use_own_code():
 page = st.navigation(list(PAGES.values()))
 memory.freeze_long_lived(page.title)
 login.warn_about_settings()
+if page == PAGES["start"] and {"model", "data"} & set(st.query_params):
+    st.switch_page(PAGES["model"], query_params=st.query_params.to_dict())  # Model was the first page once
 links.receive()
 sidebar.show()
 with st.sidebar:
@@ -57,9 +61,11 @@ with st.sidebar:
     notices.announce_ended_runs()
 if destination := st.session_state.pop("go_to", None):
     st.switch_page(PAGES[destination])
-st.title(page.title)
-with st.container(gap="xxsmall"):
-    st.caption(SUBTITLES[page.title.lower()])
-    guide.strip(page.title.lower())
+frame.name_tab(page.title)
+if page != PAGES["start"]:
+    with st.container(gap="xxsmall"):
+        st.title(page.title)
+        st.caption(SUBTITLES[page.title.lower()])
+        guide.strip(page.title.lower())
 notices.show_notice()
 page.run()

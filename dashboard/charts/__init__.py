@@ -6,6 +6,7 @@ missing column raises a ValueError that names what is missing.
 
 from dashboard.charts.accuracy import accuracy_curve, loss_curve
 from dashboard.charts.comparison import apoz_comparison, survivors
+from dashboard.charts.goal import goal_curve
 from dashboard.charts.history import apoz_history, frontier, width_history
 from dashboard.charts.layer_times import layer_times
 from dashboard.charts.layers import butterfly, widths_preview
@@ -13,13 +14,15 @@ from dashboard.charts.network import network_drawing
 from dashboard.charts.neurons import apoz_by_layer, apoz_heatmap, apoz_histogram, apoz_strip
 from dashboard.charts.seeds import seed_frontier
 from dashboard.charts.tree import run_tree
+from dashboard.charts.trimming import trimming
 from dashboard.charts.units import unit_heatmap, unit_history, unit_imbalance
 from dashboard.charts.verification import roc, verification_history
 from dashboard.charts.weights import byte_history, parameter_history, sparsity_history
 
 __all__ = [
     "accuracy_curve", "apoz_by_layer", "apoz_comparison", "apoz_heatmap", "apoz_histogram", "apoz_history",
-    "apoz_strip", "butterfly", "byte_history", "frontier", "layer_times", "loss_curve", "network_drawing",
-    "parameter_history", "roc", "run_tree", "seed_frontier", "sparsity_history", "survivors", "unit_heatmap",
-    "unit_history", "unit_imbalance", "verification_history", "width_history", "widths_preview",
+    "apoz_strip", "butterfly", "byte_history", "frontier", "goal_curve", "layer_times", "loss_curve",
+    "network_drawing", "parameter_history", "roc", "run_tree", "seed_frontier", "sparsity_history", "survivors",
+    "trimming", "unit_heatmap", "unit_history", "unit_imbalance", "verification_history", "width_history",
+    "widths_preview",
 ]

@@ -71,6 +71,14 @@ def accuracy_curve(
     if len(measured):
         traces.append(points(measured, measured.end, measured.final, FINAL, "final", mode="markers",
                              shown=f"<b>iteration %{{customdata[0]}}</b><br>final {hover(metric, 'customdata[4]')}"))
+    if len(best := _best_epochs(epochs, metric)):
+        traces.append(go.Scatter(
+            x=best.time, y=best.value.clip(lower=worst) if metric.higher_is_better else best.value.clip(upper=worst),
+            mode="markers", name="best epoch", customdata=best[["place", "epoch"]].to_numpy(), cliponaxis=False,
+            marker=dict(color=FINAL.colour, symbol="star-open", size=11, line_width=1.5),
+            hovertemplate="best epoch of %{customdata[0]}: %{customdata[1]}<br>"
+            f"{markup_name(metric)} {hover(metric, 'y')}<extra></extra>",
+        ))
     traces += [*_off_axis(epochs, cuts, worst, metric), *[
         go.Scatter(
             x=[time], y=[ceiling], mode="text", text=f"to {into}", textposition="top right", cliponaxis=False,
@@ -168,6 +176,16 @@ def _working_range(epochs, cuts, metric):
     pad = 0.06 * max(top - floor, 0.5 * point)
     edges = sign * (floor - pad), sign * (top + pad)
     return tuple(max(0, edge) for edge in edges) if np.nanmin(sign * everything) >= 0 else edges
+
+
+def _best_epochs(epochs, metric):
+    """The best epoch of each iteration with several of them, unless it is the last: then a final mark is there."""
+    found = []
+    for _, own in epochs.groupby(["iteration", "converting"], sort=False):
+        best = own.loc[own.value.idxmax() if metric.higher_is_better else own.value.idxmin()]
+        if own.value.notna().all() and metric.is_better(best.value, own.value.iloc[-1]):
+            found.append(best)
+    return pd.DataFrame(found, columns=epochs.columns)
 
 
 def _off_axis(epochs, cuts, worst, metric):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dashboard.session import run_reader
+from dashboard.session import navigation, run_reader
 from dashboard.session.file_cache import FileCache
 from dashboard.widgets.criteria import criteria_text
 from dashboard.widgets.sizes import NONZERO
@@ -19,12 +19,15 @@ MEASURES = ["compression", "metric_final", "parameters", "MACs ratio", "latency 
 def read_runs() -> pd.DataFrame:
     """One row per run, newest first; empty without runs."""
     found = []
-    for run_id in run_reader.run_ids():
+    selected = navigation.selected_run()
+    shown = [run_id for run_id in run_reader.selectable() if run_id != runs.EXAMPLE or selected == runs.EXAMPLE]
+    for run_id in shown:
         try:
             asked = run_reader.spec_of(run_id)
         except TrimError:
             continue
-        result = run_reader.read_if_exists(_result, run_reader.folder() / run_id / "events.jsonl", NO_RESULT)
+        recorded = runs.open_run(run_reader.folder(), run_id) / "events.jsonl"
+        result = run_reader.read_if_exists(_result, recorded, NO_RESULT)
         found.append({
             "id": run_id, "run": run_reader.title(run_id), "state": run_reader.status(run_id).state,
             "model": asked.model, "data": asked.data, "criterion": criteria_text(asked), **result, "seed": asked.seed,

@@ -22,6 +22,8 @@ TABLE = ["label", "iteration", "compression", "metric", "configuration", "cut", 
 def show() -> None:
     """The section of the page: the chart, a selectbox for keyboard users, the actions, and the same data as a table."""
     parents, selected = run_reader.parents(), navigation.selected_run()
+    if selected != runs.EXAMPLE and runs.EXAMPLE not in {parent[0] for parent in parents.values() if parent}:
+        del parents[runs.EXAMPLE]
     st.markdown("##### Run tree")
     everything = selected is None or st.toggle(
         "All runs", key="tree_all", help="Shows all runs instead of only the tree of the selected run."

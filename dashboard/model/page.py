@@ -64,7 +64,7 @@ if links.should_apply("model"):
     if (linked, named) != (draft["model"], draft["data"]):
         drafts.replace_draft(drafts.draft_for(linked, named))
         st.rerun()  # the sidebar shows the current network
-left, right = st.columns([1, 2], gap="large")
+left, right = st.columns([3, 7], gap="large")
 
 with left:
     chosen = model_choice.chosen(draft)

@@ -28,13 +28,18 @@ class Goal:
     held: tuple[str, ...]
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the slider still stands at 1, and nothing else asks for a cut."""
+        return getattr(self.targets[0], "times", None) == 1
+
+    @property
     def timed(self) -> bool:
         return any(isinstance(one, Faster | Within) for one in self.targets)
 
 
 def choose(draft: dict, layers: list[str], metric: Metric, now: float | None, ms: dict[int, float]) -> Goal | None:
     """The widgets. `now` is the metric of the starting network and `ms` its milliseconds by batch size, where they are
-    known. Returns None while nothing is asked for."""
+    known. Returns None while nothing is chosen."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = st.segmented_control("Make it", list(KINDS), key="goal", persist_state="session", wrap=True, help=HELP,
                                     format_func=lambda name: _label(name, metric))  # fmt: skip
@@ -44,9 +49,9 @@ def choose(draft: dict, layers: list[str], metric: Metric, now: float | None, ms
     with st.container(horizontal=True, vertical_alignment="bottom"):
         main = _main(kind, metric, now, ms.get(batch), batch)
         more, held = _conditions(kind, layers, metric, now)
-    if main is None and not any(isinstance(one, Smaller) for one in more):
-        return None
-    return Goal((*([main] if main else []), *more), batch, tuple(held))
+    if getattr(main, "times", None) == 1 and any(isinstance(one, Smaller) for one in more):
+        return Goal(tuple(more), batch, tuple(held))
+    return Goal((main, *more), batch, tuple(held))
 
 
 def _label(kind: str, metric: Metric) -> str:
@@ -62,8 +67,8 @@ def _batch(draft: dict) -> int:
                                 persist_state="session", help="What is timed.")  # fmt: skip
 
 
-def _main(kind: str, metric: Metric, now: float | None, ms: float | None, batch: int) -> Target | None:
-    """The target of the slider; None where it asks for nothing."""
+def _main(kind: str, metric: Metric, now: float | None, ms: float | None, batch: int) -> Target:
+    """The target of the slider, at first a factor of 1."""
     if kind == ABOVE:
         return NoLayerAbove(_percent("X, %", 90.0, kind))
     if kind == WORSE:
@@ -75,7 +80,7 @@ def _main(kind: str, metric: Metric, now: float | None, ms: float | None, batch:
     options = [times for times in TIMES if times <= MOST[kind]]
     times = st.select_slider(f"How many times {kind}", options, 1.0, key=f"goal_{kind}", persist_state="session",
                              width=420, format_func=lambda value: f"{value:g}×")  # fmt: skip
-    return KINDS[kind](times) if times > 1 else None
+    return KINDS[kind](times)
 
 
 def _unit() -> str:

@@ -1,9 +1,11 @@
 """Turn a goal, such as twice as fast, into a step of the plan that can be edited like any other."""
 
+import time
+
 import streamlit as st
 
 from dashboard.charts.tables import counted
-from dashboard.plan import goal, measurement, sensitivity, timing
+from dashboard.plan import goal, measurement, recommendation, sensitivity, timing
 from dashboard.plan.goal import Goal
 from dashboard.plan.metric import planned_metric
 from dashboard.plan.origin import StartPoint
@@ -41,6 +43,11 @@ def section(draft: dict, start: StartPoint, cost: Cost, layers: list[str]) -> No
     try:
         if not known and not _measure(draft, start, cost, asked):
             return  # it says why
+        if known:
+            recommendation.section(start, asked, known.base, metric,
+                                   lambda wanted: propose(draft, start, wanted, by_clock=False))  # fmt: skip
+        if asked.is_empty:
+            return
         by_clock = is_measured(draft, start, asked)
         with st.spinner("Computing the plan…"):
             proposal = propose(draft, start, asked, by_clock)
@@ -55,8 +62,9 @@ def section(draft: dict, start: StartPoint, cost: Cost, layers: list[str]) -> No
 
 
 def propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool = True) -> dict:
-    """A step that meets a goal, with its result: {"step", "cells", "text", "busy"}. Cells are (label, value, more).
-    With `by_clock`, the cut network is timed as well. Raises TrimError."""
+    """A step that meets a goal, with its result: {"step", "cells", "text", "busy", "value", "seconds"}. Cells are
+    (label, value, more). `value` is the metric before retraining, and `seconds` how long this took. With `by_clock`,
+    the cut network is timed as well. Raises TrimError."""
     return measurement.cached(_key(draft, start, asked, by_clock), lambda: _propose(draft, start, asked, by_clock))
 
 
@@ -72,10 +80,10 @@ def _key(draft: dict, start: StartPoint, asked: Goal, by_clock: bool) -> tuple:
 
 
 def _propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool) -> dict:
-    found, subject = sensitivity.best(draft, start), run_network.subject(*start)
+    began, found, subject = time.perf_counter(), sensitivity.best(draft, start), run_network.subject(*start)
     seen, metric = measurement.profile(draft, subject), subject.task.metric
-    time = timing.time_model(draft, start, asked.batch) if asked.timed else None
-    plan, measured = _planned(subject, seen, asked, found, time, by_clock)
+    clock = timing.time_model(draft, start, asked.batch) if asked.timed else None
+    plan, measured = _planned(subject, seen, asked, found, clock, by_clock)
     step = Step(**targets.as_step(plan, seen)).model_dump()
     now, then = cost_of(subject.graph), cost_of(subject.graph, plan)
     cells = [
@@ -83,18 +91,20 @@ def _propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool) -> dic
          f"{then.parameters:,} of {now.parameters:,} parameters."),
         ("Fewer MACs", f"{now.macs / max(then.macs, 1):.2f}×", f"{then.macs:,} of {now.macs:,} MACs."),
     ]  # fmt: skip
-    if time:
-        ms = time.measure(removed_groups(time.graph, plan)) if by_clock else time.predict(plan, exact=False)
+    if clock:
+        ms = clock.measure(removed_groups(clock.graph, plan)) if by_clock else clock.predict(plan, exact=False)
         how = "measured" if by_clock else "predicted"
         batch = f"a batch of {asked.batch}" if asked.batch > 1 else "one example"
-        cells.append(("Faster", f"{time.base_ms / ms:.2f}×", f"{ms:.3g} of {time.base_ms:.3g} ms for {batch}, {how}."))
+        cells.append(("Faster", f"{clock.base_ms / ms:.2f}×",
+                      f"{ms:.3g} of {clock.base_ms:.3g} ms for {batch}, {how}."))  # fmt: skip
     examples = counted(measured.examples, "validation image" if metric.is_accuracy else "validation example")
     cells.append((f"{metric.name[0].upper()}{metric.name[1:]} before retraining", metric.text(measured.value, 1),
                   f"On {examples}."))  # fmt: skip
     cuts = [f"{name} {seen[name].width:,} → {int(own['value']):,}" for name, own in _by_gain(step, now, then)]
     more = [f"{len(cuts) - MAX_NAMED_LAYERS} more layers"] if len(cuts) > MAX_NAMED_LAYERS else []
-    busy = time is not None and timing.is_busy()
-    return {"step": step, "cells": cells, "text": ", ".join(cuts[:MAX_NAMED_LAYERS] + more), "busy": busy}
+    busy = clock is not None and timing.is_busy()
+    return {"step": step, "cells": cells, "text": ", ".join(cuts[:MAX_NAMED_LAYERS] + more), "busy": busy,
+            "value": measured.value, "seconds": time.perf_counter() - began}  # fmt: skip
 
 
 def _by_gain(step: dict, now: Cost, then: Cost) -> list[tuple[str, dict]]:

@@ -7,6 +7,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from dashboard.session import run_reader
 from trimcore import runs
 from trimcore.errors import RunError
 from trimcore.files.export import FORMATS, INT8
@@ -45,13 +46,18 @@ class Exported:
         return packed.getvalue()
 
 
+def place_of(folder: Path) -> Path:
+    """Where files that are made from a run are kept: in its folder, or beside the runs if it is the example."""
+    return run_reader.folder() / ".example" if runs.is_shipped(folder) else folder
+
+
 def path_of(folder: Path, iteration: int, format: str) -> Path:
-    return folder / "exports" / f"iteration-{iteration:02d}{FORMATS[format]}"
+    return place_of(folder) / "exports" / f"iteration-{iteration:02d}{FORMATS[format]}"
 
 
 def table_path(folder: Path) -> Path:
     """The table of the last export in INT8."""
-    return folder / "quantization.csv"
+    return place_of(folder) / "quantization.csv"
 
 
 def existing(folder: Path, iteration: int, format: str, scripts: bool = False) -> Exported | None:
@@ -74,7 +80,7 @@ def export(folder: Path, iteration: int, format: str, scripts: bool = False) -> 
     command = [
         sys.executable, "-m", "trimcore", "export", folder.name, "--iteration", str(iteration), "--format", format,
         "--out", str(path), "--runs", str(folder.resolve().parent), *(["--script"] if scripts else []),
-        *(["--csv", str(table_path(folder.resolve()))] if format == INT8 else []),
+        *(["--csv", str(table_path(folder).resolve())] if format == INT8 else []),
     ]  # fmt: skip
     try:
         done = subprocess.run(

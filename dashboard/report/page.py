@@ -70,9 +70,9 @@ verification(events, [0, result])
 class_history.section(events)
 st.markdown("##### Files")
 texts = tables.csv_texts(events)
-texts["spec.toml"] = (folder / "spec.toml").read_text("utf-8")
+texts["spec.toml"] = run_reader.spec_text(run_id)
 ancestors = {run for run, _ in lineage.ancestors(run_reader.parents(), run_id)}
-specs = {f"{run}.toml": (run_reader.folder() / run / "spec.toml").read_text("utf-8") for run in ancestors}
+specs = {f"{run}.toml": run_reader.spec_text(run) for run in ancestors}
 packed = io.BytesIO()
 with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
     for name, text in {**texts, **specs}.items():

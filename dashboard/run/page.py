@@ -28,7 +28,11 @@ def confirm_stop() -> None:
 
 
 st.caption(f"{plain(run_reader.title(run_id))}  ·  `{run_id}`")
-if origin := run_reader.imported_from(run_id):
+origin = run_reader.imported_from(run_id)
+if run_id == runs.EXAMPLE:
+    st.caption(":material/school: This is the example that comes with trimcore. You can look at everything, export it, "
+               "and branch from it on **Plan**.")  # fmt: skip
+elif origin:
     st.caption(f":material/move_to_inbox: Imported from another installation ({plain(origin)}). You can view this run "
                "and branch from it on **Plan**.")  # fmt: skip
 status = run_reader.status(run_id)

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts
+from dashboard.run import outlook
 from dashboard.run.pruning_history import history
 from dashboard.session import headline, run_reader
 from dashboard.text import macs_text, plain
@@ -22,6 +23,8 @@ from trimcore.tables import Metric, published
 def show(run_id: str) -> None:
     """All results. They are part of a fragment on a timer while the run is active."""
     state = (run_reader.version(run_id), run_reader.title(run_id))
+    if run_reader.status(run_id).active:
+        outlook.show(run_id, state)
     _curves(run_id, state)
     if _has_classes(run_id, state):
         class_history.expander(run_reader.events(run_id), run_id)  # not replayed, because the user can expand it

@@ -25,8 +25,13 @@ def folder() -> Path:
 
 
 def run_ids() -> list[str]:
-    """Newest first."""
+    """The runs of this installation, newest first."""
     return runs.list_runs(folder())
+
+
+def selectable() -> list[str]:
+    """The runs that can be selected: those of this installation, newest first, and the example."""
+    return list(dict.fromkeys([*run_ids(), runs.EXAMPLE]))
 
 
 _json, _spec, _parent = FileCache(read_json), FileCache(spec.load), FileCache(runs.parent_of)
@@ -61,9 +66,14 @@ def spec_of(run_id: str) -> spec.Spec:
     return _spec(runs.open_run(folder(), run_id) / "spec.toml")
 
 
+def spec_text(run_id: str) -> str:
+    """The run's spec.toml."""
+    return (runs.open_run(folder(), run_id) / "spec.toml").read_text("utf-8")
+
+
 def imported_from(run_id: str) -> str:
     """The origin of an imported run as text: versions and host. "" for a run of this installation."""
-    own = folder() / run_id
+    own = runs.open_run(folder(), run_id)
     if not control.is_brought(own):
         return ""
     record = read_if_exists(_json, own / "brought.json", {})
@@ -79,8 +89,9 @@ def notes(run_id: str) -> runs.Notes:
 
 
 def parents() -> lineage.Forest:
-    """Every run, newest first, with the run and iteration it branched from (see `lineage.forest`)."""
-    return lineage.forest(runs.parents(folder(), _parent_of))
+    """Every run, newest first, with the run and iteration it branched from (see `lineage.forest`). The example is the
+    last one."""
+    return lineage.forest({**runs.parents(folder(), _parent_of), runs.EXAMPLE: None})
 
 
 def children(run_id: str) -> list[str]:
@@ -133,4 +144,4 @@ def short_title(run_id: str) -> str:
 
 def name(run_id: str) -> str:
     """The name of a run: the one in its notes, else the one it was launched with. It may be empty."""
-    return notes(run_id).name or read_if_exists(_launched_as, folder() / run_id / "spec.toml", "")
+    return notes(run_id).name or read_if_exists(_launched_as, runs.open_run(folder(), run_id) / "spec.toml", "")

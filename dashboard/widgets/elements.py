@@ -23,7 +23,7 @@ def chart(figure: go.Figure, key: str, of: str | None = None, **settings):
 def metrics(*cells: tuple[str, str] | tuple[str, str, str]) -> None:
     """A row of metrics: (label, value) or (label, value, more). The help is the glossary's text for the label, followed
     by `more`, which is specific to this value."""
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, gap="xsmall"):
         for label, value, *more in cells:
             text = " ".join(filter(None, [glossary.about(label), *more]))
             st.metric(label, value, border=True, width="content", help=text or None)

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.session import navigation, run_reader
+from trimcore import runs
 
 
 def next_step(label: str, page: str, key: str) -> None:
@@ -20,6 +21,9 @@ def need_run() -> str:
         else:
             text = "There are no runs yet. Start one on **Model**."
         st.info(text, icon=":material/info:")
-        next_step("Open Model", "model", "to_model")
+        with st.container(horizontal=True):
+            next_step("Open Model", "model", "to_model")
+            st.button("Look at the example", key="to_example", icon=":material/visibility:",
+                      on_click=navigation.select, args=(runs.EXAMPLE,))  # fmt: skip
         st.stop()
     return run_id

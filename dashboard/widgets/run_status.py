@@ -79,6 +79,11 @@ def readings(values: dict) -> list[tuple[str, str]]:
         ("Run: time left", time_left(values.get("eta_seconds"))),
         ("Images per second", rate(values.get("images_per_second"))),
     ]
+    load = values.get("load") or {}
+    if "machine" in load:
+        found.append(("Processor load", f"{load['machine']:.0%}"))
+    if "device" in load:
+        found.append(("GPU load", f"{load['device']:.0%}"))
     memory = values.get("memory") or {}
     if "total" in memory:
         found.append(("Memory", gigabytes(memory["used"], memory["total"])))

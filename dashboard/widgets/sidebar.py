@@ -1,30 +1,24 @@
 """The sidebar: the selected run, which is part of the URL, and the current network."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from dashboard.session import devices, drafts, navigation, run_reader
 from dashboard.text import plain
+from dashboard.widgets import frame
 from trimcore import tables
 from trimcore.errors import RunError, TrimError
 
-IMAGES = Path(__file__).parents[1] / "images"  # files, because a named icon would be fetched from another server
-
 
 def show() -> None:
-    st.logo(IMAGES / "logo.svg", size="large", icon_image=IMAGES / "mark.svg")
+    st.logo(frame.IMAGES / "logo.svg", size="large", icon_image=frame.IMAGES / "mark.svg")
     with st.sidebar:
         _run_choice()
         _network_card()
 
 
 def _run_choice() -> None:
-    ids = run_reader.run_ids()
+    ids = run_reader.selectable()
     _follow_url(ids)
-    if not ids:
-        st.caption("There are no runs yet. Choose a network on **Model** and start one.")
-        return
     st.session_state.run_choice = st.session_state.run  # a widget's own value would be lost from page to page
     st.selectbox(
         "Run", ids, key="run_choice", index=None, on_change=_choose, placeholder="Select a run",
@@ -39,7 +33,7 @@ def _run_choice() -> None:
 def _choose() -> None:
     """Select the chosen run. If its label has changed since the browser received it, for example because the run has
     ended, the browser sends text that is no run id; then the selection stays."""
-    if (chosen := st.session_state.run_choice) not in (None, *run_reader.run_ids()):
+    if (chosen := st.session_state.run_choice) not in (None, *run_reader.selectable()):
         return
     st.session_state.run = chosen
     if st.session_state.run is None:

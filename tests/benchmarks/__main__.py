@@ -18,7 +18,10 @@ from pathlib import Path
 
 import psutil
 
-PARTS = ("apoz", "surgery", "training", "precision", "latency", "prediction", "speed", "allocation", "int8", "pages")
+PARTS = (
+    "apoz", "surgery", "training", "precision", "latency", "prediction", "speed", "allocation", "int8", "pages",
+    "navigation",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -76,7 +79,7 @@ def measured(parts: tuple[str, ...], peers: Path | None) -> Iterator:
             yield from apoz.rows(nni=present(peers, "nni"))
         elif part == "surgery":
             yield from _elsewhere(part, present(peers, "torch-pruning"))
-        elif part == "pages":
+        elif part in ("pages", "navigation"):
             yield from _elsewhere(part, None)  # its server and browser are counted as its children
         else:
             yield from {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trimcore import runs, tables
-from trimcore.compute import memory
+from trimcore.compute import load, memory
 from trimcore.files import checkpoint
 from trimcore.jobs import resume_points
 from trimcore.jobs.pace import Pace
@@ -78,7 +78,9 @@ class Recorder:
         self.progress_time = now
         place = (values.get(key) for key in ("phase", "iteration", "step", "steps"))
         LOG.debug("%s of iteration %s: step %s of %s", *place)
-        self._status(state="running", **values | self.pace.left(), memory=memory.in_use(self.device))
+        self._status(
+            state="running", **values | self.pace.left(), memory=memory.in_use(self.device), load=load.now(self.device)
+        )
 
     def _status(self, **values: object) -> None:
         runs.update_status(self.folder, heartbeat=time.time(), **values)

@@ -15,6 +15,7 @@ from typing import Any
 
 from trimcore.errors import RunError, shortened
 from trimcore.runs.event_schema import is_valid
+from trimcore.runs.shipped import EXAMPLE, FOLDER
 from trimcore.system.files import write_atomic
 
 FILES = {
@@ -32,9 +33,12 @@ def runs_folder(given: str | Path | None = None) -> Path:
 
 
 def open_run(runs: Path, run_id: str) -> Path:
-    """The folder of an existing run. Raises RunError if there is none, or if opening it would leave the runs folder."""
+    """The folder of an existing run, or of the example that comes with trimcore. Raises RunError if there is none, or
+    if opening it would leave the runs folder."""
     check_id(run_id)
     folder = runs / run_id
+    if run_id == EXAMPLE and not folder.exists():
+        return FOLDER
     if os.path.islink(folder) and folder.resolve().parent != runs.resolve():  # only a symlink can point outside
         raise RunError(f"run {run_id!r} is outside the runs folder {runs}")
     if not os.path.isfile(f"{folder}/spec.toml"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trimcore.errors import RunError
 from trimcore.runs.folder import list_runs, open_run
+from trimcore.runs.shipped import check_own
 from trimcore.runs.status import state_of
 
 Parent = tuple[str, int] | None  # the run and iteration that a run branches from
@@ -36,9 +37,11 @@ def children(runs_folder: Path, run_id: str, read: Callable[[Path], Parent] = pa
 def delete(runs_folder: Path, run_id: str) -> None:
     """Delete a run permanently, with its checkpoints.
 
-    Raises RunError if the run is active, if another run branches from it, or if its folder cannot be removed.
+    Raises RunError for the example, if the run is active, if another run branches from it, or if its folder cannot
+    be removed.
     """
     folder = open_run(runs_folder, run_id)
+    check_own(folder)
     status = state_of(folder)
     if status.active:
         raise RunError(f"run {run_id!r} is {status.state}: stop it first")

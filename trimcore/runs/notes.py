@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trimcore.errors import RunError
 from trimcore.runs.folder import open_run
+from trimcore.runs.shipped import check_own
 from trimcore.system.files import read_json, write_atomic
 
 LONGEST = {"name": 80, "note": 4_000, "tag": 40}  # characters
@@ -37,9 +38,10 @@ def notes_of(folder: Path) -> Notes:
 def write_notes(runs_folder: Path, run_id: str, notes: Notes) -> None:
     """Annotate a run, even while it is running. Tags are stripped and deduplicated.
 
-    Raises RunError if a text is too long, there are too many tags, or the folder cannot be written.
+    Raises RunError for the example, if a text is too long, there are too many tags, or the folder cannot be written.
     """
     folder = open_run(runs_folder, run_id)
+    check_own(folder)
     tags = tuple(dict.fromkeys(tag.strip() for tag in notes.tags if tag.strip()))
     for kind, text in [("name", notes.name), ("note", notes.note), *(("tag", tag) for tag in tags)]:
         if len(text) > LONGEST[kind]:

@@ -27,6 +27,7 @@ from trimcore.tables.csvs import (
     paper_table,
 )
 from trimcore.tables.metric import ACCURACY, Metric, metric_of, value_of
+from trimcore.tables.outlook import Outlook, outlook
 from trimcore.tables.recorded import (
     EPOCHS,
     UNITS,
@@ -47,8 +48,8 @@ from trimcore.tables.recorded import (
 
 __all__ = [
     "ACCURACY", "CLASSES", "CSVS", "EPOCHS", "ITERATIONS", "LAYERS", "NEURONS", "UNITS", "VERIFICATIONS", "Metric",
-    "class_accuracy", "configurations", "control_row", "counted_as_zero", "csv_texts", "cuts", "cuts_text", "epochs",
-    "has_zero_weights", "history", "iterations", "latest", "layers", "measure_name", "metric_of", "neurons",
-    "neurons_a_unit", "no_activation_text", "paper_table", "profiles", "prunings", "rocs", "sparsity", "units",
-    "value_of", "verifications", "widths_text", "zeros_text",
+    "Outlook", "class_accuracy", "configurations", "control_row", "counted_as_zero", "csv_texts", "cuts",
+    "cuts_text", "epochs", "has_zero_weights", "history", "iterations", "latest", "layers", "measure_name",
+    "metric_of", "neurons", "neurons_a_unit", "no_activation_text", "outlook", "paper_table", "profiles",
+    "prunings", "rocs", "sparsity", "units", "value_of", "verifications", "widths_text", "zeros_text",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ import numpy as np
 from dashboard import charts
 from dashboard.charts.tables import percent
 from tests.dashboard.charts.examples import CUTS, EPOCHS, trace
+from trimcore.tables import Metric
 
 
 def test_accuracy_curve_places_cuts_drops_and_recoveries():
@@ -62,3 +63,12 @@ def test_epochs_of_a_conversion_follow_those_of_the_base():
     loss = charts.loss_curve(epochs)
     np.testing.assert_allclose(loss.data[0].y[:4], [2, 1, 0.5, 0.2])
     assert [line.x0 for line in loss.layout.shapes] == [2, 4, 6]
+
+
+def test_the_best_epoch_of_an_iteration_is_marked_unless_it_is_the_last():
+    epochs = EPOCHS.head(6).assign(metric=[0.1, 0.98, 0.97, 0.96, 0.90, 0.95])  # four epochs, a cut, two epochs
+    best = trace(charts.accuracy_curve(epochs, CUTS.head(0)), "best epoch")
+    assert (list(best.x), list(best.y)) == ([2], [98])
+    error = Metric("MAE", higher_is_better=False, percent=False)
+    best = trace(charts.accuracy_curve(epochs, CUTS.head(0), metric=error), "best epoch")
+    assert (list(best.x), list(best.y)) == ([1, 5], [0.1, 0.90])

@@ -29,6 +29,7 @@ from tests.dashboard.charts.examples import (
     unit_table,
     zero_table,
 )
+from trimcore.tables import Metric
 
 FIGURES = {
     "butterfly": lambda: charts.butterfly(layer_table(VGG)),
@@ -55,6 +56,12 @@ FIGURES = {
     "sparsity_history": lambda: charts.sparsity_history(zero_table(VGG)),
     "parameter_history": lambda: charts.parameter_history(SIZES),
     "byte_history": lambda: charts.byte_history(SIZES),
+    "goal_curve": lambda: charts.goal_curve(
+        pd.DataFrame({"times": [1.0, 2.0, 4.0], "value": [0.98, 0.97, 0.5]}), 2.0, 4.0, "smaller", Metric()
+    ),
+    "trimming": lambda: charts.trimming(
+        neurons(LENET).assign(iteration=0, original_neuron=lambda own: own.neuron), {0: "base network"}
+    ),
     "layer_times": lambda: charts.layer_times(
         layer_table(VGG).assign(ms=range(len(VGG)), after_ms=1.0)),
     "roc": lambda: charts.roc(ROC),

@@ -47,7 +47,7 @@ def test_changes_of_a_run_folder_appear_immediately(cut_run, runs_folder):
     spec = (cut_run / "spec.toml").read_text()
     (cut_run / "spec.toml").write_text(spec.replace("seed = 0", "seed = 5"))
     assert seen() == ("yours", "failed", 1, 5)
-    assert run_reader.parents() == {cut_run.name: None}
+    assert run_reader.parents() == {cut_run.name: None, runs.EXAMPLE: None}
     (cut_run / "spec.toml").write_text(f'{spec}\n[parent]\nrun = "other"\niteration = 1\n')
     assert runs.parents(runs_folder, run_reader._parent_of) == {cut_run.name: ("other", 1)}
     (cut_run / "exit.json").unlink()

@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from dashboard.widgets import guide
 from dashboard.widgets.guide import Progress
+from tests.dashboard import pages
 from tests.dashboard.fakes import fake_run
-from tests.dashboard.pages import APP, PAGES, page, texts
+from tests.dashboard.pages import page, texts
 from tests.dashboard.serving import ROOT, serving
 from trimcore import runs, spec
 from trimcore.jobs import control
@@ -16,6 +16,8 @@ from trimcore.jobs import control
 WIDTHS = [{"conv1": 20, "conv2": 50, "fc1": 500}, {"conv1": 20, "conv2": 40, "fc1": 500}]
 CUT = {"step": [{"layers": ["conv2"], "rule": "fraction", "value": 0.2}]}
 BASE_ONLY, TRIMMED = ({}, WIDTHS[:1], [0.9]), (CUT, WIDTHS, [0.9, 0.8])
+
+PAGES = [name for name in pages.PAGES if name != "start"]  # those with the guide
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_the_guide_is_shown_on_the_first_visit_only(folder):
 
 
 def test_a_hidden_guide_stays_hidden(folder):
-    app = AppTest.from_file(APP, default_timeout=60).run()
+    app = page("model")
     app.button(key="guide_off").click().run()
     assert not steps_shown(app)
     fake_run(folder, *TRIMMED)
@@ -139,7 +141,7 @@ def test_a_hidden_guide_stays_hidden(folder):
 
 
 def test_the_guide_stays_when_the_first_run_appears(folder):
-    app = AppTest.from_file(APP, default_timeout=60).run()
+    app = page("model")
     app.session_state.run = fake_run(folder, *BASE_ONLY)
     app.run()
     assert steps_shown(app)
