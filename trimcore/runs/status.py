@@ -27,12 +27,15 @@ def update_status(folder: Path, **values: object) -> None:
 
 def devices_of(values: dict[str, Any]) -> list[str]:
     """The devices that a run uses, in order, from its status.json."""
-    return [values.get("device_key", "cpu"), *values.get("more_devices", [])]
+    more = values.get("more_devices")
+    return [str(device) for device in (values.get("device_key", "cpu"), *(more if isinstance(more, list) else ()))]
 
 
 def write_exit(folder: Path, state: str, reason: str, code: int = 0) -> dict[str, Any]:
-    """Record the outcome of a run. Called once none of its processes is left. Returns the contents of exit.json."""
+    """Record the outcome of a run, in status.json too. Called once none of its processes is left. Returns the contents
+    of exit.json, which is written last: until it is there, the run has not ended."""
     ended = {"state": state, "reason": reason, "code": code, "time": time.time()}
+    update_status(folder, state=state, outcome={"state": state, "reason": reason})
     write_atomic(folder / "exit.json", json.dumps(ended))
     return ended
 
@@ -87,6 +90,8 @@ def _alive_elsewhere(values: dict[str, Any]) -> bool:
 def _living_state(folder: Path, values: dict[str, Any]) -> Status:
     state, asked = values.get("state", "starting"), requested(folder)
     values = {**values, "asked": asked}
+    if state in FINAL:
+        state = "running"  # until its last process has recorded the end, it cannot be resumed
     if asked in ("stop", "pause"):
         state = {"stop": "stopping", "pause": "pausing"}[asked]
     beat = values.get("heartbeat")
