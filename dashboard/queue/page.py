@@ -31,10 +31,8 @@ def panel() -> None:
     viewers.note()
     memory.freeze_long_lived("live panel")
     reading = queue_reader.read()
-    if "notice" in st.session_state or bool(reading.entries) != active:
-        st.rerun()  # to show the notice on top, or at another pace
-    if "go_to" in st.session_state:
-        st.rerun()
+    if {"notice", "go_to"} & set(st.session_state) or bool(reading.entries) != active:
+        st.rerun()  # the whole page: a click has left a notice or opened another page, or the pace changes
     if reading.restorable:
         offer_restore(reading.restorable)
     for device, here in by_device(reading.entries).items():

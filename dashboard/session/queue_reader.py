@@ -25,9 +25,6 @@ class Reading:
     restorable: list[str]
     starts: dict[str, float | None]
 
-    def entry(self, run_id: str) -> Entry | None:
-        return next((entry for entry in self.entries if entry.run_id == run_id), None)
-
 
 def read() -> Reading:
     """The queue now, or as it was a moment ago."""

@@ -74,6 +74,6 @@ def _can_return(folder: Path) -> bool:
 def _is_outdated(folder: Path) -> bool:
     status = runs.state_of(folder)
     named = [status.values.get(role) for role in ("trainer", "supervisor", "launcher")]
-    hosts = {process.get("host") for process in named if isinstance(process, dict)}
+    hosts = {str(process.get("host")) for process in named if isinstance(process, dict)}
     here = hosts == {socket.gethostname()} and not control.is_brought(folder)
     return here and not status.active and status.values.get("state") != status.state

@@ -97,6 +97,12 @@ def test_a_button_that_comes_too_late_says_so(three, runs_folder):
     assert rows(app) == ["two", "three"]
 
 
+def test_the_run_that_works_can_be_opened(three, runs_folder):
+    app = click(page("queue"), "Open")
+    assert "at work" in texts(app)
+    assert app.title[0].value == "Run"
+
+
 def test_a_run_on_two_devices_stands_at_both(runs_folder):
     both = active_run(runs_folder, name="both", state="queued", device_key="cuda:0", more_devices=["cuda:1"])
     app = page("queue")

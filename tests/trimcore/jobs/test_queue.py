@@ -60,6 +60,28 @@ def test_a_damaged_place_is_the_one_by_time(tmp_path, text):
     assert place_of(tmp_path, 7.0) == Place(7.0, held=False)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", '{"state": 3}', '{"heartbeat": "x", "supervisor": 5, "trainer": {"host": []}, "launcher": "me"}',
+     '{"state": ["queued"], "outcome": [1]}', '{"device_key": {}, "more_devices": 7, "queued_at": {}}'],
+)  # fmt: skip
+def test_a_damaged_run_stops_no_other(runs_folder, text):
+    """Every supervisor looks at every run that has recorded no end."""
+    damaged, folder = wait_in(runs_folder, 1.0), wait_in(runs_folder, 2.0)
+    (damaged / "status.json").write_text(text)
+    assert queue.is_next(folder)
+    assert shown(runs_folder) == [folder.name]
+
+
+def test_a_place_that_is_a_link_is_not_followed(runs_folder, tmp_path):
+    folder = wait_in(runs_folder, 1.0)
+    (tmp_path / "elsewhere.json").write_text('{"rank": 1, "held": true}')
+    (folder / "queue.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(RunError, match="its queue.json is a link"):
+        reordering.hold(runs_folder, folder.name)
+    assert shown(runs_folder) == []
+
+
 def test_a_run_on_two_devices_stands_at_both_and_working_runs_come_first(runs_folder):
     both = wait_in(runs_folder, 1.0, "cuda:0", "cuda:1").name
     one = wait_in(runs_folder, 2.0, "cuda:1").name
