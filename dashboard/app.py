@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 if sys.path[0] != str(Path(__file__).resolve().parents[1]):
-    # `streamlit run` puts this folder first on the path, where `profile` would shadow the standard module. The
-    # packages are imported from the parent folder.
+    # `streamlit run` puts this folder first on the path, where `profile` and `queue` would shadow standard modules.
+    # The packages are imported from the parent folder.
     folders = Path(__file__).resolve().parents[:2]
     sys.path[:] = [str(folders[1]), *(path for path in sys.path if Path(path).resolve() not in folders)]
 
@@ -27,13 +27,14 @@ SUBTITLES = {
     "profile": "See how often each neuron is zero, and which neurons do nothing.",
     "plan": "Choose what to remove and in which order, and preview the result before you launch.",
     "run": "Watch what each cut costs, and what retraining recovers.",
+    "queue": "See what runs and what waits on each device, and change the order.",
     "compare": "Compare runs by size and result, and see how they branch.",
     "report": "Download the results and the network, and get the command that repeats the run.",
 }
 ICONS = {
     "start": ":material/home:", "model": ":material/hub:", "profile": ":material/blur_on:",
-    "plan": ":material/checklist:", "run": ":material/play_circle:", "compare": ":material/compare_arrows:",
-    "report": ":material/description:",
+    "plan": ":material/checklist:", "run": ":material/play_circle:", "queue": ":material/low_priority:",
+    "compare": ":material/compare_arrows:", "report": ":material/description:",
 }  # fmt: skip
 PAGES = {
     name: st.Page(

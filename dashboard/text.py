@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime, tzinfo
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 MAX_NAMED_LAYERS = 4  # in the text for a step
@@ -39,6 +40,12 @@ def duration(seconds: float | None) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def clock(at: float, now: float, zone: tzinfo | None = None) -> str:
+    """A time of day in a zone (None: this machine's), with the date unless it is today's: `14:05`, `31 Mar, 14:05`."""
+    then, today = (datetime.fromtimestamp(seconds, zone) for seconds in (at, now))
+    return f"{then:%H:%M}" if then.date() == today.date() else f"{then.day} {then:%b, %H:%M}"
 
 
 def layers_text(layers: list[str]) -> str:

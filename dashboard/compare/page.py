@@ -9,6 +9,7 @@ from dashboard.session import links, navigation, run_reader
 from dashboard.text import plain
 from dashboard.widgets import notes
 from dashboard.widgets.next_step import next_step
+from trimcore import runs
 
 everything = read_runs()
 if everything.empty:
@@ -34,6 +35,9 @@ if selected := navigation.selected_run():
     st.markdown("##### Selected run")
     st.caption(plain(run_reader.title(selected)))
     notes.show(selected)
-    notes_form.controls(selected)
+    if selected == runs.EXAMPLE:
+        st.caption("The example comes with trimcore and cannot be changed.")
+    else:
+        notes_form.controls(selected)
 else:
     st.caption("Select a run in the sidebar to edit its name, note and tags, or to delete it.")

@@ -131,7 +131,8 @@ def _actions(run_id: str, iteration: int) -> None:
         "Plan from here", key="plan_from_here", icon=":material/checklist:", on_click=plan_from,
         args=(run_id, iteration), help="Plan a new run that starts from the trained network of this iteration.",
     )  # fmt: skip
-    st.button("Show run", key="show_run", icon=":material/play_circle:", on_click=show_run, args=(run_id,))
+    st.button("Show run", key="show_run", icon=":material/play_circle:", on_click=navigation.select,
+              args=(run_id, "run"))  # fmt: skip
 
 
 def plan_from(run_id: str, iteration: int) -> None:
@@ -145,9 +146,3 @@ def plan_from(run_id: str, iteration: int) -> None:
         navigation.go_to("plan")
 
     messages.attempt(adopt)  # a damaged spec becomes a notice
-
-
-def show_run(run_id: str) -> None:
-    """Open a run; for a button's callback."""
-    st.session_state.run = run_id
-    navigation.go_to("run")

@@ -12,7 +12,8 @@ from trimcore.jobs import control
 from trimcore.system.files import read_json
 
 STATE_ICONS = {
-    "queued": ":material/schedule:", "starting": ":material/hourglass_top:", "running": ":material/sprint:",
+    "queued": ":material/schedule:", "held": ":material/pause_circle:", "starting": ":material/hourglass_top:",
+    "running": ":material/sprint:",
     "pausing": ":material/hourglass_bottom:", "paused": ":material/pause:", "stopping": ":material/hourglass_bottom:",
     "stopped": ":material/stop:", "finished": ":material/check:", "failed": ":material/error:",
     "lost": ":material/help:",
@@ -42,12 +43,17 @@ _log_tail = FileCache(lambda path: _last_lines(path), 64)
 
 
 def status(run_id: str) -> runs.Status:
-    return runs.state_of(runs.open_run(folder(), run_id), lambda path: read_if_exists(_json, path, {}))
+    return runs.state_of(runs.open_run(folder(), run_id), json_file)
+
+
+def json_file(path: Path) -> dict:
+    """The JSON object in a file; {} if it is missing or unreadable."""
+    return read_if_exists(_json, path, {})
 
 
 def unfinished() -> list[str]:
     """Runs that have not recorded their end: those that may be active."""
-    return [run_id for run_id in run_ids() if not (folder() / run_id / "exit.json").exists()]
+    return runs.list_unfinished(folder())
 
 
 def events(run_id: str) -> list[dict]:

@@ -71,9 +71,8 @@ def progress_of(run_id: str | None) -> Progress:
 
 def advice(page: str, progress: Progress, network: str = "the network") -> str:
     """What to do on a page, in one or two sentences of Markdown. network: the network and data, already escaped."""
-    return {"model": _model, "profile": _profile, "plan": _plan, "run": _run, "compare": _compare, "report": _report}[
-        page
-    ](progress, network)
+    return {"model": _model, "profile": _profile, "plan": _plan, "run": _run, "queue": _queue, "compare": _compare,
+            "report": _report}[page](progress, network)  # fmt: skip
 
 
 def _model(progress: Progress, network: str) -> str:
@@ -122,6 +121,10 @@ def _run(progress: Progress, network: str) -> str:
         return "This run only trained and profiled its base network. Plan the cuts next."
     name = plain(progress.metric.name)
     return f"The run has finished. Check whether {name} recovered after the last cut, then open the report."
+
+
+def _queue(progress: Progress, network: str) -> str:
+    return "This page is optional. Runs on one device wait for each other here; you can change who goes first."
 
 
 def _compare(progress: Progress, network: str) -> str:

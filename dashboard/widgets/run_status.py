@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard.session import memory, run_reader, viewers
+from dashboard.session import memory, queue_reader, run_reader, viewers
 from dashboard.text import duration, plain
 from trimcore.errors import RunError
 from trimcore.jobs import control, queue
@@ -44,13 +44,17 @@ def _activity(status: Status) -> str:
 
 
 def _behind(status: Status) -> str:
-    """The runs that are ahead in the queue, if known."""
-    first = list(queue.before(run_reader.folder() / status.run_id, status.values.get("device_key", "cpu")))
-    if not first:
+    """The runs that go first, if there are any."""
+    entries = queue_reader.read().entries
+    mine = next((entry for entry in entries if entry.run_id == status.run_id), None)
+    if mine is None:
         return ""
-    now = next((run_id for run_id in first if run_reader.status(run_id).state != "queued"), first[-1])
+    if mine.state == "held":
+        return "; it is held until somebody releases it on **Queue**"
+    working = [entry for entry in entries if not entry.waits and entry.shares_device(mine)]
+    first = [entry.run_id for entry in (*working, *queue.ahead(mine, entries))]
     others = f" and {len(first) - 1} more" if len(first) > 1 else ""
-    return f", behind **{plain(run_reader.short_title(now))}**{others}"
+    return f", behind **{plain(run_reader.short_title(first[0]))}**{others}" if first else ""
 
 
 def gigabytes(used: float, total: float) -> str:

@@ -12,7 +12,7 @@ from tests.benchmarks.rows import Row, of_a_part
 from tests.dashboard.serving import ROOT, idle, serving
 from trimcore import runs
 
-PAGES = ("Start", "Model", "Profile", "Plan", "Run", "Compare", "Report")
+PAGES = ("Start", "Model", "Profile", "Plan", "Run", "Queue", "Compare", "Report")
 
 
 def rows(rounds: int = 5) -> Iterator[Row]:

@@ -6,7 +6,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
-PAGES = ["start", "model", "profile", "plan", "run", "compare", "report"]
+PAGES = ["start", "model", "profile", "plan", "run", "queue", "compare", "report"]
 
 
 def page(name: str, **session) -> AppTest:

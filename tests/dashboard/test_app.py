@@ -4,11 +4,14 @@ import os
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+import pytest
+
 from tests.dashboard.pages import APP, page
 
 
-def test_the_page_folders_do_not_shadow_python_modules(no_runs, monkeypatch):
-    """`streamlit run` puts the folder first on the path, and the page `profile` has the name of Python's profiler."""
+@pytest.mark.parametrize("name", ["profile", "queue"])
+def test_the_page_folders_do_not_shadow_python_modules(no_runs, monkeypatch, name):
+    """`streamlit run` puts the folder first on the path, and two pages have the names of modules of Python."""
     monkeypatch.syspath_prepend(Path(APP).parent)
     page("model")
-    assert Path(PathFinder.find_spec("profile").origin).parent == Path(os.__file__).parent
+    assert Path(PathFinder.find_spec(name).origin).parent == Path(os.__file__).parent

@@ -9,7 +9,7 @@ from tests.dashboard.fakes import fake_run
 from tests.dashboard.serving import ROOT, serving
 
 SETTINGS = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))
-PAGES = ("Model", "Profile", "Plan", "Run", "Compare", "Report")
+PAGES = ("Model", "Profile", "Plan", "Run", "Queue", "Compare", "Report")
 
 
 def test_the_default_settings_are_restrictive():

@@ -11,7 +11,7 @@ from tests.dashboard.fakes import fake_run
 from tests.hostile.case import Case
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
-PAGES = ("model", "profile", "plan", "run", "compare", "report")
+PAGES = ("model", "profile", "plan", "run", "queue", "compare", "report")
 RUBBISH = {
     "a run that is not there": {"run": "20260101-000000-x-0000"}, "a run that leads out": {"run": "../../etc"},
     "markup": {"run": "<script>alert(1)</script>", "layer": "<img src=x onerror=alert(1)>"},

@@ -20,6 +20,7 @@ from trimcore.cli.pause import pause
 from trimcore.cli.presets import presets
 from trimcore.cli.profile import profile
 from trimcore.cli.propose import propose
+from trimcore.cli.queue import queue
 from trimcore.cli.report import report
 from trimcore.cli.resume import resume
 from trimcore.cli.run import run
@@ -31,8 +32,8 @@ from trimcore.errors import TrimError
 from trimcore.system import environment
 
 COMMANDS = (
-    models, datasets, presets, profile, sensitivity, propose, run, launch, list_runs, show, pause, stop, resume, branch,
-    note, delete, report, export, pack, unpack, doctor, dashboard,
+    models, datasets, presets, profile, sensitivity, propose, run, launch, list_runs, show, queue, pause, stop, resume,
+    branch, note, delete, report, export, pack, unpack, doctor, dashboard,
 )  # fmt: skip
 
 

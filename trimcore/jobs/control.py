@@ -87,8 +87,9 @@ def _await_supervisor(folder: Path, process: subprocess.Popen[bytes], limit: flo
         time.sleep(0.02)
 
 
-def resume(runs_folder: Path, run_id: str) -> None:
-    """Resume a paused, stopped, failed or lost run from its last epoch.
+def resume(runs_folder: Path, run_id: str, keep_place: bool = False) -> None:
+    """Resume a paused, stopped, failed or lost run from its last epoch. It goes to the end of the queue, or keeps the
+    place that it had.
 
     Raises RunError for a run in any other state or from another installation, and if its folder cannot be written.
     Raises SpecError for a user-defined network if this process must not import user code.
@@ -96,7 +97,7 @@ def resume(runs_folder: Path, run_id: str) -> None:
     folder = runs.open_run(runs_folder, run_id)
     if not can_resume(folder):
         raise RunError(f"run {run_id!r} was carried out by a Python program, which passed objects: continue it there")
-    reopen(folder)
+    reopen(folder, keep_place)
     with _as_run_error(folder):
         _start_supervisor(folder)
 
@@ -111,7 +112,7 @@ def can_resume(folder: Path) -> bool:
     return not any(str(values.get(key, "")).startswith(own_code.OBJECT) for key in ("model", "data", "task"))
 
 
-def reopen(folder: Path) -> None:
+def reopen(folder: Path, keep_place: bool = False) -> None:
     """Put a run that has ended back to the state queued. Raises the errors of `resume`."""
     run_id = folder.name
     if is_brought(folder):
@@ -123,8 +124,11 @@ def reopen(folder: Path) -> None:
         _check_allowed(folder)
         (folder / "exit.json").unlink(missing_ok=True)
         (folder / "request.json").unlink(missing_ok=True)
-        cleared = {"supervisor": None, "trainer": None, "outcome": None}
-        runs.update_status(folder, state="queued", launcher=processes.identity(), queued_at=time.time(), **cleared)
+        changed = dict.fromkeys(("supervisor", "trainer", "outcome", "lost_from", "started_at"))
+        if not keep_place:
+            (folder / "queue.json").unlink(missing_ok=True)
+            changed["queued_at"] = time.time()
+        runs.update_status(folder, state="queued", launcher=processes.identity(), **changed)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from trimcore import runs
 from trimcore.errors import RunError, SpecError, TrimError, first_line
+from trimcore.jobs.restoring import record_ends, restorable
 from trimcore.system import logs, own_code
 from trimcore.system.files import read_json
 from trimcore.system.processes import ROOT
@@ -173,10 +174,15 @@ def _folder(folder: Path) -> Iterator[Finding]:
 
 def _runs(folder: Path) -> Iterator[Finding]:
     ids = runs.list_runs(folder)
+    record_ends(folder)
+    waited = restorable(folder)
     states = {run_id: runs.state_of(folder / run_id) for run_id in ids}
     counts = Counter(status.state for status in states.values())
     what = f"{len(ids)} run{'s' if len(ids) != 1 else ''}"
     yield Finding("ok", what + "".join(f", {count} {state}" for state, count in counts.most_common()))
+    if waited:
+        yield Finding("note", f"{len(waited)} of the lost runs waited in the queue",
+                      "`queue --restore` puts them back in their order")  # fmt: skip
     for state, advice in (("lost", "`resume` or `delete` them"), ("failed", "`show` says why each run failed")):
         if named := [run_id for run_id, status in states.items() if status.state == state]:
             more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""

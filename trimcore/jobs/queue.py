@@ -1,21 +1,104 @@
-"""The queue of a device: first come, first served. Imports no torch."""
+"""The queue: what works on each device, and what waits for it, in which order. Imports no torch.
 
-from collections.abc import Iterator
+Runs wait in one order, whatever devices they use, so no two of them can wait for each other. First come, first served,
+unless somebody moves them (see `reordering`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
 
 from trimcore import runs
+from trimcore.jobs.locks import lock_path
+from trimcore.runs.place import time_in
 from trimcore.system import processes
 from trimcore.system.files import read_json
 
+Read = Callable[[Path], dict[str, Any]]
 
-def before(folder: Path, device: str) -> Iterator[str]:
-    """The runs ahead of this one in the queue of a device, including the one that is using it. Newest run id first."""
-    own = read_json(folder / "status.json").get("queued_at", 0)
-    for run_id in runs.list_runs(folder.parent):
-        other = folder.parent / run_id
-        if other == folder or (other / "exit.json").exists():
-            continue
-        values = read_json(other / "status.json")
-        ahead = (values.get("queued_at", 0), run_id) < (own, folder.name)
-        if ahead and device in runs.devices_of(values) and processes.is_alive(values.get("supervisor")):
-            yield run_id
+
+@dataclass(frozen=True)
+class Entry:
+    """A run that works on its devices, or waits for all of them. Times are in seconds since the epoch; None is unknown.
+
+    `status` is as `runs.state_of` gives it.
+    """
+
+    status: runs.Status
+    devices: tuple[str, ...]
+    waits: bool
+    place: runs.Place
+    queued_at: float | None = None
+    started_at: float | None = None
+
+    @property
+    def run_id(self) -> str:
+        return self.status.run_id
+
+    @property
+    def state(self) -> str:
+        """The run's state, or "held" for a run that waits to be released."""
+        return "held" if self.place.held and self.status.state == "queued" else self.status.state
+
+    @property
+    def key(self) -> tuple[float, float, str]:
+        """Waiting runs are served in the order of their keys."""
+        return self.place.rank, self.queued_at or 0.0, self.run_id
+
+    def shares_device(self, other: "Entry") -> bool:
+        return not set(self.devices).isdisjoint(other.devices)
+
+
+def entries(runs_folder: Path, read: Read = read_json) -> list[Entry]:
+    """The active runs: those that work, the longest first, then those that wait, in order. `read` may cache.
+
+    Loops of a program's own are left out, since they take no device.
+    """
+    found = (entry_of(runs_folder / run_id, read) for run_id in runs.list_unfinished(runs_folder))
+    active = [entry for entry in found if entry.status.active and not entry.status.values.get("own_loop")]
+    working = sorted((e for e in active if not e.waits), key=lambda e: (e.started_at or 0.0, e.run_id))
+    return working + sorted((e for e in active if e.waits), key=lambda e: e.key)
+
+
+def entry_of(folder: Path, read: Read = read_json) -> Entry:
+    """A run as an entry, whether or not it is active."""
+    status = runs.state_of(folder, read)
+    values = status.values
+    queued_at, started_at = time_in(values, "queued_at"), time_in(values, "started_at")
+    alive = any(processes.is_alive(values.get(role)) for role in ("supervisor", "trainer"))
+    return Entry(
+        status, tuple(dict.fromkeys(runs.devices_of(values))), alive and values.get("state") == "queued",
+        runs.place_of(folder, queued_at or 0.0, read), queued_at, started_at,
+    )  # fmt: skip
+
+
+def waiting(runs_folder: Path) -> list[Entry]:
+    """The waiting runs in order."""
+    return [entry for entry in entries(runs_folder) if entry.waits]
+
+
+def ahead(entry: Entry, others: Sequence[Entry]) -> list[Entry]:
+    """Those of `others` that go before a waiting run: the waiting ones, in order, that share a device with it and are
+    not held."""
+    before = (e for e in others if e.waits and not e.place.held and e.key < entry.key and e.run_id != entry.run_id)
+    return [e for e in before if e.shares_device(entry)]
+
+
+def is_next(folder: Path) -> bool:
+    """Whether a run is neither held nor behind another one, so that it may start as soon as its devices are free."""
+    entry = entry_of(folder)
+    return not entry.place.held and not ahead(entry, waiting(folder.parent))
+
+
+def by_device(found: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The entries of each device, in the same order. A run on several devices stands at each of them."""
+    devices = sorted({device for entry in found for device in entry.devices})
+    return {device: [entry for entry in found if device in entry.devices] for device in devices}
+
+
+def lock(runs_folder: Path) -> FileLock:
+    """Held while runs are moved, and while a run decides to start. So nobody moves a run that has just started."""
+    return FileLock(lock_path(runs_folder, "queue", "order"), timeout=30)

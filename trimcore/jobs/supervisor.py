@@ -14,11 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from trimcore import runs
-from trimcore.jobs import queue
-from trimcore.jobs.locks import lock_path
+from trimcore.jobs import turn
 from trimcore.system import environment, processes
 from trimcore.system.files import read_json
 from trimcore.system.logs import LOG, logging_to
@@ -31,14 +28,11 @@ TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 def supervise(folder: Path) -> dict[str, Any]:
     """Supervise the run until it ends. Returns the contents of exit.json: state, reason, code and time."""
     runs.update_status(folder, supervisor=processes.identity(), state="queued", heartbeat=time.time())
-    devices = runs.devices_of(read_json(folder / "status.json"))
-    turns = [FileLock(lock_path(folder.parent, device, "turn")) for device in devices]
-    LOG.debug(f"the supervisor is waiting for its turn on {', '.join(devices)}")
-    if not _wait_for_turn(folder, devices, turns):
-        state = "paused" if runs.requested(folder) == "pause" else "stopped"
-        return runs.write_exit(folder, state, f"{state} while queued")
-    try:
-        runs.update_status(folder, state="starting", heartbeat=time.time())
+    LOG.debug("the supervisor is waiting for its turn")
+    locks = turn.wait(folder)
+    if locks is None:
+        return runs.write_exit(folder, *turn.outcome(folder))
+    with locks:
         with open(folder / "log.txt", "ab") as log:
             trainer = subprocess.Popen(
                 [sys.executable, "-m", "trimcore.jobs.worker", str(folder)],
@@ -47,31 +41,7 @@ def supervise(folder: Path) -> dict[str, Any]:
             )  # fmt: skip
         LOG.debug(f"the trainer is process {trainer.pid}")
         code = _wait_for_trainer(folder, trainer)
-    finally:
-        _release(turns)
     return runs.write_exit(folder, **_outcome(folder, code), code=code)
-
-
-def _wait_for_turn(folder: Path, devices: list[str], turns: list[FileLock]) -> bool:
-    """Wait for all devices at once, first come, first served. True with the locks held; False if a stop or a pause was
-    requested meanwhile."""
-    while runs.requested(folder) not in ("stop", "pause"):
-        if not any(run for device in devices for run in queue.before(folder, device)):
-            try:
-                for device, turn in zip(devices, turns, strict=True):
-                    turn.acquire(timeout=0)
-                    with FileLock(lock_path(folder.parent, device, "trainer")).acquire(timeout=0):
-                        pass  # a trainer whose supervisor died may still be using the device
-                return True
-            except Timeout:
-                _release(turns)
-        time.sleep(POLL)
-    return False
-
-
-def _release(turns: list[FileLock]) -> None:
-    for turn in turns:
-        turn.release()
 
 
 def _wait_for_trainer(folder: Path, trainer: subprocess.Popen[bytes]) -> int:

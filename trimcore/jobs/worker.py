@@ -20,6 +20,7 @@ from filelock import FileLock
 from trimcore import runs
 from trimcore.compute import torchrun
 from trimcore.errors import TrimError, first_line
+from trimcore.jobs import turn
 from trimcore.jobs.lines import log_line
 from trimcore.jobs.locks import lock_path
 from trimcore.runs.events import Event
@@ -45,10 +46,10 @@ def carry_out(
 ) -> dict[str, Any]:
     """Run the spec of `folder`, from its resume point if there is one. Returns the outcome: state and reason.
 
-    It waits until the device is free, since a foreground run may have taken it after the supervisor's check. `watch` is
-    called with every event. `log` receives the log lines (None: standard output). `objects` are those of `trim`. The
-    outcome is also saved in status.json, in case the supervisor is gone. A user error ends in state "failed" with a
-    one-line reason; a bug in trimcore also leaves its traceback in the log.
+    Without a supervisor, it waits for its turn in the queue itself. `watch` is called with every event. `log` receives
+    the log lines (None: standard output). `objects` are those of `trim`. The outcome is also saved in status.json, in
+    case the supervisor is gone. A user error ends in state "failed" with a one-line reason; a bug in trimcore also
+    leaves its traceback in the log.
     """
     with logs.logging_to(log):
         return _carry_out(folder, watch, objects)
@@ -59,7 +60,7 @@ def _carry_out(folder: Path, watch: Callable[[Event], None] | None, objects: dic
     from trimcore.compute import distributed
 
     me, first = processes.identity(), distributed.is_first()
-    initial = {"trainer": me, "processes": distributed.gather(me), "state": "queued", "outcome": None}
+    initial = {"trainer": me, "processes": distributed.gather(me), "outcome": None}
     if first:
         runs.update_status(folder, **initial, heartbeat=time.time())
     try:
@@ -78,7 +79,7 @@ def _carry_out(folder: Path, watch: Callable[[Event], None] | None, objects: dic
     except Exception as error:  # noqa: BLE001 (last resort: the dashboard has to show what went wrong)
         outcome = {"state": "failed", "reason": _failure_reason(error, folder)}
     if first:
-        runs.update_status(folder, outcome=outcome, heartbeat=time.time())
+        runs.update_status(folder, state=outcome["state"], outcome=outcome, heartbeat=time.time())
     return outcome
 
 
@@ -138,12 +139,20 @@ def _train_in_processes(folder: Path, count: int) -> dict[str, Any]:
 
 
 def _device_locks(folder: Path) -> ExitStack:
-    """The trainer's own locks: they reserve the devices until this process ends, even if the supervisor dies. Processes
-    that torchrun started need none, since their parent holds them."""
-    locks = ExitStack()
-    if not torchrun.started():
-        for device in runs.devices_of(read_json(folder / "status.json")):
-            locks.enter_context(FileLock(lock_path(folder.parent, device, "trainer")))
+    """The trainer's own locks: they reserve the devices until this process ends, even if the supervisor dies. In the
+    foreground it also waits for its turn here. Processes that torchrun started need none, since their parent holds
+    them. Raises EndRequested."""
+    locks, values = ExitStack(), read_json(folder / "status.json")
+    if torchrun.started():
+        return locks
+    if not processes.is_alive(values.get("supervisor")):
+        runs.update_status(folder, state="queued")
+        own = turn.wait(folder)
+        if own is None:
+            raise EndRequested(*turn.outcome(folder))
+        locks.enter_context(own)
+    for device in runs.devices_of(values):
+        locks.enter_context(FileLock(lock_path(folder.parent, device, "trainer")))
     return locks
 
 

@@ -126,7 +126,7 @@ def _check_sizes(entries: Collection[zipfile.ZipInfo], path: Path, free: int) ->
 
 
 def _is_known(name: str) -> bool:
-    return (name in FILES and name not in ("checkpoints", MARK)) or CHECKPOINT.fullmatch(name) is not None
+    return (name in FILES and name not in ("checkpoints", "queue.json", MARK)) or CHECKPOINT.fullmatch(name) is not None
 
 
 def brought(folder: Path) -> dict[str, Any] | None:

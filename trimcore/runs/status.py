@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trimcore.runs.place import time_in
 from trimcore.runs.requests import requested
 from trimcore.system.files import read_json, write_atomic
 from trimcore.system.processes import is_alive
@@ -27,12 +28,15 @@ def update_status(folder: Path, **values: object) -> None:
 
 def devices_of(values: dict[str, Any]) -> list[str]:
     """The devices that a run uses, in order, from its status.json."""
-    return [values.get("device_key", "cpu"), *values.get("more_devices", [])]
+    more = values.get("more_devices")
+    return [str(device) for device in (values.get("device_key", "cpu"), *(more if isinstance(more, list) else ()))]
 
 
 def write_exit(folder: Path, state: str, reason: str, code: int = 0) -> dict[str, Any]:
-    """Record the outcome of a run. Called once none of its processes is left. Returns the contents of exit.json."""
+    """Record the outcome of a run, in status.json too. Called once none of its processes is left. Returns the contents
+    of exit.json, which is written last: until it is there, the run has not ended."""
     ended = {"state": state, "reason": reason, "code": code, "time": time.time()}
+    update_status(folder, state=state, outcome={"state": state, "reason": reason})
     write_atomic(folder / "exit.json", json.dumps(ended))
     return ended
 
@@ -72,6 +76,7 @@ def state_of(folder: Path, read: Callable[[Path], dict[str, Any]] = read_json) -
         if _alive_elsewhere(values) and not values.get("outcome"):
             return _living_state(folder, values)
         ended = read_json(folder / "exit.json") or values.get("outcome") or {}  # it may have ended while we looked
+    ended = ended if isinstance(ended, dict) else {}
     state = ended["state"] if ended.get("state") in FINAL else "lost"
     reason = ended.get("reason") or "its processes ended without a message: killed, or the machine went down"
     return Status(folder.name, state, values, reason)
@@ -79,17 +84,20 @@ def state_of(folder: Path, read: Callable[[Path], dict[str, Any]] = read_json) -
 
 def _alive_elsewhere(values: dict[str, Any]) -> bool:
     """Whether a process on another machine (or on this one under an earlier hostname) wrote here a moment ago."""
-    hosts = {(values.get(role) or {}).get("host") for role in ("trainer", "supervisor", "launcher")} - {None}
-    fresh = time.time() - (values.get("heartbeat") or 0) < STALLED_AFTER
+    named = [values.get(role) for role in ("trainer", "supervisor", "launcher")]
+    hosts = {str(process["host"]) for process in named if isinstance(process, dict) and process.get("host")}
+    fresh = time.time() - (time_in(values, "heartbeat") or 0) < STALLED_AFTER
     return fresh and bool(hosts) and socket.gethostname() not in hosts
 
 
 def _living_state(folder: Path, values: dict[str, Any]) -> Status:
-    state, asked = values.get("state", "starting"), requested(folder)
+    state, asked = str(values.get("state", "starting")), requested(folder)
     values = {**values, "asked": asked}
+    if state in FINAL:
+        state = "running"  # until its last process has recorded the end, it cannot be resumed
     if asked in ("stop", "pause"):
         state = {"stop": "stopping", "pause": "pausing"}[asked]
-    beat = values.get("heartbeat")
+    beat = time_in(values, "heartbeat")
     stalled = (
         state == "running" and not values.get("own_loop") and beat is not None and time.time() - beat > STALLED_AFTER
     )

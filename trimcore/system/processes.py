@@ -30,7 +30,7 @@ def identity(pid: int | None = None) -> dict[str, Any]:
 
 def is_alive(process: dict[str, Any] | None) -> bool:
     """Whether a process with the same pid and start is running and not a zombie. False for another host's process."""
-    if not process or process.get("host") != socket.gethostname():
+    if not isinstance(process, dict) or process.get("host") != socket.gethostname():
         return False
     try:
         found = psutil.Process(process["pid"])

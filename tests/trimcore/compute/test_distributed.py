@@ -339,10 +339,12 @@ def test_a_run_holds_no_device_while_it_waits_for_another(on_two_devices, runs_f
 
 def test_the_run_queued_first_for_any_shared_device_goes_first(on_two_devices, runs_folder):
     later = runs.create(runs_folder, "lenet5", "")
-    runs.update_status(later, device_key="cuda:1", queued_at=2.0)
-    runs.update_status(on_two_devices, supervisor=processes.identity())
-    assert list(queue.before(later, "cuda:1")) == [on_two_devices.name]
-    assert list(queue.before(later, "cuda:2")) == []
+    runs.update_status(on_two_devices, state="queued", supervisor=processes.identity())
+    for device, ahead in (("cuda:1", [on_two_devices.name]), ("cuda:2", [])):
+        runs.update_status(later, device_key=device, queued_at=2.0, state="queued")
+        found = queue.ahead(queue.entry_of(later), queue.waiting(runs_folder))
+        assert [entry.run_id for entry in found] == ahead
+        assert queue.is_next(later) == (not ahead)
 
 
 def test_processes_that_outlive_the_trainer_are_killed(on_two_devices):

@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from trimcore import runs
-from trimcore.jobs import queue, supervisor
+from trimcore.jobs import supervisor, turn
 from trimcore.jobs.locks import lock_path
 from trimcore.jobs.supervisor import supervise
 from trimcore.system import processes
@@ -41,6 +41,7 @@ def trainer_is(tmp_path, monkeypatch):
     monkeypatch.setattr(supervisor, "GRACE", 0.2)
     monkeypatch.setattr(supervisor, "TERM_GRACE", 0.2)
     monkeypatch.setattr(supervisor, "POLL", 0.02)
+    monkeypatch.setattr(turn, "POLL", 0.02)
     return set_script
 
 
@@ -153,7 +154,7 @@ def test_runs_that_came_first_go_first(folder, trainer_is, eventually):
     """The device is free, but the run ahead has not taken it yet."""
     trainer_is(ME + says("finished", "done"))
     before = runs.create(folder.parent, "lenet5", "")
-    runs.update_status(before, device_key="cpu", queued_at=0.5, supervisor=processes.identity())
+    runs.update_status(before, device_key="cpu", queued_at=0.5, state="queued", supervisor=processes.identity())
     queue = threading.Thread(target=supervise, args=(folder,))
     queue.start()
     queue.join(0.3)
@@ -175,25 +176,6 @@ def test_the_turn_is_released(folder, trainer_is):
     supervise(folder)
     with FileLock(lock_path(folder.parent, "cpu", "turn")).acquire(timeout=0) as lock:
         assert lock.lock_counter == 1
-
-
-@pytest.mark.parametrize(
-    ("other", "first"),
-    [
-        ({"queued_at": 0.5}, True),
-        ({"queued_at": 1.5}, False),
-        ({"queued_at": 0.5, "device_key": "cuda:0"}, False),
-        ({"queued_at": 0.5, "supervisor": None}, False),  # its supervisor is gone
-    ],
-)
-def test_only_earlier_live_runs_on_the_same_device_are_ahead(folder, other, first):
-    before = folder.parent / "20200101-000000-lenet5-0000"
-    before.mkdir()
-    (before / "spec.toml").write_text("")
-    runs.update_status(before, **{"device_key": "cpu", "supervisor": processes.identity(), **other})
-    assert list(queue.before(folder, "cpu")) == ([before.name] if first else [])
-    (before / "exit.json").write_text("{}")
-    assert not list(queue.before(folder, "cpu"))
 
 
 def test_it_imports_no_torch():

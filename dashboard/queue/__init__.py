@@ -1,0 +1,1 @@
+"""The page Queue: what works and what waits on each device, in which order."""
