@@ -79,6 +79,9 @@ TERMS = {
         "operation. The table gives the reason for each layer."),
     "layer": Entry("The name of the layer in the network."),
     "kind": Entry("The type of the layer: convolution, linear, or another part with weights."),
+    "weights": Entry("The shape of the layer's weights without biases: outputs first, then inputs, then the window. A "
+                     "recurrent layer has several."),
+    "output": Entry("The shape of the layer's result for one example: channels first, then height and width."),
     "neurons A": Entry("The number of neurons in the layer, in result A."),
     "neurons B": Entry("The number of neurons in the layer, in result B."),
     "mean A": Entry("The mean APoZ of the layer's neurons, in result A."),

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from dashboard.charts.frame import TEXT_HEIGHT, figure, segments
 from dashboard.charts.grouping import blocks
-from dashboard.charts.marks import ACCENT, CUT, FROZEN, GREY, KEPT, SERIES
+from dashboard.charts.marks import CUT, FROZEN, GREY, KEPT, SERIES
+from dashboard.charts.network_measures import bars_of, label, measures
 from dashboard.charts.tables import counted, percent, require, short_layer
 
 LAYERS = ["layer", "kind", "before", "after", "parameters", "parameters_after", "macs", "macs_after", "k", "k_after",
@@ -23,7 +24,7 @@ BADGE = 15  # pixels
 MAX_NAMED = 5  # layers of a group that the hover text names
 
 
-def network_drawing(layers: pd.DataFrame, groups: pd.DataFrame) -> go.Figure:
+def network_drawing(layers: pd.DataFrame, groups: pd.DataFrame, whole_ms: float = 0.0) -> go.Figure:
     """The shape of the network, one row per layer in depth order, the input at the top.
 
     layers: LAYERS, one row per layer. before and after: neurons (0 for parts without neurons). k: neurons per maxout
@@ -32,8 +33,11 @@ def network_drawing(layers: pd.DataFrame, groups: pd.DataFrame) -> go.Figure:
 
     The length of a bar is the square root of the layer's width. On the left, a numbered line joins the layers of a
     group. On the right are the shares of parameters and MACs. With many layers, only blocks of layers are named.
+
+    whole_ms: the milliseconds of a pass. If given, the shares of time take the place of the MACs. layers then has ms
+    (of the layer) and after_ms (of what follows it up to the next one, in a paler colour), empty where not measured.
     """
-    layers = require(layers, "layers", LAYERS)
+    layers = require(layers, "layers", [*LAYERS, *(["ms", "after_ms"] if whole_ms else [])])
     if (layers.after > layers.before).any():
         grown = ", ".join(layers.layer[layers.after > layers.before])
         raise ValueError(f"widths grow in {grown}; needed: `after` at most `before`")
@@ -45,22 +49,25 @@ def network_drawing(layers: pd.DataFrame, groups: pd.DataFrame) -> go.Figure:
     centre = LANE * (1 + max(lines.lane, default=-1)) + SILHOUETTE / 2
     runs = _runs(layers.layer.tolist(), height)
     rows, texts = _widths(layers, runs, height)
-    largest = {name: (layers[name] / max(layers[name].sum(), 1)).max() for name in ("parameters", "macs")}
-    scale = WINGS / max(sum(largest.values()), 0.01)
-    axis = centre + SILHOUETTE / 2 + LETTER * max(map(len, texts)) + SHARE + scale * largest["parameters"]
+    wings = measures(layers, whole_ms)
+    left, right = (wing.before.max() for wing in wings)
+    scale = WINGS / max(left + right, 0.01)
+    axis = centre + SILHOUETTE / 2 + LETTER * max(map(len, texts)) + SHARE + scale * left
     hatched = dict(shape=CUT.pattern if height >= WRITTEN else "", fillmode="replace", size=6)  # unclear in low rows
     traces = [
-        *_silhouette(layers, centre, _hover_texts(layers, groups), hatched), *_wings(layers, axis, scale, hatched),
-        *_group_marks(members, lines), _text([centre + SILHOUETTE / 2 + 1] * len(rows), rows, texts, "right"),
+        *_silhouette(layers, centre, _hover_texts(layers, groups, whole_ms), hatched),
+        *bars_of(wings[0], axis, -scale, hatched), *bars_of(wings[1], axis, scale, hatched),
+        *_group_marks(members, lines), label([centre + SILHOUETTE / 2 + 1] * len(rows), rows, texts, "right"),
     ]  # fmt: skip
     heads = [
         dict(text=text, x=x, xanchor=anchor, xshift=shift, y=1, yref="paper", yanchor="bottom", showarrow=False)
-        for text, x, anchor, shift in [("<b>width</b>", centre, "center", 0), ("<b>parameters</b>", axis, "right", -5),
-                                       ("<b>MACs</b>", axis, "left", 5)]
+        for text, x, anchor, shift in [("<b>width</b>", centre, "center", 0),
+                                       (f"<b>{wings[0].head}</b>", axis, "right", -5),
+                                       (f"<b>{wings[1].head}</b>", axis, "left", 5)]
     ]  # fmt: skip
     return figure(
-        traces, _alt(layers, groups), 70 + height * len(layers), barmode="overlay", hovermode="y", annotations=heads,
-        xaxis=dict(range=[-4, axis + scale * largest["macs"] + SHARE], visible=False, fixedrange=True),
+        traces, _alt(layers, groups, wings[1]), 70 + height * len(layers), barmode="overlay", hovermode="y",
+        annotations=heads, xaxis=dict(range=[-4, axis + scale * right + SHARE], visible=False, fixedrange=True),
         yaxis=dict(tickvals=[(first + last) / 2 for _, first, last in runs],
                    ticktext=[short_layer(name) for name, _, _ in runs], tickfont_size=11 if height < 16 else 12,
                    range=[len(layers) - 0.4, -0.6], ticks="", showgrid=False, zeroline=False, automargin=True,
@@ -90,24 +97,6 @@ def _silhouette(layers, centre, hover_texts, hatched) -> list[go.Bar]:
         bars(after, ~held, "kept", KEPT.colour, rank=1, shown=bool(gone.any())),
         bars(after, held, "frozen", FROZEN.colour, frozen),
     ]  # fmt: skip
-
-
-def _wings(layers, axis, scale, hatched) -> list[go.Bar | go.Scatter]:
-    """Shares of parameters to the left and of MACs to the right, with the removed part on the outside. The largest of
-    each is written next to its bar, which gives the scale."""
-    traces = []
-    for name, direction, colour in (("parameters", -1, ACCENT), ("macs", 1, GREY)):
-        total = max(layers[name].sum(), 1)
-        before, after = layers[name] / total, layers[f"{name}_after"] / total
-        gone, row = after < before, int(before.idxmax())
-        traces += [
-            go.Bar(x=direction * scale * share, base=axis, y=share.index, orientation="h", width=0.8, hoverinfo="skip",
-                   marker=dict(color=fill, line_width=0, pattern=pattern), showlegend=False)
-            for share, fill, pattern in [(before[gone], CUT.colour, hatched), (after, colour, None)]
-        ]  # fmt: skip
-        traces.append(_text([axis + direction * (scale * before[row] + 0.5)], [row], [percent(before[row])],
-                            "left" if direction < 0 else "right"))  # fmt: skip
-    return traces
 
 
 def _lanes(members: pd.DataFrame) -> pd.DataFrame:
@@ -160,11 +149,6 @@ def _runs(names: Sequence[str], height: int) -> list[tuple[str, int, int]]:
     return kept
 
 
-def _text(x, y, text, side) -> go.Scatter:
-    return go.Scatter(x=x, y=y, text=text, mode="text", textposition=f"middle {side}", textfont_size=11,
-                      hoverinfo="skip", showlegend=False, cliponaxis=False)  # fmt: skip
-
-
 def _widths(layers, runs, height) -> tuple[list[float], list[str]]:
     """Rows and texts: the neurons of each layer before and after. If rows are low, the narrowest and widest layer of
     each block, and the share of neurons that is removed."""
@@ -192,7 +176,7 @@ def _range(block: pd.DataFrame) -> str:
     return text if left == 1 else f"{text}, −{percent(1 - left)}"
 
 
-def _hover_texts(layers, groups) -> list[str]:
+def _hover_texts(layers, groups, whole_ms) -> list[str]:
     """The hover text of each layer."""
     sums = {name: max(layers[name].sum(), 1) for name in ("parameters", "macs")}
     number = dict(zip(groups.layer, groups.group, strict=True))
@@ -206,6 +190,9 @@ def _hover_texts(layers, groups) -> list[str]:
             for was, now, name, total in [(layer.parameters, layer.parameters_after, "parameters", sums["parameters"]),
                                           (layer.macs, layer.macs_after, "MACs", sums["macs"])]
         ]  # fmt: skip
+        if whole_ms and pd.notna(layer.ms):
+            share = percent((layer.ms + layer.after_ms) / whole_ms)
+            lines.append(f"{layer.ms:.3g} ms, {layer.after_ms:.3g} ms for what follows, {share} of all")
         lines += [f"neurons are removed {layer.inside}"] * bool(layer.inside)
         lines += [f"units of {layer.k} neurons"] * (layer.k > 1)
         if group := number.get(layer.layer):
@@ -217,7 +204,7 @@ def _hover_texts(layers, groups) -> list[str]:
     return texts
 
 
-def _alt(layers, groups) -> str:
+def _alt(layers, groups, right) -> str:
     widest, held = layers.before.idxmax(), int(layers.frozen.ne("").sum())
     before, after = layers.before.sum(), layers.after.sum()
     text = (
@@ -226,6 +213,8 @@ def _alt(layers, groups) -> str:
     )
     if after < before:
         text += f"; {before - after:,} of {before:,} neurons are removed"
+    if right.head == "time":
+        text += f"; {layers.layer[right.before.idxmax()]} takes {percent(right.before.max())} of the time"
     if groups.empty:
         return f"{text}; every layer is cut on its own."
     sizes = groups.groupby("group").size()

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts.grouping import MANY
-from dashboard.model import data_choice, model_choice, times
+from dashboard.model import data_choice, drawing, model_choice, times
 from dashboard.model.architecture import layer_table, reasons_text, trimmable_neurons
 from dashboard.model.uploads import show_rejection, store_upload
 from dashboard.session import devices, drafts, launch, links
@@ -12,7 +12,6 @@ from dashboard.session.data_summary import data_summary
 from dashboard.session.draft_network import graph_of
 from dashboard.text import duration, layers_text, plain
 from dashboard.widgets import elements, rules
-from dashboard.widgets.drawing import cut_together, drawing_caption, layer_rows
 from dashboard.widgets.fields import field
 from trimcore import data, models
 from trimcore.errors import TrimError
@@ -174,9 +173,7 @@ with right:
         persist_state="session", label_visibility="collapsed",
     )  # fmt: skip
     if shown == "Drawing":
-        groups = cut_together(graph)
-        elements.chart(charts.network_drawing(layer_rows(graph, cost), groups), "network")
-        st.caption(drawing_caption(groups))
+        timed = drawing.section(draft, graph, cost)
     elif shown == "Time":
         if timed := times.section(draft, cost):
             times.metrics(timed)

@@ -1,5 +1,7 @@
 """The training settings of a plan's run. Each is shown only if it applies."""
 
+import importlib.util
+
 import streamlit as st
 
 from dashboard.plan.metric import is_classification, planned_metric
@@ -77,6 +79,9 @@ def _fields(draft: dict, start: StartPoint | None, graph: ChannelGraph) -> None:
     field(right.text_input, "Run name", draft, "name", max_chars=80)
     field(st.toggle, "Also train the final widths from scratch", draft["control"], "scratch",
           help="A control that shows whether starting from the kept weights helps.")  # fmt: skip
+    if importlib.util.find_spec("tensorboard"):
+        field(st.toggle, "Write files for TensorBoard", draft["log"], "tensorboard",
+              help="Loss, learning rate and metrics, into the folder tensorboard of the run.")  # fmt: skip
 
 
 def _limit(place, stop: dict, metric: Metric, classes: bool) -> None:

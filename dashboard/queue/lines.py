@@ -47,8 +47,9 @@ def _working(entry: Entry, reading: Reading, device: str) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(f"{run_reader.STATE_ICONS[entry.state]} **{_title(entry)}**  \n"
                         f":small[{run_status.state_line(entry.status)}]", width="stretch")  # fmt: skip
-            st.button("Open", key=f"open_{device}_{entry.run_id}", icon=":material/open_in_new:", on_click=navigation.select,
-                      args=(entry.run_id, "run"), help="Opens this run on the page Run.")  # fmt: skip
+            st.button("Open", key=f"open_{device}_{entry.run_id}", icon=":material/open_in_new:",
+                      on_click=navigation.select, args=(entry.run_id, "run"),
+                      help="Opens this run on the page Run.")  # fmt: skip
         st.progress(min(1.0, entry.status.progress), text=f"{entry.status.progress:.0%}")
         st.caption(f"{times.working_text(entry, reading.at, times.zone())}{_elsewhere(entry, device)}")
 

@@ -44,8 +44,9 @@ LOOK = dict(template="plotly_white", font=dict(family="system-ui, sans-serif", s
 Chart = tuple[str, str, go.Figure, str]  # key, heading, figure, caption
 
 
-def report(folder: Path) -> str:
-    """The file as text. Raises RunError for a run without a finished iteration or with a damaged spec."""
+def report(folder: Path, more: str = "") -> str:
+    """The file as text, with `more`, which is HTML, after the charts. Raises RunError for a run without a finished
+    iteration or with a damaged spec."""
     events, notes = list(runs.read_events(folder)), runs.notes_of(folder)
     if not tables.latest(events, "iteration"):
         raise RunError(f"run {folder.name!r} has no finished iteration yet; wait for the first one")
@@ -60,7 +61,7 @@ def report(folder: Path) -> str:
         f'<p class="note">{escape(notes.note)}</p>' if notes.note else "",
         f"<h2>Size and {escape(tables.metric_of(events).name)} by iteration</h2>", _table(events), _control(events),
         *[_figure(chart, folder.name, first=place == 0) for place, chart in enumerate(figures(events, asked))],
-        "<h2>How to repeat this run</h2>", f"<pre>{escape(commands.repeat_line(specs))}</pre>", _versions(events),
+        more, "<h2>How to repeat this run</h2>", f"<pre>{escape(commands.repeat_line(specs))}</pre>", _versions(events),
         *[f"<h2>{_spec_title(run, folder)}</h2><pre>{escape(text)}</pre>" for run, text in reversed(texts.items())],
     ]  # fmt: skip
     return (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard.report import commands, exports, html_report, quantization
+from dashboard.report import commands, exports, html_report, quantization, shapes
 from dashboard.session import headline, lineage, links, run_reader
 from dashboard.text import plain
 from dashboard.widgets import class_history, elements, notes, sizes
@@ -73,6 +73,8 @@ texts = tables.csv_texts(events)
 texts["spec.toml"] = run_reader.spec_text(run_id)
 ancestors = {run for run, _ in lineage.ancestors(run_reader.parents(), run_id)}
 specs = {f"{run}.toml": run_reader.spec_text(run) for run in ancestors}
+rebuilt = control.can_resume(folder)  # otherwise, only the program that carried out the run has the network
+with_shapes = rebuilt and shapes.are_wanted(run_id, folder, result)
 packed = io.BytesIO()
 with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
     for name, text in {**texts, **specs}.items():
@@ -84,13 +86,13 @@ with st.container(horizontal=True):
     st.download_button("All files (.zip)", packed.getvalue(), f"{run_id}.zip", "application/zip", on_click="ignore",
                        icon=":material/folder_zip:", help="Includes the specs of the run's ancestors.")  # fmt: skip
     st.download_button(
-        "HTML report", lambda: html_report.report(folder), f"{run_id}.html", "text/html", on_click="ignore",
-        key="html", icon=":material/article:", disabled=batch is None,
+        "HTML report", lambda: html_report.report(folder, shapes.as_html(folder, result) if with_shapes else ""),
+        f"{run_id}.html", "text/html", on_click="ignore", key="html", icon=":material/article:",
+        disabled=batch is None,
         help="One file with this page and the charts of the run. It opens without a network connection.",
     )  # fmt: skip
 
 st.markdown("##### Network")
-rebuilt = control.can_resume(folder)  # otherwise, only the program that carried out the run has the network
 with st.container(horizontal=True, vertical_alignment="bottom"):
     links.bind("iteration", key := f"taken_{run_id}_{result}", rows.iteration.tolist(), result)
     iteration = st.selectbox("Iteration", rows.iteration.tolist(), width=160, key=key,
@@ -124,6 +126,7 @@ if exported:
     )  # fmt: skip
     st.caption(f":material/check: The file was read back; it {exported.check}.")
 if rebuilt:
+    shapes.section(run_id, folder, int(iteration))
     quantization.section(run_id, folder, int(iteration))
 
 st.markdown("##### Command line")
@@ -136,7 +139,8 @@ st.code(
     f"{repeat}\n"
     f"python -m trimcore report {run_id} --out report/{runs_option}\n"
     f"python -m dashboard.htmlreport {run_id} --out report.html{runs_option}"
-    + (f"\npython -m trimcore export {run_id} --iteration {iteration} --format {format} "
+    + (f"\npython -m trimcore shapes {run_id} --iteration {iteration} --csv shapes.csv{runs_option}"
+       f"\npython -m trimcore export {run_id} --iteration {iteration} --format {format} "
        f"--out trimmed{exports.FORMATS[format]}{' --script' if scripts else ''}{runs_option}" if rebuilt else ""),
     language="bash", wrap_lines=True,
 )

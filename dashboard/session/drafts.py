@@ -94,6 +94,6 @@ def adopt(run_id: str) -> None:
     asked = run_reader.spec_of(run_id)
     kept = asked.model_dump(exclude_none=True, include={
         "image_size", "channels", "options", "device", "base", "convert", "profile", "retrain", "distill", "verify",
-        "seed", "resize", "task", *REMOVABLE,
+        "log", "seed", "resize", "task", *REMOVABLE,
     })  # fmt: skip
     replace_draft({**draft_for(asked.model, asked.data), **kept})

@@ -25,6 +25,7 @@ from trimcore.cli.report import report
 from trimcore.cli.resume import resume
 from trimcore.cli.run import run
 from trimcore.cli.sensitivity import sensitivity
+from trimcore.cli.shapes import shapes
 from trimcore.cli.show import show
 from trimcore.cli.stop import stop
 from trimcore.cli.unpack import unpack
@@ -33,7 +34,7 @@ from trimcore.system import environment
 
 COMMANDS = (
     models, datasets, presets, profile, sensitivity, propose, run, launch, list_runs, show, queue, pause, stop, resume,
-    branch, note, delete, report, export, pack, unpack, doctor, dashboard,
+    branch, note, delete, report, shapes, export, pack, unpack, doctor, dashboard,
 )  # fmt: skip
 
 

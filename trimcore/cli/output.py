@@ -36,3 +36,13 @@ def write_csvs(folder: Path, texts: dict[str, str]) -> None:
             click.echo(folder / name)
     except OSError as error:
         raise TrimError(f"cannot write to {str(folder)!r}: {error.strerror or error}") from None
+
+
+def write_csv(file: Path, table: Any) -> None:
+    """Write a data frame to one file. Raises TrimError if that fails."""
+    from trimcore.tables.csv_text import as_csv
+
+    try:
+        write_atomic(file, as_csv(table))
+    except OSError as error:
+        raise TrimError(f"cannot write {str(file)!r}: {error.strerror or error}") from None

@@ -6,8 +6,8 @@ import click
 
 from trimcore import runs
 from trimcore.cli.options import DEVICE, ITERATION, LIMIT, PATH, RUN, RUNS
+from trimcore.cli.output import write_csv
 from trimcore.errors import TrimError
-from trimcore.system.files import write_atomic
 
 FRACTIONS = "1,0.9,0.75,0.5,0.35,0.25,0.15,0.1,0.05"
 
@@ -42,12 +42,7 @@ def sensitivity(
         wide.reset_index().to_string(index=False, float_format="{:.1%}".format if metric.percent else "{:.4g}".format)
     )
     if file:
-        try:
-            from trimcore.tables.csv_text import as_csv
-
-            write_atomic(file, as_csv(table))
-        except OSError as error:
-            raise TrimError(f"cannot write {str(file)!r}: {error.strerror or error}") from None
+        write_csv(file, table)
 
 
 def _shares(text: str) -> list[float]:

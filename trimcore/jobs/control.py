@@ -28,8 +28,8 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
     """Create a run folder for a spec. A user-defined model is imported here, so a mistake in it shows before anything
     starts.
 
-    Raises SpecError for an unknown model or an unavailable device, DataError for missing data, and RunError for a
-    missing parent or if the folder cannot be written.
+    Raises SpecError for an unknown model or an unavailable device, DataError for missing data, TrimError for a missing
+    package, and RunError for a missing parent or if the folder cannot be written.
     """
     from trimcore.data import check_there
     from trimcore.models import architecture
@@ -41,6 +41,10 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
     task_for(spec.task)
     devices = devices_of(spec)
     check_there(spec.data)
+    if spec.log.tensorboard:
+        from trimcore.jobs import event_files
+
+        event_files.need()
     if spec.parent:
         parent = runs.open_run(runs_folder, spec.parent.run)
         if not runs.checkpoint_path(parent, spec.parent.iteration).is_file():

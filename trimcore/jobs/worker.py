@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -29,6 +29,9 @@ from trimcore.system import environment, logs, processes
 from trimcore.system.files import read_json
 from trimcore.system.logs import LOG
 from trimcore.tables.metric import ACCURACY, Metric
+
+if TYPE_CHECKING:
+    from trimcore.jobs.recorder import Recorder
 
 REQUESTS = ("", *runs.REQUESTS)  # processes of a run exchange a request as its index in this tuple
 
@@ -103,10 +106,12 @@ def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None, obje
     from trimcore.compute import distributed
     from trimcore.compute.allocator import keep_freed_memory
     from trimcore.jobs import resume_points
+    from trimcore.jobs.event_files import EventFiles
     from trimcore.jobs.recorder import Recorder
     from trimcore.training.loop import trim
 
     first, recorder, metric = distributed.is_first(), None, ACCURACY
+    event_files = EventFiles(folder) if spec.log.tensorboard else None
     keep_freed_memory()
     try:
         if first:
@@ -114,21 +119,23 @@ def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None, obje
             recorder = Recorder(folder)
         resume, skipped = resume_points.find(folder)
         if recorder and skipped:
-            note = Event("note", {"text": skipped, "level": "warning"})
-            recorder.record(note)
-            _show(note, watch)
+            _note(skipped, recorder, watch)
         for event in trim(spec, runs=folder.parent, resume=resume, **objects):
             if event.kind == "started":
                 metric = Metric.of(event.data["metric"])
             if recorder:
                 recorder.record(event)
                 _show(event, watch, metric)
+                if event_files and event.recorded and (trouble := event_files.record(recorder.events)):
+                    _note(trouble, recorder, watch)
             request = REQUESTS.index(runs.requested(folder)) if first else 0
             _follow(REQUESTS[distributed.broadcast(request)], event)
         return {"state": "finished", "reason": event.data["reason"]}
     finally:
         if recorder:
             recorder.close()
+        if event_files:
+            event_files.close()
 
 
 def _train_in_processes(folder: Path, count: int) -> dict[str, Any]:
@@ -164,6 +171,12 @@ def _follow(request: str, event: Event) -> None:
         raise EndRequested("paused", "paused on request; `resume` continues from here")
     if request == "finish" and event.kind == "iteration":
         raise EndRequested("finished", f"finished on request after iteration {event.data['iteration']}")
+
+
+def _note(text: str, recorder: "Recorder", watch: Callable[[Event], None] | None) -> None:
+    note = Event("note", {"text": text, "level": "warning"})
+    recorder.record(note)
+    _show(note, watch)
 
 
 def _show(event: Event, watch: Callable[[Event], None] | None, metric: Metric = ACCURACY) -> None:

@@ -16,13 +16,14 @@ from typing import Any
 
 from trimcore import __version__
 from trimcore.errors import RunError
-from trimcore.runs.folder import FILES, check_id
+from trimcore.runs.folder import FILES, FOLDERS, check_id
 from trimcore.runs.status import state_of
 from trimcore.system.files import read_json, write_atomic
 
 FORMAT = 1
 MARK = "brought.json"  # marks a run from another installation
 CHECKPOINT = re.compile(r"checkpoints/iteration-\d{2,4}\.pt")
+EVENT_FILE = re.compile(r"tensorboard/events\.out\.tfevents\.[\w.-]{1,200}")
 LARGEST = 1 << 40  # bytes, all files together
 RATIO = 100  # highest plausible compression ratio: text reaches it, weights hardly compress
 
@@ -78,6 +79,7 @@ def _extract(archive: zipfile.ZipFile, path: Path, runs_folder: Path) -> tuple[s
     try:
         (staging / "checkpoints").mkdir(parents=True)
         for name, entry in taken.items():
+            (staging / name).parent.mkdir(exist_ok=True)
             with archive.open(entry) as source, open(staging / name, "xb") as file:
                 shutil.copyfileobj(source, file)
         origin = {key: packed.get(key, "") for key in ("host", "trimcore")}
@@ -126,7 +128,8 @@ def _check_sizes(entries: Collection[zipfile.ZipInfo], path: Path, free: int) ->
 
 
 def _is_known(name: str) -> bool:
-    return (name in FILES and name not in ("checkpoints", "queue.json", MARK)) or CHECKPOINT.fullmatch(name) is not None
+    in_folder = CHECKPOINT.fullmatch(name) or EVENT_FILE.fullmatch(name)
+    return (name in FILES and name not in (*FOLDERS, "queue.json", MARK)) or in_folder is not None
 
 
 def brought(folder: Path) -> dict[str, Any] | None:

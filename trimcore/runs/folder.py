@@ -1,7 +1,7 @@
 """The run folder on disk: its location, its name, its files and its recorded events.
 
 runs/<id>/  spec.toml status.json queue.json events.jsonl log.txt exit.json checkpoints/
-            iterations.csv layers.csv neurons.csv classes.csv quantization.csv
+            iterations.csv layers.csv neurons.csv classes.csv quantization.csv tensorboard/
 """
 
 import json
@@ -21,7 +21,9 @@ from trimcore.system.files import write_atomic
 FILES = {
     "spec.toml", "status.json", "events.jsonl", "log.txt", "exit.json", "request.json", "notes.json", "queue.json",
     "checkpoints", "iterations.csv", "layers.csv", "neurons.csv", "classes.csv", "brought.json", "quantization.csv",
+    "tensorboard",
 }  # fmt: skip
+FOLDERS = ("checkpoints", "tensorboard")  # those of them that are folders
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KIND, _PREFIX = re.compile(r'"kind": ?"(\w+)"'), 100  # the kind is within this many characters of the line's start
 
@@ -58,7 +60,7 @@ def _irregular_file(folder: str | Path) -> str:
     untrusted sources."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            kind = entry.is_dir if entry.name == "checkpoints" else entry.is_file
+            kind = entry.is_dir if entry.name in FOLDERS else entry.is_file
             if entry.name in FILES and not kind(follow_symlinks=False):
                 return entry.name
     return ""

@@ -1,4 +1,5 @@
-"""The spec sections on what a run measures and when it stops: [profile], [verify], [stop], [control]."""
+"""The spec sections on what a run measures, when it stops and what it writes: [profile], [verify], [stop], [control],
+[log]."""
 
 from typing import Annotated, Literal
 
@@ -56,3 +57,9 @@ class Control(Section):
     """`scratch`: also train the final widths from new weights, for as many epochs as the trimmed network."""
 
     scratch: bool = False
+
+
+class Log(Section):
+    """`tensorboard`: also write event files for TensorBoard into the run folder (see `jobs.event_files`)."""
+
+    tensorboard: bool = False

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from trimcore.errors import SpecError
-from trimcore.spec.measurement import Control, ProfileSettings, Stop, Verify
+from trimcore.spec.measurement import Control, Log, ProfileSettings, Stop, Verify
 from trimcore.spec.section import Natural, Section
 from trimcore.spec.step import Step
 from trimcore.spec.training import Base, Convert, Distill, Retrain, Training
@@ -93,6 +93,7 @@ class Spec(Section):
     verify: Verify = Verify()
     stop: Stop = Stop()
     control: Control = Control()
+    log: Log = Log()
     devices: Devices = Devices()
 
     @model_validator(mode="before")

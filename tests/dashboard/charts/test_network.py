@@ -19,7 +19,7 @@ def table(rows: dict[str, tuple[int, int]], **more) -> pd.DataFrame:
     return pd.DataFrame({
         "layer": list(rows), "kind": "conv", "before": was, "after": now, "parameters": was, "parameters_after": now,
         "macs": 10 * was, "macs_after": 10 * now, "k": 0, "k_after": 0, "frozen": "", "inside": "",
-    }).assign(**more)[network.LAYERS]  # fmt: skip
+    }).assign(**more)[[*network.LAYERS, *(name for name in more if name not in network.LAYERS)]]  # fmt: skip
 
 
 def bars(figure, name: str) -> dict[int, tuple[float, float]]:
@@ -73,6 +73,29 @@ def test_shares_are_on_both_sides_of_one_axis():
     low, high = figure.layout.xaxis.range
     assert low < axis + min(removed)
     assert axis + max(macs_removed) < high
+
+
+def test_time_takes_the_place_of_the_macs():
+    """10 ms: 2 + 1 of a, 4 of b, nothing known of c, and 3 between the calls."""
+    rows = table({"a": (10, 10), "b": (30, 30), "c": (10, 10)}, ms=[2.0, 4.0, None], after_ms=[1.0, 0.0, None])
+    figure = charts.network_drawing(rows, NO_GROUPS, 10.0)
+    *_, after, own = (trace for trace in figure.data if trace.type == "bar" and isinstance(trace.base, float))
+    assert after.name == "time of what follows", "and the layer's own time lies on top of it"
+    scale = own.x[1] / 0.4
+    assert [x / scale for x in own.x] == pytest.approx([0.2, 0.4, 0])
+    assert [x / scale for x in after.x] == pytest.approx([0.3, 0.4, 0])
+    assert [note.text for note in figure.layout.annotations][1:] == ["<b>parameters</b>", "<b>time</b>"]
+    largest = [trace.text for trace in figure.data if trace.type == "scatter" and len(trace.x) == 1]
+    assert largest == [("60\u00a0%",), ("40\u00a0%",)]
+    texts = figure.data[0].hovertext
+    assert "2 ms, 1 ms for what follows, 30\u00a0% of all" in texts[0]
+    assert " ms" not in texts[2]
+    assert "b takes 40\u00a0% of the time" in figure.layout.meta["alt"]
+
+
+def test_time_needs_its_columns():
+    with pytest.raises(ValueError, match="lacks the column"):
+        charts.network_drawing(table({"a": (4, 4)}), NO_GROUPS, 1.0)
 
 
 def test_units_are_written_as_products():

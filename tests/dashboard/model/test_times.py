@@ -1,5 +1,7 @@
 """The time of each layer on the page Model."""
 
+import json
+
 import pandas as pd
 import pytest
 import torch
@@ -47,6 +49,30 @@ def test_times_stand_beside_parameters_and_macs(no_runs, timed):
     assert any(button.label.startswith("Measure the milliseconds") for button in app.button), "another batch"
     segmented(app, "Time of").set_value(1).run()
     assert any(button.label == "Measure again" for button in app.button), "it was kept"
+    assert len(timed) == 1
+
+
+def heads(app) -> list[str]:
+    """The titles of the columns of the drawing."""
+    figure = json.loads(app.get("plotly_chart")[0].proto.spec)
+    return [note["text"] for note in figure["layout"]["annotations"]]
+
+
+def test_the_drawing_shows_time_once_it_is_measured(no_runs, timed):
+    app = page("model")
+    segmented(app, "Show the layers as").set_value("Drawing").run()
+    assert heads(app)[2] == "<b>MACs</b>"
+    segmented(app, "Beside the parameters").set_value("Time").run()
+    assert "has not been measured yet, so the drawing shows their MACs" in texts(app)
+    assert heads(app)[2] == "<b>MACs</b>"
+    click(app, "Measure the milliseconds (about ")
+    assert "has not been measured" not in texts(app)
+    assert heads(app)[2] == "<b>time</b>"
+    assert app.dataframe[0].value.ms.tolist() == [2.0, 3.0, 1.0, 0.5]
+    segmented(app, "Beside the parameters").set_value("MACs").run()
+    assert heads(app)[2] == "<b>MACs</b>"
+    segmented(app, "Show the layers as").set_value("Time").run()
+    assert metrics(app)["Milliseconds"] == "9.5", "measured once for both views"
     assert len(timed) == 1
 
 

@@ -104,3 +104,11 @@ def test_other_tasks_have_a_limit_and_no_settings_for_classes(launched, no_runs)
     limit.set_value(0.25).run()
     app.button(key="launch").click().run()
     assert launched[0].stop == spec.Stop(limit=0.25)
+
+
+def test_event_files_can_be_asked_for(launched):
+    pytest.importorskip("tensorboard")
+    app = page("plan", draft=plan_of(TWO_STEPS), settings=True)
+    field(app, "Write files for TensorBoard").set_value(True).run()
+    app.button(key="launch").click().run()
+    assert launched[0].log.tensorboard

@@ -100,6 +100,8 @@ value = 0.9
 min_accuracy = 0.8
 [control]
 scratch = true
+[log]
+tensorboard = true
 [distill]
 weight = 0.75
 temperature = 3.0
@@ -151,7 +153,7 @@ def test_every_key_is_read():
             {"layers": ["all"], "rule": "absolute", "value": 0.9, "iterations": 1, "criterion": "apoz",
              "multiple": 1, "layer": {}, "also_cut": {}, "never_cut": {}, "retrain": None},
         ],
-        "stop": {"min_accuracy": 0.8, "limit": None}, "control": {"scratch": True},
+        "stop": {"min_accuracy": 0.8, "limit": None}, "control": {"scratch": True}, "log": {"tensorboard": True},
         "distill": {"weight": 0.75, "temperature": 3.0}, "devices": {"count": 4},
     }  # fmt: skip
 
