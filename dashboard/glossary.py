@@ -199,6 +199,12 @@ TERMS = {
     # runs
     "run": Entry("The run's name, if it has one, its network and its start time."),
     "state": Entry("Whether the run is queued or running, or how it ended."),
+    "order": Entry("Runs on one device wait for each other, first come, first served, unless somebody moves them. A run "
+                   "on several devices waits until all of them are free, and those behind it wait for it."),
+    "held": Entry("A held run waits until somebody releases it. Others pass it, and it keeps its place."),
+    "expected start": Entry(
+        "When the working runs ahead end at their present pace. It is not known for a run behind another waiting one: "
+        "how long that one will take is not known before it has started."),
     "model": Entry("The network that the run started with."),
     "data": Entry("The data set on which the run was trained and measured."),
     "seed": Entry("The seed of all random choices. The same seed gives the same result on the same machine."),
@@ -246,6 +252,7 @@ CONCEPTS = {
     "plan": ("How does a rule work?", ["mean+std", "quality × std", "sparsity"]),
     "run": ("What do initial and final mean?", ["initial accuracy", "final accuracy", "validation accuracy",
                                                 "headline metric", "control"]),
+    "queue": ("Who goes first?", ["order", "held", "expected start"]),
     "compare": ("What is a frontier?", ["frontier", "compression", "test accuracy", "headline metric"]),
     "report": ("What is compression?", ["compression", "MACs ratio", "latency ratio"]),
 }  # fmt: skip

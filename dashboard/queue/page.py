@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard.charts.tables import counted
 from dashboard.queue import lines
 from dashboard.session import memory, messages, queue_reader, run_reader, viewers
+from dashboard.widgets import elements
 from dashboard.widgets.next_step import next_step
 from trimcore.jobs import restoring
 from trimcore.jobs.queue import by_device
@@ -43,5 +44,6 @@ def panel() -> None:
         next_step("Open Model", "model", "to_model")
 
 
+elements.concept("queue")
 active = bool(queue_reader.read().entries)
 st.fragment(panel, run_every=viewers.interval() if active else IDLE_EVERY, key="queue")()

@@ -79,7 +79,7 @@ def test_the_buttons_change_the_order(three, runs_folder):
     for label, run_id, idle in (("up", three[1], True), ("first", three[1], True), ("down", three[0], True),
                                 ("down", three[1], False), ("first", three[0], False)):  # fmt: skip
         assert app.button(key=f"{label}_cpu_{run_id}".lower()).disabled == idle
-    assert "held" in texts(press(app, "Hold", three[2]))
+    assert "held until it is released" in texts(press(app, "Hold", three[2]))
     assert place_of(runs_folder / three[2], 0.0).held
     press(app, "Release", three[2])
     assert not place_of(runs_folder / three[2], 0.0).held
