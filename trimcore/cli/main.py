@@ -6,6 +6,7 @@ import click
 
 from trimcore import __version__
 from trimcore.cli.branch import branch
+from trimcore.cli.changes import changes
 from trimcore.cli.dashboard import dashboard
 from trimcore.cli.datasets import datasets
 from trimcore.cli.delete import delete
@@ -32,7 +33,7 @@ from trimcore.system import environment
 
 COMMANDS = (
     models, datasets, presets, profile, sensitivity, propose, run, launch, list_runs, show, pause, stop, resume, branch,
-    note, delete, report, export, pack, unpack, doctor, dashboard,
+    note, delete, report, changes, export, pack, unpack, doctor, dashboard,
 )  # fmt: skip
 
 
