@@ -3,12 +3,12 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis
+from dashboard.charts.frame import figure, integer_step, percent_axis, row_height, rows_axis
 from dashboard.charts.marks import ACCENT, CONTRAST, FINAL, GREY, REFERENCE
 from dashboard.charts.tables import counted, percent, require, shorten
 
 KINDS = {"right to wrong": (CONTRAST, "/"), "wrong to right": (ACCENT, ""), "wrong to other wrong": (GREY, "x")}
-MAX_PAIRS = 12
+MAX_PAIRS = 10
 MAX_NAME = 14  # characters of a class
 
 
@@ -26,18 +26,20 @@ def class_pairs(table: pd.DataFrame, selected: tuple[str, str] | None = None) ->
     traces = [
         go.Bar(
             x=rows[kind], y=list(range(len(rows))), orientation="h", name=kind, customdata=names,
-            marker=dict(color=colour, line_width=0, pattern=dict(shape=pattern, size=5, solidity=0.2),
-                        opacity=[1.0 if each else 0.3 for each in chosen]),
+            marker=dict(color=colour, line_width=0, opacity=[1.0 if each else 0.3 for each in chosen], pattern=dict(
+                shape=pattern, size=6, solidity=0.15, fillmode="overlay", fgcolor="rgba(255,255,255,0.75)")),
+            selected=dict(marker=dict(opacity=1)), unselected=dict(marker=dict(opacity=1)),
             hovertemplate=f"<b>%{{customdata}}</b><br>%{{x:,}} {kind}<extra></extra>",
         )
         for kind, (colour, pattern) in KINDS.items() if rows[kind].any()
     ]  # fmt: skip
     first = rows.iloc[0]
-    alt = (f"{counted(int(table.images.sum()), 'answer')} changed between {counted(len(table), 'pair')} of classes, most "
-           f"often from {first.base_answer} to {first.trimmed_answer}: {counted(int(first.images), 'image')}.")  # fmt: skip
+    alt = f"{counted(int(table.images.sum()), 'answer')} changed between {counted(len(table), 'pair')} of classes, "
+    alt += f"most often from {first.base_answer} to {first.trimmed_answer}: {counted(int(first.images), 'image')}."
     return figure(
         traces, alt, 90 + row_height(len(rows)) * len(rows), barmode="stack", bargap=0.3,
-        xaxis=dict(title="images", zeroline=False, fixedrange=True, tickformat=",d", rangemode="tozero", nticks=6),
+        xaxis=dict(title="images", zeroline=False, fixedrange=True, rangemode="tozero",
+                   dtick=integer_step(float(rows.images.max()))),
         yaxis=rows_axis(names) | dict(tickvals=list(range(len(rows))), ticktext=names), showlegend=True,
     )  # fmt: skip
 
@@ -48,9 +50,9 @@ def answers(table: pd.DataFrame) -> go.Figure:
     names, rows = [shorten(str(name), 2 * MAX_NAME) for name in table["class"]], list(range(len(table)))
     traces = [
         go.Bar(
-            x=100 * table[column], y=rows, orientation="h", name=label, text=[percent(share) for share in table[column]],
-            textposition="outside", constraintext="none", cliponaxis=False, customdata=table["class"],
-            marker=dict(color=mark.colour, line_width=0),
+            x=100 * table[column], y=rows, orientation="h", name=label, marker=dict(color=mark.colour, line_width=0),
+            text=[percent(share) for share in table[column]], textposition="outside", constraintext="none",
+            cliponaxis=False, customdata=table["class"],
             hovertemplate="<b>%{customdata}</b><br>%{text}<extra></extra>",
         )
         for column, label, mark in (("base", "base", REFERENCE), ("trimmed", "trimmed", FINAL))
@@ -59,6 +61,6 @@ def answers(table: pd.DataFrame) -> go.Figure:
     alt = "; ".join(f"{column}: {row['class']}, {percent(row[column])}" for column, row in best.items())
     return figure(
         traces, f"The most probable classes of the image. {alt}.", 80 + 36 * len(rows), barmode="group", bargap=0.25,
-        xaxis=percent_axis(range=[0, 115], tickvals=[0, 25, 50, 75, 100], fixedrange=True),
+        xaxis=percent_axis(range=[0, 115], tick0=0, dtick=25, fixedrange=True),
         yaxis=rows_axis(names) | dict(tickvals=rows, ticktext=names),
     )  # fmt: skip

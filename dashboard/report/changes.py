@@ -88,10 +88,12 @@ def _compared(pair: Pair) -> pd.DataFrame:
     classes, images = pair.data.num_classes, len(pair.split)
 
     def valid(table: pd.DataFrame) -> bool:
+        if list(table.columns) != changes.COLUMNS:
+            return False
         numbers = table[changes.NUMBERS].apply(pd.to_numeric)
         places = [(numbers.image, images), *((numbers[name], classes) for name in changes.NUMBERS[1:4])]
         inside = all(column.between(0, most - 1).all() and (column % 1 == 0).all() for column, most in places)
-        return list(table.columns) == changes.COLUMNS and inside and table.change.isin(["", *changes.KINDS]).all()
+        return inside and table.change.isin(["", *changes.KINDS]).all()
 
     with st.spinner("Asking both networks about each image…", show_time=True):
         return pair.kept("changes", examples, valid).find_or_measure(
@@ -109,31 +111,32 @@ def _which(pair: Pair, run_id: str, found: pd.DataFrame, labelled: bool) -> None
     key = f"pair_{run_id}_{pair.iteration}_{pair.split_name}"
     links.bind("pair", key, [ALL, *texts], ALL)
     chosen = texts.get(st.session_state[key])
-    left, right = st.columns([2, 3], gap="large")
-    with left:
-        st.markdown("###### Between which classes?")
-        selected = (chosen.base_answer, chosen.trimmed_answer) if chosen else None
-        elements.chart(charts.class_pairs(names, selected), "changed_pairs")
-        if len(names) > charts.MAX_PAIRS:
-            st.caption(f"The {charts.MAX_PAIRS} most frequent of {len(names):,} pairs.")
-    with right:
-        st.markdown("###### Which images?")
-        st.selectbox(
-            "Base answer → new answer", [ALL, *texts], key=key, width=320,
-            format_func=lambda text: f"{texts[text].base_answer} → {texts[text].trimmed_answer} ({texts[text].images})"
-            if text else f"all {len(found):,}",
-        )  # fmt: skip
-        if chosen:
-            number = {name: place for place, name in enumerate(classes)}
-            ends = (number[chosen.base_answer], number[chosen.trimmed_answer])
-            found = found[(found.base_answer == ends[0]) & (found.trimmed_answer == ends[1])]
-        _strip(pair, found, f"shown_{key}_{st.session_state[key]}", labelled)
+    selected = (chosen.base_answer, chosen.trimmed_answer) if chosen else None
+    st.markdown("###### Between which classes?")
+
+    def pick() -> None:
+        points = st.session_state.changed_pairs.selection.points
+        st.session_state[key] = list(texts)[points[0]["point_index"]] if points else ALL
+
+    elements.chart(charts.class_pairs(names, selected), "changed_pairs", on_select=pick, selection_mode="points")
+    if len(names) > charts.MAX_PAIRS:
+        st.caption(f"The {charts.MAX_PAIRS} most frequent of {len(names):,} pairs.")
+    st.selectbox(
+        "Base answer → new answer", [ALL, *texts], key=key, width=320,
+        format_func=lambda text: f"{texts[text].base_answer} → {texts[text].trimmed_answer} ({texts[text].images})"
+        if text else f"all {len(found):,}",
+    )  # fmt: skip
+    if chosen:
+        number = {name: place for place, name in enumerate(classes)}
+        ends = number[chosen.base_answer], number[chosen.trimmed_answer]
+        found = found[(found.base_answer == ends[0]) & (found.trimmed_answer == ends[1])]
+    _strip(pair, found, f"shown_{key}_{st.session_state[key]}", labelled)
 
 
 def _strip(pair: Pair, found: pd.DataFrame, key: str, labelled: bool) -> None:
     shown = st.session_state.setdefault(key, MORE)
-    st.caption("The base's answer, then the trimmed network's, with their confidences. The largest drop in confidence "
-               "in the base's answer comes first.")  # fmt: skip
+    st.caption("Each image with the answer of the base → the answer of the trimmed network, and their confidences. "
+               "Those come first in which trimming lowered the confidence in the base's answer the most.")  # fmt: skip
     with st.container(horizontal=True, gap="small", key="changed_images"):
         for row in found.head(shown).itertuples():
             _image(pair, row, labelled)
@@ -144,8 +147,8 @@ def _strip(pair: Pair, found: pd.DataFrame, key: str, labelled: bool) -> None:
 
 def _image(pair: Pair, row, labelled: bool) -> None:
     label, was, now = (pair.data.classes[number] for number in (row.label, row.base_answer, row.trimmed_answer))
-    text = f"{plain(was)} {percent(row.base_confidence)} → **{plain(now)}** {percent(row.trimmed_confidence)}"
-    below = f"is {plain(label)} · image {row.image}" if labelled else f"image {row.image}"
+    text = f"**{plain(was)} → {plain(now)}**  \n{percent(row.base_confidence)} → {percent(row.trimmed_confidence)}"
+    below = f"label {plain(label)} · #{row.image}" if labelled else f"#{row.image}"
     try:
         pixels = picture(pair.split.image(row.image).numpy(), None)
     except DataError:  # the file has gone

@@ -11,7 +11,7 @@ from trimcore.errors import TrimError
 from trimcore.evaluation.own_image import Answered, answer, read_own
 from trimcore.system.image_sandbox import ENDINGS, MAX_BYTES
 
-SIDE = 160  # pixels of the picture
+MAX_WIDTH = 160  # pixels of the picture
 
 
 def section(pair: Pair) -> None:
@@ -39,13 +39,14 @@ def section(pair: Pair) -> None:
 def _show(pair: Pair, pixels, found: Answered) -> None:
     named = found.classes.assign(**{"class": [pair.data.classes[number] for number in found.classes["class"]]})
     best = {column: named.loc[named[column].idxmax(), "class"] for column in ("base", "trimmed")}
-    with st.container(horizontal=True, gap="medium"):
-        st.image(pixels, width=SIDE, caption="as the networks see it", alt="The image as the networks see it")
-        with st.container():
-            elements.metrics(
-                ("Base", str(best["base"]), f"{found.base_ms:.2f} ms for this image."),
-                ("Trimmed", str(best["trimmed"]), f"{found.trimmed_ms:.2f} ms for this image."),
-                ("Time of the base", f"{found.base_ms:.2f} ms"),
-                ("Time of the trimmed network", f"{found.trimmed_ms:.2f} ms"),
-            )
-            elements.chart(charts.answers(named), "own_answers")
+    left, right = st.columns([1, 4], gap="medium")
+    with left:
+        st.image(pixels, width=min(MAX_WIDTH, pixels.shape[1]), caption="as the networks see it",
+                 alt="The image as the networks see it")  # fmt: skip
+    with right:
+        elements.metrics(
+            ("Base", str(best["base"])), ("Trimmed", str(best["trimmed"])),
+            ("Time of the base", f"{found.base_ms:.2f} ms"),
+            ("Time of the trimmed network", f"{found.trimmed_ms:.2f} ms"),
+        )  # fmt: skip
+        elements.chart(charts.answers(named), "own_answers")
