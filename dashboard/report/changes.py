@@ -46,7 +46,7 @@ def section(run_id: str, events: list[dict], rows: pd.DataFrame, result: int) ->
             return
         _show(load(run_id, iteration, split), run_id, labelled=asked.task == CLASSIFICATION)
     except TrimError as error:
-        st.warning(plain(f"The answers cannot be compared: {error}."), icon=":material/visibility_off:")
+        st.caption(f":material/visibility_off: {plain(f'The answers cannot be compared: {error}.')}")
     finally:
         links.write_url()
 

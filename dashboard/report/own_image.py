@@ -1,5 +1,7 @@
 """An image that a viewer drops in, a part of What changed? on the page Report: both networks answer it."""
 
+import threading
+
 import streamlit as st
 
 from dashboard.charts import changes as charts
@@ -12,6 +14,7 @@ from trimcore.evaluation.own_image import Answered, answer, read_own
 from trimcore.system.image_sandbox import ENDINGS, MAX_BYTES
 
 MAX_WIDTH = 160  # pixels of the picture
+_DECODING = threading.Lock()  # one image at a time, because each may take a lot of memory
 
 
 def section(pair: Pair) -> None:
@@ -25,7 +28,8 @@ def section(pair: Pair) -> None:
     if st.session_state.get("own_answer", (None,))[0] != key:
         try:
             with st.spinner("Decoding the image in a separate process, and asking both networks…"):
-                pixels = read_own(file.getvalue(), file.name, pair.data)
+                with _DECODING:
+                    pixels = read_own(file.getvalue(), file.name, pair.data)
                 st.session_state.own_answer = (key, pixels, answer(*pair.networks, pixels, pair.data, "cpu"))
         except TrimError as error:
             st.session_state.own_answer = (key, None, str(error))

@@ -43,7 +43,7 @@ class Pair:
 
     @property
     def seconds_per_image(self) -> float:
-        return self.base.seconds_per_image + self.trimmed.seconds_per_image
+        return max(1e-9, self.base.seconds_per_image + self.trimmed.seconds_per_image)
 
     def examples(self, rounds: int = 1) -> int:
         """How many images are used, if both networks see each of them `rounds` times."""
