@@ -12,11 +12,12 @@ MAX_PAIRS = 10
 MAX_NAME = 14  # characters of a class
 
 
-def class_pairs(table: pd.DataFrame, selected: tuple[str, str] | None = None) -> go.Figure:
+def class_pairs(table: pd.DataFrame, selected: tuple[str, str] | None = None, labelled: bool = True) -> go.Figure:
     """Between which classes answers changed, the most frequent pairs at the top.
 
     table: base_answer, trimmed_answer (names of classes), one column of counts for each of KINDS, and images; the most
-    frequent first. The pair `selected` is drawn in full colour, and the others are paler.
+    frequent first. The pair `selected` is drawn in full colour, and the others are paler. Without labels, nothing is
+    right or wrong, so the bars have one part.
     """
     table = require(table, "changes", ["base_answer", "trimmed_answer", *KINDS, "images"])
     rows = table.head(MAX_PAIRS)
@@ -31,7 +32,7 @@ def class_pairs(table: pd.DataFrame, selected: tuple[str, str] | None = None) ->
             selected=dict(marker=dict(opacity=1)), unselected=dict(marker=dict(opacity=1)),
             hovertemplate=f"<b>%{{customdata}}</b><br>%{{x:,}} {kind}<extra></extra>",
         )
-        for kind, (colour, pattern) in KINDS.items() if rows[kind].any()
+        for kind, (colour, pattern) in (KINDS if labelled else {"images": (ACCENT, "")}).items() if rows[kind].any()
     ]  # fmt: skip
     first = rows.iloc[0]
     alt = f"{counted(int(table.images.sum()), 'answer')} changed between {counted(len(table), 'pair')} of classes, "
@@ -40,7 +41,7 @@ def class_pairs(table: pd.DataFrame, selected: tuple[str, str] | None = None) ->
         traces, alt, 90 + row_height(len(rows)) * len(rows), barmode="stack", bargap=0.3,
         xaxis=dict(title="images", zeroline=False, fixedrange=True, rangemode="tozero",
                    dtick=integer_step(float(rows.images.max()))),
-        yaxis=rows_axis(names) | dict(tickvals=list(range(len(rows))), ticktext=names), showlegend=True,
+        yaxis=rows_axis(names) | dict(tickvals=list(range(len(rows))), ticktext=names), showlegend=labelled,
     )  # fmt: skip
 
 

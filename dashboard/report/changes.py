@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts import changes as charts
-from dashboard.charts.tables import percent
+from dashboard.charts.tables import percent, shorten
 from dashboard.report import own_image, robustness
 from dashboard.report.pair import Pair, about_seconds, load
 from dashboard.session import links, run_reader
@@ -79,7 +79,7 @@ def _show(pair: Pair, run_id: str, labelled: bool) -> None:
                            help="Both answers to each image that was compared.")  # fmt: skip
     else:
         st.caption("Both networks give the same answer to every image.")
-    robustness.section(pair)
+    robustness.section(pair, labelled)
     own_image.section(pair)
 
 
@@ -118,7 +118,8 @@ def _which(pair: Pair, run_id: str, found: pd.DataFrame, labelled: bool) -> None
         points = st.session_state.changed_pairs.selection.points
         st.session_state[key] = list(texts)[points[0]["point_index"]] if points else ALL
 
-    elements.chart(charts.class_pairs(names, selected), "changed_pairs", on_select=pick, selection_mode="points")
+    figure = charts.class_pairs(names, selected, labelled)
+    elements.chart(figure, "changed_pairs", on_select=pick, selection_mode="points")
     if len(names) > charts.MAX_PAIRS:
         st.caption(f"The {charts.MAX_PAIRS} most frequent of {len(names):,} pairs.")
     st.selectbox(
@@ -147,8 +148,9 @@ def _strip(pair: Pair, found: pd.DataFrame, key: str, labelled: bool) -> None:
 
 def _image(pair: Pair, row, labelled: bool) -> None:
     label, was, now = (pair.data.classes[number] for number in (row.label, row.base_answer, row.trimmed_answer))
-    text = f"**{plain(was)} → {plain(now)}**  \n{percent(row.base_confidence)} → {percent(row.trimmed_confidence)}"
-    below = f"label {plain(label)} · #{row.image}" if labelled else f"#{row.image}"
+    short = [plain(shorten(name, charts.MAX_NAME)) for name in (label, was, now)]
+    text = f"**{short[1]} → {short[2]}**  \n{percent(row.base_confidence)} → {percent(row.trimmed_confidence)}"
+    below = f"label {short[0]} · #{row.image}" if labelled else f"#{row.image}"
     try:
         pixels = picture(pair.split.image(row.image).numpy(), None)
     except DataError:  # the file has gone

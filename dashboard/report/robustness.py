@@ -14,9 +14,10 @@ LABELS = ("Accuracy", "Mean confidence", "Calibration error")  # of corruptions.
 NUMBERS = [column for column in corruptions.COLUMNS if column != "corruption"]
 
 
-def section(pair: Pair) -> None:
-    """The tables, or a button that measures them."""
-    st.markdown("###### Does it hold on worse images, and does it know when it is wrong?")
+def section(pair: Pair, labelled: bool) -> None:
+    """The numbers, or a button that measures them. Without labels, the base's answers are taken for right."""
+    also = ", and does it know when it is wrong" if labelled else ""
+    st.markdown(f"###### Does it hold on worse images{also}?")
     examples = pair.examples(ROUNDS)
     kept = pair.kept("corruptions", examples, _valid)
     table = kept.find()
@@ -32,15 +33,16 @@ def section(pair: Pair) -> None:
         with st.spinner("Measuring on corrupted images…", show_time=True):
             split = pair.split.subset(examples)
             table = kept.find_or_measure(lambda: corruptions.measure(*pair.networks, split, pair.data, "cpu"))
-    _show(table, pair)
+    _show(table, pair, labelled)
 
 
-def _show(table: pd.DataFrame, pair: Pair) -> None:
+def _show(table: pd.DataFrame, pair: Pair, labelled: bool) -> None:
     clean = table.iloc[0]
-    elements.metrics(*[
-        (label, f"{clean[f'base_{name}']:.1%} → {clean[f'trimmed_{name}']:.1%}", "The base → the trimmed network.")
-        for label, name in zip(LABELS, corruptions.MEASURES, strict=True)
-    ])  # fmt: skip
+    if labelled:
+        elements.metrics(*[
+            (label, f"{clean[f'base_{name}']:.1%} → {clean[f'trimmed_{name}']:.1%}", "The base → the trimmed network.")
+            for label, name in zip(LABELS, corruptions.MEASURES, strict=True)
+        ])  # fmt: skip
     shown = table[["corruption", "strength"]].assign(
         base=100 * table.base_accuracy, trimmed=100 * table.trimmed_accuracy,
         change=100 * (table.trimmed_accuracy - table.base_accuracy),
@@ -52,7 +54,8 @@ def _show(table: pd.DataFrame, pair: Pair) -> None:
         shown, hide_index=True, key="corruptions", height=38 + 35 * len(shown), alt="Accuracy on corrupted images",
         column_config=elements.with_help(shown, {"base": share, "trimmed": share, "change, points": points}),
     )  # fmt: skip
-    st.caption(f"On {int(clean.examples):,} {pair.split_name} images. Both networks see the same corrupted images.")
+    st.caption(f"On {int(clean.examples):,} {pair.split_name} images. Both networks see the same corrupted images."
+               + ("" if labelled else " Without labels, the base's answers to the images as they are count as right."))
     st.download_button("corruptions.csv", lambda: as_csv(table), "corruptions.csv", "text/csv", on_click="ignore",
                        key="corruptions_csv", icon=":material/download:")  # fmt: skip
 

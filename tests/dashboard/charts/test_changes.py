@@ -36,6 +36,12 @@ def test_the_most_frequent_of_many_pairs_are_drawn():
     assert "between 50 pairs of classes" in figure.layout.meta["alt"]
 
 
+def test_without_labels_the_bars_have_one_part():
+    figure = class_pairs(pairs(("cat", "dog", 4, 1, 0), ("cow", "cat", 2, 0, 0)), labelled=False)
+    assert [list(bar.x) for bar in figure.data] == [[5, 2]]
+    assert not figure.layout.showlegend
+
+
 def test_no_changes_are_an_error():
     with pytest.raises(ValueError, match="changes is empty"):
         class_pairs(pairs())

@@ -229,6 +229,21 @@ def test_images_in_files_are_decoded_on_the_fly(run, monkeypatch, measured):
     assert [alt.partition(" of class ")[2] for alt in shown] == [alt.partition(" of class ")[2] for alt in resident]
 
 
+def test_images_without_labels_are_neither_right_nor_wrong(run, runs_folder, pictures):
+    asked = spec.parse({
+        "model": "lenet5", "data": f"unlabelled:{pictures}", "task": "agreement", "image_size": 16, "device": "cpu",
+        "parent": {"run": run.name, "iteration": 0}, "retrain": {"epochs": 0}, "distill": {"weight": 1.0},
+        "step": [{"layers": ["conv2", "fc1"], "rule": "fraction", "value": 0.9}],
+    })  # fmt: skip
+    app = page("report", run=real_run(runs_folder, asked).name)
+    shown = metrics(app)
+    assert shown["Answers changed"].split()[0] == str(len(images(app)))
+    assert "Right to wrong" not in shown
+    click(app, "Measure (about")
+    assert "Calibration error" not in metrics(app)
+    assert "Without labels, the base's answers" in texts(app)
+
+
 # --- runs that cannot be compared ---
 
 
