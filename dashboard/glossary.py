@@ -159,6 +159,28 @@ TERMS = {
                            "training batch. The two are timed alternately.", _LATENCY),
     "latency ratio, batch 1": Entry("The latency of the base architecture divided by the latency of this network, for "
                                     "one example. The two are timed alternately.", _LATENCY),
+    # what changed
+    "Answers changed": Entry("The images to which the trimmed network gives another answer than the base, which is the "
+                             "network of iteration 0. An answer is the most probable class."),
+    "Right to wrong": Entry("The base answers these images correctly, the trimmed network does not."),
+    "Wrong to right": Entry("The trimmed network answers these images correctly, the base does not."),
+    "Wrong to other wrong": Entry("Both networks answer these images wrongly, but differently."),
+    "corruption": Entry("What was done to the pixels before they were normalised: Gaussian noise, blur, or less "
+                        "contrast. (Hendrycks and Dietterich 2019)"),
+    "strength": Entry("Noise: its standard deviation, as a share of the range of pixels. Blur: the standard deviation "
+                      "of the Gaussian, as a share of the image's side. Contrast: the share that is lost."),
+    "change, points": Entry("The accuracy of the trimmed network minus that of the base, in percentage points."),
+    "mean confidence": Entry("The mean probability that the network gives to its answers, right or wrong."),
+    "calibration error": Entry(
+        "How far confidence and accuracy are apart. The images are sorted into 15 bins of confidence; in each, the "
+        "accuracy is compared with the mean confidence. 0: of the answers that are 90 % sure, 90 % are right. "
+        "(Guo et al. 2017)", r"\sum_b \frac{n_b}{N} \left|\mathrm{acc}_b - \mathrm{conf}_b\right|"),
+    "Base": Entry("The answer of the base, the network of iteration 0: its most probable class."),
+    "Trimmed": Entry("The answer of the trimmed network: its most probable class."),
+    "Time of the base": Entry("The median time of a forward pass over this one image, on the CPU of this server. Both "
+                              "networks are timed in turns."),
+    "Time of the trimmed network": Entry("The median time of a forward pass over this one image, on the CPU of this "
+                                         "server. Both networks are timed in turns."),
     # the headline metric
     "headline metric": Entry("The number that a run is judged by: accuracy for a classification, mIoU for a "
                              "segmentation, an error for a regression. A run records its name and whether higher or "
@@ -199,8 +221,8 @@ TERMS = {
     # runs
     "run": Entry("The run's name, if it has one, its network and its start time."),
     "state": Entry("Whether the run is queued or running, or how it ended."),
-    "order": Entry("Runs on one device wait for each other, first come, first served, unless somebody moves them. A run "
-                   "on several devices waits until all of them are free, and those behind it wait for it."),
+    "order": Entry("Runs on one device wait for each other, first come, first served, unless somebody moves them. A "
+                   "run on several devices waits until all of them are free, and those behind it wait for it."),
     "held": Entry("A held run waits until somebody releases it. Others pass it, and it keeps its place."),
     "expected start": Entry(
         "When the working runs ahead end at their present pace. It is not known for a run behind another waiting one: "

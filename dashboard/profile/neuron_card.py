@@ -10,10 +10,10 @@ from dashboard import glossary
 from dashboard.charts import neuron as charts
 from dashboard.charts.tables import counted, percent
 from dashboard.profile import manual_cuts, measurement
-from dashboard.profile.pictures import SIDE, picture
 from dashboard.session import run_network, run_reader
 from dashboard.text import plain
 from dashboard.widgets import elements
+from dashboard.widgets.pictures import SIDE, picture
 from trimcore.errors import DataError, TrimError
 from trimcore.evaluation import inspection
 from trimcore.evaluation.inspection import Neuron

@@ -46,18 +46,13 @@ class Exported:
         return packed.getvalue()
 
 
-def place_of(folder: Path) -> Path:
-    """Where files that are made from a run are kept: in its folder, or beside the runs if it is the example."""
-    return run_reader.folder() / ".example" if runs.is_shipped(folder) else folder
-
-
 def path_of(folder: Path, iteration: int, format: str) -> Path:
-    return place_of(folder) / "exports" / f"iteration-{iteration:02d}{FORMATS[format]}"
+    return run_reader.place_of(folder) / "exports" / f"iteration-{iteration:02d}{FORMATS[format]}"
 
 
 def table_path(folder: Path) -> Path:
     """The table of the last export in INT8."""
-    return place_of(folder) / "quantization.csv"
+    return run_reader.place_of(folder) / "quantization.csv"
 
 
 def existing(folder: Path, iteration: int, format: str, scripts: bool = False) -> Exported | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard.report import commands, exports, html_report, quantization, shapes
+from dashboard.report import changes, commands, exports, html_report, quantization, shapes
 from dashboard.session import headline, lineage, links, run_reader
 from dashboard.text import plain
 from dashboard.widgets import class_history, elements, notes, sizes
@@ -68,6 +68,7 @@ if tables.has_zero_weights(events):
     st.caption(sizes.EXPLANATION)
 verification(events, [0, result])
 class_history.section(events)
+changed = st.container()  # filled last, because loading the data takes long for some
 st.markdown("##### Files")
 texts = tables.csv_texts(events)
 texts["spec.toml"] = run_reader.spec_text(run_id)
@@ -145,3 +146,5 @@ st.code(
     language="bash", wrap_lines=True,
 )
 st.caption(f"Seed {started.get('seed')}, {started.get('device')}, PyTorch {started.get('torch')}.")
+with changed:
+    changes.section(run_id, events, rows, result)

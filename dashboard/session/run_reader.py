@@ -25,6 +25,11 @@ def folder() -> Path:
     return runs.runs_folder()
 
 
+def place_of(run: Path) -> Path:
+    """The folder for what the pages make from a run: its own, or one beside the runs if it is the example."""
+    return folder() / ".example" if runs.is_shipped(run) else run
+
+
 def run_ids() -> list[str]:
     """The runs of this installation, newest first."""
     return runs.list_runs(folder())

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from tests.dashboard.serving import ROOT, free_port, serving
+from tests.dashboard.fakes import real_run
+from tests.dashboard.serving import ROOT, free_port, idle, serving
 from tests.dashboard.test_own_code import CODE
 from trimcore import runs
 from trimcore.files import checkpoint
@@ -204,3 +206,47 @@ def test_code_of_the_servers_owner_is_trimmed_and_exported_from_the_page(page, t
     assert float(rows[-1]["compression"]) > 1
     made = checkpoint.load(runs.checkpoint_path(only_run(runs_folder), len(rows) - 1))
     assert made.model == "halves-net"
+
+
+@pytest.fixture
+def changed_run(runs_folder, make_spec) -> str:
+    """A run whose trimmed network answers otherwise after two large cuts."""
+    step = {"layers": ["conv2", "fc1"], "rule": "fraction", "value": 0.7, "iterations": 2}
+    return real_run(runs_folder, make_spec(step=[step], retrain={"epochs": 0})).name
+
+
+def test_what_changed_is_looked_at_and_an_image_is_dropped_in(page, server, changed_run):
+    page.goto(f"{server}/report?run={changed_run}")
+    page.get_by_text("Between which classes?").wait_for()
+    pictures = page.locator(".st-key-changed_images img")
+    pictures.first.wait_for()
+    idle(page)
+    total = pictures.count()
+    assert total == int(page.locator("[data-testid=stMetricValue]", has_text=" of 20").inner_text().split()[0])
+    box = page.get_by_role("combobox", name="Base answer → new answer")
+
+    page.locator(".st-key-changed_pairs .bars .point path").first.click(force=True)
+    page.wait_for_url(re.compile("pair=quarter"))
+    idle(page)
+    chosen = int(re.search(r"\((\d+)\)", box.input_value()).group(1))
+    assert 0 < chosen < total
+    wait_until(lambda: pictures.count() == chosen)
+    page.reload()  # the link shows the same
+    wait_until(lambda: pictures.count() == chosen)
+
+    file = {"name": "mine.png", "mimeType": "image/png", "buffer": red_square()}
+    page.locator("input[type=file]").set_input_files(file)
+    page.get_by_text("as the networks see it").wait_for()
+    page.get_by_text(re.compile(r"^\d+\.\d\d ms$")).first.wait_for()
+    page.locator(".st-key-own_answers .plotly").first.wait_for()
+    file["buffer"] = file["buffer"][:50]
+    page.locator("input[type=file]").set_input_files(file)
+    page.get_by_text("is not a readable image").wait_for()
+    page.get_by_role("button", name="Measure (about").click()
+    page.get_by_text("Both networks see the same corrupted images.").wait_for()
+
+
+def red_square() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (40, 40), "red").save(content, "PNG")
+    return content.getvalue()

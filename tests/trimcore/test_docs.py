@@ -18,6 +18,7 @@ from pydantic import BaseModel
 import trimcore
 from trimcore import data, models, spec, tables
 from trimcore.cli.main import COMMANDS
+from trimcore.evaluation import changes, corruptions
 from trimcore.files.export import FORMATS
 from trimcore.models import plugins, torchvision
 from trimcore.spec import CriterionName, RuleName, presets
@@ -157,6 +158,15 @@ def test_the_columns_are_those_of_the_files(name):
 def test_every_csv_has_a_section():
     files = re.findall(r"^## `(.*)`$", PAGES["tables/README.md"], re.MULTILINE)
     assert files == ["iterations.csv", "layers.csv", "neurons.csv", "classes.csv"]
+
+
+@pytest.mark.parametrize(("name", "columns"), [
+    ("changes.csv", ["image", "file", *changes.COLUMNS[1:]]), ("corruptions.csv", corruptions.COLUMNS),
+])  # fmt: skip
+def test_the_columns_of_changes_are_those_of_the_files(name, columns):
+    section = PAGES["cli/README.md"].split(f"`{name}` has ")[1].split("\n\n`")[0].split("\n### ")[0]
+    cells = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    assert [name for cell in cells for name in re.findall(r"`([^`]*)`", cell)] == columns
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[command.name for command in COMMANDS])

@@ -6,6 +6,7 @@ import click
 
 from trimcore import __version__
 from trimcore.cli.branch import branch
+from trimcore.cli.changes import changes
 from trimcore.cli.dashboard import dashboard
 from trimcore.cli.datasets import datasets
 from trimcore.cli.delete import delete
@@ -34,7 +35,7 @@ from trimcore.system import environment
 
 COMMANDS = (
     models, datasets, presets, profile, sensitivity, propose, run, launch, list_runs, show, queue, pause, stop, resume,
-    branch, note, delete, report, shapes, export, pack, unpack, doctor, dashboard,
+    branch, note, delete, report, changes, shapes, export, pack, unpack, doctor, dashboard,
 )  # fmt: skip
 
 

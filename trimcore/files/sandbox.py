@@ -18,11 +18,11 @@ import torch
 
 from trimcore.errors import CheckpointError, first_line
 from trimcore.files.mismatch import Form, Mismatch
+from trimcore.system.limits import limit
 from trimcore.system.processes import ROOT, python_path
 
 SECONDS = 120.0  # the largest networks take seconds
 ALLOWANCE = 1 << 30  # bytes in addition to what the file itself needs
-MAX_FILE = 4096  # bytes that it may write to a file: some libraries test whether they can write
 COPIES = 4  # of the content: as read, as unpacked, in the network, and one spare
 TOO_MUCH = "{path!r} is refused: reading it needs more than {memory:,} MB of memory"
 TOO_LONG = "{path!r} is refused: reading it takes more than {seconds:.0f} seconds"
@@ -79,27 +79,6 @@ def main(path: str, model: str, arguments: str, memory: str, seconds: str, new_h
             text = TOO_MUCH.format(path=path, memory=int(memory) >> 20)
         answer = {"error": text, "mismatches": [_as_json(mismatch) for mismatch in getattr(error, "mismatches", ())]}
     print(json.dumps(answer))
-
-
-def limit(memory: int, seconds: float) -> None:
-    """Limit this process to `memory` bytes beyond its current use, `seconds` of CPU time, and tiny files.
-
-    Does nothing on systems without resource limits.
-    """
-    with contextlib.suppress(ImportError):
-        import resource
-
-        import psutil
-
-        now = psutil.Process().memory_info().vms
-        used = sum(psutil.Process().cpu_times()[:2])
-        for kind, value in (
-            ("RLIMIT_AS", now + memory),
-            ("RLIMIT_CPU", int(used + seconds) + 1),
-            ("RLIMIT_FSIZE", MAX_FILE),
-        ):
-            with contextlib.suppress(ValueError, OSError, AttributeError):
-                resource.setrlimit(getattr(resource, kind), (value, value))
 
 
 def _as_json(mismatch: Mismatch) -> list[Any]:

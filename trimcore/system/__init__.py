@@ -1,4 +1,4 @@
-"""Files, processes and logs of this machine.
+"""Files, images, processes and logs of this machine.
 
 May import `errors`, never torch.
 """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dashboard.profile.pictures import PALETTE, SIDE, picture
+from dashboard.widgets.pictures import PALETTE, SIDE, picture
 
 RANDOM = np.random.default_rng(0)
 

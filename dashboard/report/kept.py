@@ -1,0 +1,69 @@
+"""Tables that are measured once for all viewers: kept in this process and in the run folder, and shared by all who
+ask at the same time."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from dashboard.session.file_cache import FileCache
+from trimcore.system.files import write_atomic
+
+FOLDER = "changes"  # in a run folder
+MAX_RESULTS = 16  # in this process
+_LOCK = threading.Lock()
+_results: dict[tuple, pd.DataFrame] = {}
+_measuring: dict[tuple, threading.Lock] = {}  # a lock for each table that is being measured
+_read = FileCache(lambda path: pd.read_csv(path, keep_default_na=False), MAX_RESULTS)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A table in the file `name` below `run`, the folder of a run or of the example. It is measured again if it is older than one of the `checkpoints`, or if it
+    is not `valid`: run folders come from others, too. Tables are shared, so nobody may change them."""
+
+    run: Path
+    name: str
+    checkpoints: tuple[Path, ...]
+    valid: Callable[[pd.DataFrame], bool]
+
+    @property
+    def _path(self) -> Path:
+        return self.run / FOLDER / self.name
+
+    def _made(self) -> int:
+        return max(path.stat().st_mtime_ns for path in self.checkpoints)
+
+    def find(self) -> pd.DataFrame | None:
+        """The table, if it has been measured."""
+        with suppress(OSError, ValueError, TypeError):  # a file of others may have anything in it
+            if (key := (str(self._path), self._made())) in _results:
+                return _results[key]
+            if not self._path.parent.is_symlink() and self._path.stat().st_mtime_ns >= self._made():
+                table = _read(self._path)
+                return table if self.valid(table) else None
+        return None
+
+    def find_or_measure(self, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """The table, measured if nobody has. A run folder that cannot be written is no error. Raises what `measure`
+        raises."""
+        key = (str(self._path), self._made())
+        with _LOCK:
+            measuring = _measuring.setdefault(key, threading.Lock())
+        with measuring:
+            if (found := self.find()) is not None:
+                return found
+            table = measure()
+            with _LOCK:
+                _results[key] = table
+                _measuring.pop(key, None)
+                while len(_results) > MAX_RESULTS:
+                    _results.pop(next(iter(_results)))
+            with suppress(OSError):
+                if not self._path.parent.is_symlink():
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    write_atomic(self._path, table.to_csv(index=False))
+            return table
