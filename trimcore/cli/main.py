@@ -26,13 +26,14 @@ from trimcore.cli.run import run
 from trimcore.cli.sensitivity import sensitivity
 from trimcore.cli.show import show
 from trimcore.cli.stop import stop
+from trimcore.cli.sweep import sweep
 from trimcore.cli.unpack import unpack
 from trimcore.errors import TrimError
 from trimcore.system import environment
 
 COMMANDS = (
     models, datasets, presets, profile, sensitivity, propose, run, launch, list_runs, show, pause, stop, resume, branch,
-    note, delete, report, export, pack, unpack, doctor, dashboard,
+    sweep, note, delete, report, export, pack, unpack, doctor, dashboard,
 )  # fmt: skip
 
 

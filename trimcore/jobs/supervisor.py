@@ -17,8 +17,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from trimcore import runs
-from trimcore.jobs import queue
+from trimcore.jobs import awaited, queue
 from trimcore.jobs.locks import lock_path
+from trimcore.runs import sweeps
 from trimcore.system import environment, processes
 from trimcore.system.files import read_json
 from trimcore.system.logs import LOG, logging_to
@@ -34,10 +35,14 @@ def supervise(folder: Path) -> dict[str, Any]:
     devices = runs.devices_of(read_json(folder / "status.json"))
     turns = [FileLock(lock_path(folder.parent, device, "turn")) for device in devices]
     LOG.debug(f"the supervisor is waiting for its turn on {', '.join(devices)}")
+    if in_vain := _wait_for_parent(folder):
+        return runs.write_exit(folder, **in_vain)
     if not _wait_for_turn(folder, devices, turns):
         state = "paused" if runs.requested(folder) == "pause" else "stopped"
         return runs.write_exit(folder, state, f"{state} while queued")
     try:
+        if ended := _verdict(folder):
+            return runs.write_exit(folder, **ended)
         runs.update_status(folder, state="starting", heartbeat=time.time())
         with open(folder / "log.txt", "ab") as log:
             trainer = subprocess.Popen(
@@ -50,6 +55,27 @@ def supervise(folder: Path) -> dict[str, Any]:
     finally:
         _release(turns)
     return runs.write_exit(folder, **_outcome(folder, code), code=code)
+
+
+def _wait_for_parent(folder: Path) -> dict[str, Any] | None:
+    """Wait until the parent of a branch has the iteration that it starts from, or the run is asked to stop or pause.
+    Returns how the run ends if the parent has ended without that iteration."""
+    while runs.requested(folder) not in ("stop", "pause"):
+        if reason := awaited.in_vain(folder):
+            return _verdict(folder) or {"state": "failed", "reason": reason}
+        if not awaited.waits(folder.parent, read_json(folder / "status.json")):
+            break
+        time.sleep(POLL)
+    return None
+
+
+def _verdict(folder: Path) -> dict[str, Any] | None:
+    """How the run has to end because of its sweep, if it belongs to one."""
+    if not (folder / sweeps.FILE).exists():
+        return None
+    from trimcore.jobs import sweep_rule  # loads pandas, which a supervisor that only waits does not need
+
+    return sweep_rule.verdict(folder)
 
 
 def _wait_for_turn(folder: Path, devices: list[str], turns: list[FileLock]) -> bool:

@@ -1,6 +1,6 @@
 """The run folder on disk: its location, its name, its files and its recorded events.
 
-runs/<id>/  spec.toml status.json events.jsonl log.txt exit.json checkpoints/
+runs/<id>/  spec.toml status.json events.jsonl log.txt exit.json checkpoints/ sweep.json
             iterations.csv layers.csv neurons.csv classes.csv quantization.csv
 """
 
@@ -20,7 +20,7 @@ from trimcore.system.files import write_atomic
 FILES = {
     "spec.toml", "status.json", "events.jsonl", "log.txt", "exit.json", "request.json", "notes.json", "checkpoints",
     "iterations.csv", "layers.csv", "neurons.csv", "classes.csv", "brought.json",
-    "quantization.csv",
+    "quantization.csv", "sweep.json",
 }  # fmt: skip
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KIND, _PREFIX = re.compile(r'"kind": ?"(\w+)"'), 100  # the kind is within this many characters of the line's start
