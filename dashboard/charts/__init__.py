@@ -12,6 +12,7 @@ from dashboard.charts.layers import butterfly, widths_preview
 from dashboard.charts.network import network_drawing
 from dashboard.charts.neurons import apoz_by_layer, apoz_heatmap, apoz_histogram, apoz_strip
 from dashboard.charts.seeds import seed_frontier
+from dashboard.charts.sweep import setting_effect, sweep_frontier
 from dashboard.charts.tree import run_tree
 from dashboard.charts.units import unit_heatmap, unit_history, unit_imbalance
 from dashboard.charts.verification import roc, verification_history
@@ -20,6 +21,7 @@ from dashboard.charts.weights import byte_history, parameter_history, sparsity_h
 __all__ = [
     "accuracy_curve", "apoz_by_layer", "apoz_comparison", "apoz_heatmap", "apoz_histogram", "apoz_history",
     "apoz_strip", "butterfly", "byte_history", "frontier", "layer_times", "loss_curve", "network_drawing",
-    "parameter_history", "roc", "run_tree", "seed_frontier", "sparsity_history", "survivors", "unit_heatmap",
-    "unit_history", "unit_imbalance", "verification_history", "width_history", "widths_preview",
+    "parameter_history", "roc", "run_tree", "seed_frontier", "setting_effect", "sparsity_history", "survivors",
+    "sweep_frontier", "unit_heatmap", "unit_history", "unit_imbalance", "verification_history", "width_history",
+    "widths_preview",
 ]

@@ -1,6 +1,7 @@
 """Read run folders for the pages. Nothing here writes, so reading never affects a run."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,9 @@ import pandas as pd
 from dashboard.session import lineage
 from dashboard.session.file_cache import FileCache, fingerprint
 from trimcore import runs, spec, tables
+from trimcore.errors import TrimError
 from trimcore.jobs import control
+from trimcore.runs import sweeps
 from trimcore.system.files import read_json
 
 STATE_ICONS = {
@@ -29,6 +32,7 @@ def run_ids() -> list[str]:
     return runs.list_runs(folder())
 
 
+_member = FileCache(sweeps.read_member)
 _json, _spec, _parent = FileCache(read_json), FileCache(spec.load), FileCache(runs.parent_of)
 _launched_as = FileCache(runs.launched_as)
 _notes = FileCache(lambda path: runs.notes_of(path.parent))
@@ -61,6 +65,11 @@ def spec_of(run_id: str) -> spec.Spec:
     return _spec(runs.open_run(folder(), run_id) / "spec.toml")
 
 
+def all_sweeps() -> dict[str, dict[str, sweeps.Member]]:
+    """The runs of every sweep, by its id, newest first."""
+    return dict(sorted(sweeps.all_members(folder(), _member).items(), reverse=True))
+
+
 def imported_from(run_id: str) -> str:
     """The origin of an imported run as text: versions and host. "" for a run of this installation."""
     own = folder() / run_id
@@ -81,6 +90,16 @@ def notes(run_id: str) -> runs.Notes:
 def parents() -> lineage.Forest:
     """Every run, newest first, with the run and iteration it branched from (see `lineage.forest`)."""
     return lineage.forest(runs.parents(folder(), _parent_of))
+
+
+def parents_of(specs: Iterable[spec.Spec]) -> dict[str, spec.Spec]:
+    """The specs of the runs that these branch from, as far as they can be read."""
+    found = {}
+    for asked in specs:
+        with contextlib.suppress(TrimError):
+            if asked.parent:
+                found[asked.parent.run] = spec_of(asked.parent.run)
+    return found
 
 
 def children(run_id: str) -> list[str]:
