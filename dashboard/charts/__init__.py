@@ -13,6 +13,7 @@ from dashboard.charts.layers import butterfly, widths_preview
 from dashboard.charts.network import network_drawing
 from dashboard.charts.neurons import apoz_by_layer, apoz_heatmap, apoz_histogram, apoz_strip
 from dashboard.charts.seeds import seed_frontier
+from dashboard.charts.sweep import setting_effect, sweep_frontier
 from dashboard.charts.tree import run_tree
 from dashboard.charts.trimming import trimming
 from dashboard.charts.units import unit_heatmap, unit_history, unit_imbalance
@@ -22,7 +23,7 @@ from dashboard.charts.weights import byte_history, parameter_history, sparsity_h
 __all__ = [
     "accuracy_curve", "apoz_by_layer", "apoz_comparison", "apoz_heatmap", "apoz_histogram", "apoz_history",
     "apoz_strip", "butterfly", "byte_history", "frontier", "goal_curve", "layer_times", "loss_curve",
-    "network_drawing", "parameter_history", "roc", "run_tree", "seed_frontier", "sparsity_history", "survivors",
-    "trimming", "unit_heatmap", "unit_history", "unit_imbalance", "verification_history", "width_history",
-    "widths_preview",
+    "network_drawing", "parameter_history", "roc", "run_tree", "seed_frontier", "setting_effect",
+    "sparsity_history", "survivors", "sweep_frontier", "trimming", "unit_heatmap", "unit_history", "unit_imbalance",
+    "verification_history", "width_history", "widths_preview",
 ]

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.compare import comparison, differences, frontier, notes_form, seeds, tree
+from dashboard.compare import comparison, differences, frontier, notes_form, seeds, sweep, tree
 from dashboard.compare.choice import choose, with_tags
 from dashboard.compare.run_table import read_runs
 from dashboard.session import links, navigation, run_reader
@@ -16,13 +16,15 @@ if everything.empty:
     st.info("There are no runs to compare yet. Start one on **Model**.", icon=":material/info:")
     next_step("Open Model", "model", "to_model")
     st.stop()
+sweep.show()
 st.markdown("##### Runs")
 listed = with_tags(everything)
 if listed.empty:
     st.info("No run has all of these tags.", icon=":material/label_off:")
 else:
     picked = choose(listed)
-    groups = seeds.differ_only_in_seed({i: run_reader.spec_of(i) for i in picked})
+    asked = {i: run_reader.spec_of(i) for i in picked}
+    groups = seeds.differ_only_in_seed(asked, run_reader.parents_of(asked.values()))
     if picked:
         frontier.show(picked, groups)
         seeds.show(everything, groups)

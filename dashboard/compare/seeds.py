@@ -16,12 +16,14 @@ from trimcore.tables import ACCURACY, Metric
 MEASURES = ["metric_final", "compression", sizes.NONZERO, "verification"]  # that have statistics over seeds
 
 
-def differ_only_in_seed(specs: Mapping[str, Spec]) -> list[list[str]]:
+def differ_only_in_seed(specs: Mapping[str, Spec], parents: Mapping[str, Spec] | None = None) -> list[list[str]]:
     """Groups of two or more runs whose specs differ only in the seed, in the order of `specs` (newest first). Each seed
-    occurs once, with its first run. Branches belong together if their parents do and their iterations are the same."""
+    occurs once, with its first run. Branches belong together if their parents do and their iterations are the same.
+    `parents`: further runs that some of them branch from, such as the base networks of a sweep."""
+    known = {**(parents or {}), **specs}
     groups: dict[str, dict[int, str]] = {}
     for run_id, asked in specs.items():
-        groups.setdefault(json.dumps(_without_seed(asked, specs), sort_keys=True), {}).setdefault(asked.seed, run_id)
+        groups.setdefault(json.dumps(_without_seed(asked, known), sort_keys=True), {}).setdefault(asked.seed, run_id)
     return [list(own.values()) for own in groups.values() if len(own) > 1]
 
 

@@ -5,7 +5,17 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts.grouping import MANY
-from dashboard.plan import alternatives, initial_accuracy, measurement, origin, preview, sensitivity, steps, targets
+from dashboard.plan import (
+    alternatives,
+    initial_accuracy,
+    measurement,
+    origin,
+    preview,
+    sensitivity,
+    steps,
+    sweep,
+    targets,
+)
 from dashboard.plan.conversion import conversion
 from dashboard.plan.metric import is_classification
 from dashboard.plan.network import planned
@@ -159,6 +169,7 @@ def steps_and_preview() -> None:
             icon=":material/rocket_launch:", width="stretch",
         ):  # fmt: skip
             launch.start(wanted, "run", others)
+        sweep.section(draft, start, graph)
 
     if unavailable:
         st.caption(plain(unavailable))

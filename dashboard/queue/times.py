@@ -5,8 +5,9 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
+from dashboard.session import run_reader
 from dashboard.session.queue_reader import Reading
-from dashboard.text import clock, duration
+from dashboard.text import clock, duration, plain
 from trimcore.jobs import forecast
 from trimcore.jobs.queue import Entry
 
@@ -33,6 +34,8 @@ def waiting_text(entry: Entry, reading: Reading, here: tzinfo | None) -> str:
     queued = f"Queued {clock(entry.queued_at, reading.at, here)}" if entry.queued_at else "Queued at an unknown time"
     if entry.state == "held":
         return f"{queued} · held until it is released"
+    if entry.awaits:
+        return f"{queued} · waits for the base network of {plain(run_reader.short_title(entry.awaits))}"
     if entry.state != "queued":
         return f"{queued} · being taken out"
     return f"{queued} · {_expected('starts', reading.starts.get(entry.run_id), reading.at, here)}"

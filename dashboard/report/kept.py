@@ -22,8 +22,9 @@ _read = FileCache(lambda path: pd.read_csv(path, keep_default_na=False), MAX_RES
 
 @dataclass(frozen=True)
 class Kept:
-    """A table in the file `name` below `run`, the folder of a run or of the example. It is measured again if it is older than one of the `checkpoints`, or if it
-    is not `valid`: run folders come from others, too. Tables are shared, so nobody may change them."""
+    """A table in the file `name` below `run`, the folder of a run or of the example. It is measured again if it is
+    older than one of the `checkpoints`, or if it is not `valid`: run folders come from others, too. Tables are shared,
+    so nobody may change them."""
 
     run: Path
     name: str

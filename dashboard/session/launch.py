@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.session import messages, navigation, run_reader
 from trimcore import spec
 from trimcore.errors import TrimError
-from trimcore.jobs import control
+from trimcore.jobs import control, sweeps
 
 
 def start(values: dict, page: str = "run", others: Sequence[dict] = ()) -> None:
@@ -23,6 +23,17 @@ def start(values: dict, page: str = "run", others: Sequence[dict] = ()) -> None:
         navigation.go_to(page)
         for other in rest:
             control.launch(other, run_reader.folder())
+    except TrimError as error:
+        messages.notice(str(error))
+    st.rerun()
+
+
+def start_sweep(values: dict) -> None:
+    """Launch all runs of a draft with a sweep, and open the page that shows them. An error becomes a notice."""
+    try:
+        with st.spinner("Launching the runs…"):
+            st.session_state.sweep_shown = sweeps.launch(values, run_reader.folder())
+        navigation.go_to("compare")
     except TrimError as error:
         messages.notice(str(error))
     st.rerun()

@@ -1,6 +1,7 @@
 """Read run folders for the pages. Nothing here writes, so reading never affects a run."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,9 @@ import pandas as pd
 from dashboard.session import lineage
 from dashboard.session.file_cache import FileCache, fingerprint
 from trimcore import runs, spec, tables
+from trimcore.errors import TrimError
 from trimcore.jobs import control
+from trimcore.runs import sweeps
 from trimcore.system.files import read_json
 
 STATE_ICONS = {
@@ -40,6 +43,7 @@ def selectable() -> list[str]:
     return list(dict.fromkeys([*run_ids(), runs.EXAMPLE]))
 
 
+_member = FileCache(sweeps.read_member)
 _json, _spec, _parent = FileCache(read_json), FileCache(spec.load), FileCache(runs.parent_of)
 _launched_as = FileCache(runs.launched_as)
 _notes = FileCache(lambda path: runs.notes_of(path.parent))
@@ -78,8 +82,13 @@ def spec_of(run_id: str) -> spec.Spec:
 
 
 def spec_text(run_id: str) -> str:
-    """The run's spec.toml."""
+    """The text of the run's spec.toml."""
     return (runs.open_run(folder(), run_id) / "spec.toml").read_text("utf-8")
+
+
+def all_sweeps() -> dict[str, dict[str, sweeps.Member]]:
+    """The runs of every sweep, by its id, newest first."""
+    return dict(sorted(sweeps.all_members(folder(), _member).items(), reverse=True))
 
 
 def imported_from(run_id: str) -> str:
@@ -103,6 +112,16 @@ def parents() -> lineage.Forest:
     """Every run, newest first, with the run and iteration it branched from (see `lineage.forest`). The example is the
     last one."""
     return lineage.forest({**runs.parents(folder(), _parent_of), runs.EXAMPLE: None})
+
+
+def parents_of(specs: Iterable[spec.Spec]) -> dict[str, spec.Spec]:
+    """The specs of the runs that these branch from, as far as they can be read."""
+    found = {}
+    for asked in specs:
+        with contextlib.suppress(TrimError):
+            if asked.parent:
+                found[asked.parent.run] = spec_of(asked.parent.run)
+    return found
 
 
 def children(run_id: str) -> list[str]:

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard.session import memory, queue_reader, run_reader, viewers
 from dashboard.text import duration, plain
 from trimcore.errors import RunError
-from trimcore.jobs import control, queue
+from trimcore.jobs import awaited, control, queue
 from trimcore.runs import Status
 
 IDLE_EVERY = 5.0  # seconds, after the run has ended, because another user may resume it
@@ -35,6 +35,8 @@ def state_line(status: Status) -> str:
 def _activity(status: Status) -> str:
     v = status.values
     if status.state == "queued":
+        if parent := awaited.waits(run_reader.folder(), v):
+            return f"waiting for the base network of **{plain(run_reader.short_title(parent))}**"
         return f"waiting for the device{_behind(status)}"
     if status.state == "starting" or "phase" not in v:
         return "loading PyTorch and the data, which takes a few seconds"

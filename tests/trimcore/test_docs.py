@@ -117,7 +117,7 @@ def test_the_spec_passes_and_shows_every_section():
     assert parsed.step[0].rule_for("fc1").value == 252
     assert parsed.retrain_after(parsed.step[0]).epochs == 60
     assert parsed.step[1].weights
-    shown = {key for key, _ in sections()} - {"parent", "layer"}  # only for branches; checked above
+    shown = {key for key, _ in sections()} - {"parent", "layer", "sweep", "target"}  # for several runs, shown elsewhere
     assert {"base", "convert", "profile", "retrain", "step", "verify", "stop", "control"} <= shown
     assert set(tomllib.loads(text)) >= shown
 
@@ -149,7 +149,7 @@ def test_a_table_of_the_spec_has_every_name(heading):
 # ---- lists
 
 
-@pytest.mark.parametrize("name", ["iterations", "layers", "neurons", "classes"])
+@pytest.mark.parametrize("name", ["iterations", "layers", "neurons", "classes", "sweep"])
 def test_the_columns_are_those_of_the_files(name):
     section = PAGES["tables/README.md"].split(f"## `{name}.csv`")[1].split("\n## ")[0]
     assert first_column(section) == getattr(tables, name.upper())
@@ -157,7 +157,7 @@ def test_the_columns_are_those_of_the_files(name):
 
 def test_every_csv_has_a_section():
     files = re.findall(r"^## `(.*)`$", PAGES["tables/README.md"], re.MULTILINE)
-    assert files == ["iterations.csv", "layers.csv", "neurons.csv", "classes.csv"]
+    assert files == ["iterations.csv", "layers.csv", "neurons.csv", "classes.csv", "sweep.csv"]
 
 
 @pytest.mark.parametrize(("name", "columns"), [

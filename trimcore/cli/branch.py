@@ -17,6 +17,8 @@ from trimcore.jobs import control
 def branch(run_id: str, spec_file: Path, iteration: int, runs_folder: Path | None) -> None:
     """Run a spec in the background, starting from an iteration of another run."""
     from trimcore import spec
+    from trimcore.jobs import sweeps
 
-    loaded = spec.load(spec_file).model_copy(update={"parent": spec.Parent(run=run_id, iteration=iteration)})
-    click.echo(control.launch(loaded, runs.runs_folder(runs_folder)))
+    values, folder = spec.read(spec_file), runs.runs_folder(runs_folder)
+    values = {**values, "parent": {"run": run_id, "iteration": iteration}}
+    click.echo(sweeps.launch(values, folder) if "sweep" in values else control.launch(spec.parse(values), folder))

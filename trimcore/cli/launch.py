@@ -13,7 +13,9 @@ from trimcore.jobs import control
 @click.argument("spec_file", type=PATH)
 @RUNS
 def launch(spec_file: Path, runs_folder: Path | None) -> None:
-    """Run a spec in the background and print the run id."""
+    """Run a spec in the background and print the run id. With [sweep], launch its runs and print the sweep's id."""
     from trimcore import spec
+    from trimcore.jobs import sweeps
 
-    click.echo(control.launch(spec.load(spec_file), runs.runs_folder(runs_folder)))
+    values, folder = spec.read(spec_file), runs.runs_folder(runs_folder)
+    click.echo(sweeps.launch(values, folder) if "sweep" in values else control.launch(spec.parse(values), folder))

@@ -29,13 +29,14 @@ from trimcore.cli.sensitivity import sensitivity
 from trimcore.cli.shapes import shapes
 from trimcore.cli.show import show
 from trimcore.cli.stop import stop
+from trimcore.cli.sweep import sweep
 from trimcore.cli.unpack import unpack
 from trimcore.errors import TrimError
 from trimcore.system import environment
 
 COMMANDS = (
     models, datasets, presets, profile, sensitivity, propose, run, launch, list_runs, show, queue, pause, stop, resume,
-    branch, note, delete, report, changes, shapes, export, pack, unpack, doctor, dashboard,
+    branch, sweep, note, delete, report, changes, shapes, export, pack, unpack, doctor, dashboard,
 )  # fmt: skip
 
 

@@ -9,33 +9,65 @@ import click
 from trimcore import runs
 from trimcore.cli.options import PATH, RUNS
 from trimcore.cli.output import show_table
+from trimcore.cli.sweep import show_sweep
 from trimcore.errors import TrimError
 from trimcore.jobs import control
 from trimcore.runs.events import Event
+from trimcore.runs.requests import INTERRUPTED
 
 
 @click.command()
 @click.argument("spec_file", type=PATH)
 @RUNS
 def run(spec_file: Path, runs_folder: Path | None) -> None:
-    """Run a spec in the foreground, with a progress bar."""
+    """Run a spec in the foreground, with a progress bar. With [sweep], its runs follow one another."""
+    from trimcore import spec
+
+    values, root = spec.read(spec_file), runs.runs_folder(runs_folder)
+    if "sweep" in values:
+        _run_sweep(values, root)
+        return
+    folder = control.prepare_run(spec.parse(values), root)
+    outcome = _carry_out(folder)
+    if outcome["state"] == "failed":
+        raise TrimError(f"run {folder.name} failed: {outcome['reason']}")
+    show_table(folder)
+    click.echo(f"{outcome['state']}: {outcome['reason']}")
+
+
+def _run_sweep(values: dict[str, Any], root: Path) -> None:
+    """Each run is made when its turn comes, so an interrupted sweep can be completed like an interrupted launch."""
+    from trimcore.jobs import sweep_rule, sweeps
+
+    sweep_id, failed = sweeps.create(values, root), 0
+    click.echo(sweep_id)
+    for folder in sweeps.prepared(root, sweep_id):
+        if ended := sweep_rule.verdict(folder):
+            runs.write_exit(folder, **ended)
+            continue
+        outcome = _carry_out(folder)
+        failed += outcome["state"] == "failed"
+        if outcome["reason"] == INTERRUPTED:
+            break
+    show_sweep(root, sweep_id)
+    if failed:
+        raise TrimError(f"{failed} runs of {sweep_id} failed")
+
+
+def _carry_out(folder: Path) -> dict[str, Any]:
+    """Carry out a run in this process. Returns its outcome."""
     from trimcore import spec
     from trimcore.jobs import worker
 
-    loaded = spec.load(spec_file)
-    folder = control.prepare_run(loaded, runs.runs_folder(runs_folder))
     click.echo(folder.name)
-    if loaded.devices.count > 1:
+    if spec.load(folder / "spec.toml").devices.count > 1:
         outcome = worker.carry_out(folder)  # the first process prints its log instead
     else:
         with click.progressbar(length=1000, label="starting", file=sys.stderr, width=30) as bar:
             watch, log = (lambda event: _advance(bar, event)), folder / "log.txt"
             outcome = worker.carry_out(folder, watch=watch, log=log)
     runs.write_exit(folder, **outcome, code=int(outcome["state"] == "failed"))
-    if outcome["state"] == "failed":
-        raise TrimError(f"run {folder.name} failed: {outcome['reason']}")
-    show_table(folder)
-    click.echo(f"{outcome['state']}: {outcome['reason']}")
+    return outcome
 
 
 def _advance(bar: Any, event: Event) -> None:

@@ -7,17 +7,20 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 from filelock import FileLock
 
 from trimcore import runs
-from trimcore.errors import RunError
+from trimcore.errors import RunError, SpecError
+from trimcore.jobs import awaited
 from trimcore.jobs.locks import lock_path
 from trimcore.jobs.supervisor import GRACE
-from trimcore.spec import Spec, dumps
+from trimcore.runs import sweeps
+from trimcore.spec import Parent, Spec, dumps
 from trimcore.system import own_code, processes
 from trimcore.system.files import read_json
 
@@ -36,6 +39,8 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
     from trimcore.tasks import task_for
     from trimcore.training.devices import devices_of
 
+    if spec.sweep:
+        raise SpecError("a spec with [sweep] stands for several runs: start it with `launch` or `run`")
     check_allowed(spec.model, spec.data, spec.task)
     architecture(spec.model)
     task_for(spec.task)
@@ -45,27 +50,38 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
         from trimcore.jobs import event_files
 
         event_files.need()
-    if spec.parent:
-        parent = runs.open_run(runs_folder, spec.parent.run)
-        if not runs.checkpoint_path(parent, spec.parent.iteration).is_file():
-            raise RunError(f"run {spec.parent.run!r} has no iteration {spec.parent.iteration} to branch from")
+    awaits = _awaited(spec.parent, runs_folder) if spec.parent else {}
     folder = runs.create(runs_folder, spec.model, dumps(spec))
     with _as_run_error(folder):
         runs.update_status(
             folder, state="queued", device_key=devices[0], more_devices=devices[1:], working_folder=os.getcwd(),
-            launcher=processes.identity(), queued_at=time.time(),
+            launcher=processes.identity(), queued_at=time.time(), **awaits,
         )  # fmt: skip
     return folder
+
+
+def _awaited(parent: Parent, runs_folder: Path) -> dict[str, Any]:
+    """The entry in status.json of a branch whose parent is still training the base network; {} if it can start."""
+    folder = runs.open_run(runs_folder, parent.run)
+    if runs.checkpoint_path(folder, parent.iteration).is_file():
+        return {}
+    if parent.iteration == 0 and runs.state_of(folder).active:
+        return awaited.entry(parent.run, 0)
+    raise RunError(f"run {parent.run!r} has no iteration {parent.iteration} to branch from")
 
 
 def launch(spec: Spec, runs_folder: Path) -> str:
     """Start a run in the background and return its id at once. The run is queued while its device is busy."""
     folder = prepare_run(spec, runs_folder)
-    _start_supervisor(folder)
+    await_all([start(folder)])
     return folder.name
 
 
-def _start_supervisor(folder: Path) -> None:
+Starting = tuple[Path, subprocess.Popen[bytes]]  # a run, and its supervisor that may not have registered itself yet
+
+
+def start(folder: Path) -> Starting:
+    """Start the supervisor of a run that was prepared."""
     working_folder = read_json(folder / "status.json").get("working_folder", "")  # for own modules and relative paths
     with open(folder / "log.txt", "ab") as log:
         process = subprocess.Popen(
@@ -74,7 +90,13 @@ def _start_supervisor(folder: Path) -> None:
             env={**os.environ, "PYTHONPATH": processes.python_path()},
             cwd=working_folder if os.path.isdir(working_folder) else None,
         )  # fmt: skip
-    _await_supervisor(folder, process)
+    return folder, process
+
+
+def await_all(starting: Iterable[Starting]) -> None:
+    """Return once each supervisor has registered itself. Raises RunError for one that could not start."""
+    for folder, process in starting:
+        _await_supervisor(folder, process)
 
 
 def _await_supervisor(folder: Path, process: subprocess.Popen[bytes], limit: float = 20.0) -> None:
@@ -103,7 +125,7 @@ def resume(runs_folder: Path, run_id: str, keep_place: bool = False) -> None:
         raise RunError(f"run {run_id!r} was carried out by a Python program, which passed objects: continue it there")
     reopen(folder, keep_place)
     with _as_run_error(folder):
-        _start_supervisor(folder)
+        await_all([start(folder)])
 
 
 def can_resume(folder: Path) -> bool:
@@ -126,6 +148,8 @@ def reopen(folder: Path, keep_place: bool = False) -> None:
         if state not in RESUMABLE:
             raise RunError(f"run {run_id!r} is {state}; it can be resumed if it is {', '.join(RESUMABLE)}")
         _check_allowed(folder)
+        if sweeps.is_by_rule(runs.state_of(folder).reason):
+            sweeps.exempt(folder)  # somebody wants to see how it goes on
         (folder / "exit.json").unlink(missing_ok=True)
         (folder / "request.json").unlink(missing_ok=True)
         changed = dict.fromkeys(("supervisor", "trainer", "outcome", "lost_from", "started_at"))

@@ -15,7 +15,8 @@ def expected_end(entry: Entry, now: float) -> float | None:
 
 def expected_starts(entries: Sequence[Entry], now: float) -> dict[str, float | None]:
     """When each waiting run starts, in order. Known for those with only working runs ahead, if the end of these is
-    known: how long a run takes that has not started is not. Held runs have no time, and hold up nobody."""
+    known: how long a run takes that has not started is not. Held runs, and those whose parent is not ready, have no
+    time, and hold up nobody."""
     free: dict[str, float | None] = {}  # device -> when it is
     for entry in entries:
         if not entry.waits:
@@ -28,7 +29,7 @@ def expected_starts(entries: Sequence[Entry], now: float) -> dict[str, float | N
         if entry.waits:
             times = [free.get(device, now) for device in entry.devices]
             known = [time for time in times if time is not None]
-            starts[entry.run_id] = max(known) if len(known) == len(times) and not entry.place.held else None
-            if not entry.place.held:
+            starts[entry.run_id] = max(known) if len(known) == len(times) and not entry.is_passed else None
+            if not entry.is_passed:
                 free.update(dict.fromkeys(entry.devices))
     return starts

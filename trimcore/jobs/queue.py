@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from trimcore import runs
+from trimcore.jobs import awaited
 from trimcore.jobs.locks import lock_path
 from trimcore.runs.place import time_in
 from trimcore.system import processes
@@ -24,7 +25,7 @@ Read = Callable[[Path], dict[str, Any]]
 class Entry:
     """A run that works on its devices, or waits for all of them. Times are in seconds since the epoch; None is unknown.
 
-    `status` is as `runs.state_of` gives it.
+    `status` is as `runs.state_of` gives it. `awaits` is the run whose base network a branch still waits for.
     """
 
     status: runs.Status
@@ -33,6 +34,7 @@ class Entry:
     place: runs.Place
     queued_at: float | None = None
     started_at: float | None = None
+    awaits: str = ""
 
     @property
     def run_id(self) -> str:
@@ -47,6 +49,11 @@ class Entry:
     def key(self) -> tuple[float, float, str]:
         """Waiting runs are served in the order of their keys."""
         return self.place.rank, self.queued_at or 0.0, self.run_id
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether others go before it for now: it is held, or its parent is not ready."""
+        return self.place.held or bool(self.awaits)
 
     def shares_device(self, other: "Entry") -> bool:
         return not set(self.devices).isdisjoint(other.devices)
@@ -71,7 +78,7 @@ def entry_of(folder: Path, read: Read = read_json) -> Entry:
     alive = any(processes.is_alive(values.get(role)) for role in ("supervisor", "trainer"))
     return Entry(
         status, tuple(dict.fromkeys(runs.devices_of(values))), alive and values.get("state") == "queued",
-        runs.place_of(folder, queued_at or 0.0, read), queued_at, started_at,
+        runs.place_of(folder, queued_at or 0.0, read), queued_at, started_at, awaited.waits(folder.parent, values),
     )  # fmt: skip
 
 
@@ -82,15 +89,15 @@ def waiting(runs_folder: Path) -> list[Entry]:
 
 def ahead(entry: Entry, others: Sequence[Entry]) -> list[Entry]:
     """Those of `others` that go before a waiting run: the waiting ones, in order, that share a device with it and are
-    not held."""
-    before = (e for e in others if e.waits and not e.place.held and e.key < entry.key and e.run_id != entry.run_id)
+    not passed."""
+    before = (e for e in others if e.waits and not e.is_passed and e.key < entry.key and e.run_id != entry.run_id)
     return [e for e in before if e.shares_device(entry)]
 
 
 def is_next(folder: Path) -> bool:
-    """Whether a run is neither held nor behind another one, so that it may start as soon as its devices are free."""
+    """Whether a run is neither passed nor behind another one, so that it may start as soon as its devices are free."""
     entry = entry_of(folder)
-    return not entry.place.held and not ahead(entry, waiting(folder.parent))
+    return not entry.is_passed and not ahead(entry, waiting(folder.parent))
 
 
 def by_device(found: Sequence[Entry]) -> dict[str, list[Entry]]:

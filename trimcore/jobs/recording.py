@@ -27,6 +27,7 @@ from trimcore.jobs.lines import log_line
 from trimcore.jobs.recorder import Recorder
 from trimcore.planning.plan import LayerPlan, Plan
 from trimcore.runs.events import Event
+from trimcore.runs.requests import INTERRUPTED
 from trimcore.scoring import apoz
 from trimcore.scoring.apoz import Profile
 from trimcore.surgery import cut as surgery
@@ -189,7 +190,7 @@ class Recording:
         if isinstance(error, StopRequested):
             state, reason = error.state, str(error)
         elif isinstance(error, KeyboardInterrupt):
-            state, reason = "stopped", "interrupted from the keyboard"
+            state, reason = "stopped", INTERRUPTED
         elif error is not None:
             state, reason = "failed", f"{type(error).__name__}: {first_line(error)}"
         if state == "finished":

@@ -33,6 +33,8 @@ def supervise(folder: Path) -> dict[str, Any]:
     if locks is None:
         return runs.write_exit(folder, *turn.outcome(folder))
     with locks:
+        if ended := turn.ended_by_sweep(folder):
+            return runs.write_exit(folder, *ended)
         with open(folder / "log.txt", "ab") as log:
             trainer = subprocess.Popen(
                 [sys.executable, "-m", "trimcore.jobs.worker", str(folder)],

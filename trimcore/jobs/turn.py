@@ -7,8 +7,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from trimcore import runs
-from trimcore.jobs import queue
+from trimcore.jobs import awaited, queue
 from trimcore.jobs.locks import lock_path
+from trimcore.runs import sweeps
 from trimcore.system.files import read_json
 
 POLL = 0.2  # seconds
@@ -17,9 +18,10 @@ ENDED = {"stop": "stopped", "pause": "paused"}  # a request to a waiting run -> 
 
 def wait(folder: Path) -> ExitStack | None:
     """Wait for all devices of the run at once. Returns their locks, which are released when the stack is closed; the
-    run's state is then "starting". None if a stop or a pause was requested meanwhile."""
+    run's state is then "starting". None if it is over: a stop or a pause was requested meanwhile, or its parent has
+    ended without the network that it starts from."""
     devices = runs.devices_of(read_json(folder / "status.json"))
-    while runs.requested(folder) not in ENDED:
+    while runs.requested(folder) not in ENDED and not awaited.in_vain(folder):
         if queue.is_next(folder) and (locks := _take(folder, devices)):
             return locks
         time.sleep(POLL)
@@ -45,6 +47,17 @@ def _take(folder: Path, devices: list[str]) -> ExitStack | None:
 
 
 def outcome(folder: Path) -> tuple[str, str]:
-    """State and reason of a run that was asked to end while it waited."""
-    state = ENDED.get(runs.requested(folder), "stopped")
-    return state, f"{state} while queued"
+    """State and reason of a run that was over while it waited."""
+    if state := ENDED.get(runs.requested(folder)):
+        return state, f"{state} while queued"
+    return ended_by_sweep(folder) or ("failed", awaited.in_vain(folder))
+
+
+def ended_by_sweep(folder: Path) -> tuple[str, str] | None:
+    """State and reason of a run that ends because of the rule of its sweep; None if it goes on, or is in no sweep."""
+    if not (folder / sweeps.FILE).exists():
+        return None
+    from trimcore.jobs import sweep_rule  # loads pandas, which a supervisor that only waits does not need
+
+    ended = sweep_rule.verdict(folder)
+    return (ended["state"], ended["reason"]) if ended else None

@@ -24,6 +24,7 @@ from trimcore.jobs import turn
 from trimcore.jobs.lines import log_line
 from trimcore.jobs.locks import lock_path
 from trimcore.runs.events import Event
+from trimcore.runs.requests import INTERRUPTED
 from trimcore.spec import Spec
 from trimcore.system import environment, logs, processes
 from trimcore.system.files import read_json
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from trimcore.jobs.recorder import Recorder
 
 REQUESTS = ("", *runs.REQUESTS)  # processes of a run exchange a request as its index in this tuple
+VERDICTS = ("", "stopped", "finished")  # likewise the states in which a sweep's rule ends a run
 
 
 class EndRequested(Exception):
@@ -76,7 +78,7 @@ def _carry_out(folder: Path, watch: Callable[[Event], None] | None, objects: dic
     except EndRequested as request:
         outcome = {"state": request.state, "reason": request.reason}
     except KeyboardInterrupt:
-        outcome = {"state": "stopped", "reason": "interrupted from the keyboard"}
+        outcome = {"state": "stopped", "reason": INTERRUPTED}
     except TrimError as error:
         outcome = {"state": "failed", "reason": str(error)}
     except Exception as error:  # noqa: BLE001 (last resort: the dashboard has to show what went wrong)
@@ -130,6 +132,8 @@ def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None, obje
                     _note(trouble, recorder, watch)
             request = REQUESTS.index(runs.requested(folder)) if first else 0
             _follow(REQUESTS[distributed.broadcast(request)], event)
+            if event.kind == "iteration":
+                _follow_sweep(folder)
         return {"state": "finished", "reason": event.data["reason"]}
     finally:
         if recorder:
@@ -177,6 +181,17 @@ def _note(text: str, recorder: "Recorder", watch: Callable[[Event], None] | None
     note = Event("note", {"text": text, "level": "warning"})
     recorder.record(note)
     _show(note, watch)
+
+
+def _follow_sweep(folder: Path) -> None:
+    """End the run if the rule of its sweep says so. All processes follow the verdict of the first."""
+    from trimcore.compute import distributed
+    from trimcore.jobs import sweep_rule
+
+    ended = sweep_rule.verdict(folder) if distributed.is_first() else None
+    state = VERDICTS[distributed.broadcast(VERDICTS.index(ended["state"] if ended else ""))]
+    if state:
+        raise EndRequested(state, ended["reason"] if ended else "")
 
 
 def _show(event: Event, watch: Callable[[Event], None] | None, metric: Metric = ACCURACY) -> None:

@@ -1,6 +1,6 @@
 """The run folder on disk: its location, its name, its files and its recorded events.
 
-runs/<id>/  spec.toml status.json queue.json events.jsonl log.txt exit.json checkpoints/
+runs/<id>/  spec.toml status.json queue.json sweep.json events.jsonl log.txt exit.json checkpoints/
             iterations.csv layers.csv neurons.csv classes.csv quantization.csv tensorboard/
 """
 
@@ -21,7 +21,7 @@ from trimcore.system.files import write_atomic
 FILES = {
     "spec.toml", "status.json", "events.jsonl", "log.txt", "exit.json", "request.json", "notes.json", "queue.json",
     "checkpoints", "iterations.csv", "layers.csv", "neurons.csv", "classes.csv", "brought.json", "quantization.csv",
-    "tensorboard",
+    "tensorboard", "sweep.json",
 }  # fmt: skip
 FOLDERS = ("checkpoints", "tensorboard")  # those of them that are folders
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from trimcore.system.files import read_json, write_atomic
 
 REQUESTS = ("stop", "pause", "finish")
+INTERRUPTED = "interrupted from the keyboard"  # the reason after Ctrl-C
 
 
 def request(folder: Path, action: str) -> None:

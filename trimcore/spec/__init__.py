@@ -7,11 +7,13 @@ from trimcore.spec.measurement import DEFAULT_TOLERANCE, Control, ProfileSetting
 from trimcore.spec.rules import IN_UNITS, NEURON_RULES, WEIGHT_RULES, CriterionName, RuleName, make_rule
 from trimcore.spec.spec import Devices, Parent, Spec
 from trimcore.spec.step import LayerRule, Step
-from trimcore.spec.toml import dumps, load, loads, parse
+from trimcore.spec.sweep import MAX_RUNS, MAX_SETTINGS, Sweep, Target
+from trimcore.spec.toml import Point, dumps, load, loads, parse, points, read
 from trimcore.spec.training import Base, Convert, Distill, Retrain, StepRetrain, Training
 
 __all__ = [
-    "DEFAULT_TOLERANCE", "IN_UNITS", "NEURON_RULES", "WEIGHT_RULES", "Base", "Control", "Convert", "CriterionName",
-    "Devices", "Distill", "LayerRule", "Parent", "ProfileSettings", "Retrain", "RuleName", "Spec", "Step",
-    "StepRetrain", "Stop", "Training", "Verify", "dumps", "load", "loads", "make_rule", "parse",
+    "DEFAULT_TOLERANCE", "IN_UNITS", "MAX_RUNS", "MAX_SETTINGS", "NEURON_RULES", "WEIGHT_RULES", "Base", "Control",
+    "Convert", "CriterionName", "Devices", "Distill", "LayerRule", "Parent", "Point", "ProfileSettings", "Retrain",
+    "RuleName", "Spec", "Step", "StepRetrain", "Stop", "Sweep", "Target", "Training", "Verify", "dumps", "load",
+    "loads", "make_rule", "parse", "points", "read",
 ]  # fmt: skip

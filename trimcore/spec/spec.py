@@ -12,6 +12,7 @@ from trimcore.errors import SpecError
 from trimcore.spec.measurement import Control, Log, ProfileSettings, Stop, Verify
 from trimcore.spec.section import Natural, Section
 from trimcore.spec.step import Step
+from trimcore.spec.sweep import Sweep
 from trimcore.spec.training import Base, Convert, Distill, Retrain, Training
 
 CLASSIFICATION = "classification"
@@ -69,7 +70,8 @@ class Spec(Section):
     """Every key has a default. `task` is what is learned, see `tasks`: other tasks than classification take data of the
     user's own. `image_size` and `channels` of 0 follow the model or the data. `resize` says how image
     files become square, see `data.decoding.read_image`. `options` are integer options of the model, such as k and width
-    of maxout networks. `whole_heads` and `embeddings` say what all steps can remove, see `graph.tracing.trace`."""
+    of maxout networks. `whole_heads` and `embeddings` say what all steps can remove, see `graph.tracing.trace`. A spec
+    with a `sweep` stands for several runs, see `spec.toml.points`; the spec of a run has none."""
 
     model: Annotated[str, AfterValidator(_known_model)] = "lenet5"
     data: Annotated[str, AfterValidator(_known_data)] = "mnist-5k"
@@ -95,6 +97,7 @@ class Spec(Section):
     control: Control = Control()
     log: Log = Log()
     devices: Devices = Devices()
+    sweep: Sweep | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -133,6 +136,8 @@ class Spec(Section):
             self._check_teacher()
         elif self.has_teacher:
             raise SpecError(f"distillation compares scores of classes, which task {self.task!r} does not have")
+        if self.sweep and self.sweep.target and self.sweep.target.accuracy is not None:
+            raise SpecError(f"sweep.target.accuracy is for accuracy; with task {self.task!r}, set sweep.target.limit")
         if self.stop.min_accuracy:
             raise SpecError(f"stop.min_accuracy is for accuracy; with task {self.task!r}, set stop.limit")
         if "taylor" in self.criteria:

@@ -1,6 +1,7 @@
 """Read and write specs as TOML. A spec is validated completely before anything starts; every error is one line."""
 
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,13 +10,48 @@ from pydantic import BaseModel, ValidationError
 
 from trimcore.errors import SpecError, shortened
 from trimcore.spec.spec import Spec
+from trimcore.spec.sweep import with_settings
 from trimcore.system.files import open_regular
 
 MAX_CHARACTERS = 1_000_000  # of a spec file
 
 
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep: its settings by their dotted keys, and its spec."""
+
+    settings: dict[str, Any]
+    spec: Spec
+
+
 def parse(values: dict[str, Any]) -> Spec:
-    """Validate a spec. Raises SpecError for the first problem, with the key, the value and what would be right."""
+    """Validate a spec, and each point of its sweep as a whole. Raises SpecError for the first problem, with the key,
+    the value and what would be right."""
+    checked = _checked(values)
+    _points(values, checked)
+    return checked
+
+
+def points(values: dict[str, Any]) -> list[Point]:
+    """The runs of a sweep, from the values of a spec with [sweep]. Raises SpecError."""
+    found = _points(values, _checked(values))
+    if not found:
+        raise SpecError("the spec has no [sweep]")
+    return found
+
+
+def _points(values: dict[str, Any], checked: Spec) -> list[Point]:
+    found = []
+    for settings in checked.sweep.points() if checked.sweep else []:
+        try:
+            found.append(Point(settings, _checked(with_settings(values, settings))))
+        except SpecError as error:
+            place = ", ".join(f"{key} = {value!r}" for key, value in settings.items())
+            raise SpecError(shortened(f"sweep, {place}: {error}")) from None
+    return found
+
+
+def _checked(values: dict[str, Any]) -> Spec:
     try:
         return Spec.model_validate(values)
     except ValidationError as error:
@@ -24,23 +60,31 @@ def parse(values: dict[str, Any]) -> Spec:
 
 def loads(text: str) -> Spec:
     """Parse a spec from TOML text. Raises SpecError."""
-    try:
-        values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits and deeply nested arrays
-        raise SpecError(f"the spec is not valid TOML: {shortened(str(error))}") from None
-    return parse(values)
+    return parse(_values(text))
 
 
 def load(path: str | Path) -> Spec:
     """Read a spec file. Raises SpecError if it is unreadable or invalid."""
+    return parse(read(path))
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The values in a spec file, unchecked. Raises SpecError if it is unreadable or not TOML."""
     try:
         with open_regular(path, "r", encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)
         if len(text) > MAX_CHARACTERS:
             raise SpecError(f"the spec {str(path)!r} is too long: the limit is {MAX_CHARACTERS:,} characters")
-        return loads(text)
+        return _values(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot read the spec {str(path)!r}: {_reason(error)}") from None
+
+
+def _values(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits and deeply nested arrays
+        raise SpecError(f"the spec is not valid TOML: {shortened(str(error))}") from None
 
 
 def dumps(spec: Spec) -> str:

@@ -45,11 +45,13 @@ from trimcore.tables.recorded import (
     units,
     verifications,
 )
+from trimcore.tables.sweeps import SWEEP, SweepRun, sweep
 
 __all__ = [
-    "ACCURACY", "CLASSES", "CSVS", "EPOCHS", "ITERATIONS", "LAYERS", "NEURONS", "UNITS", "VERIFICATIONS", "Metric",
-    "Outlook", "class_accuracy", "configurations", "control_row", "counted_as_zero", "csv_texts", "cuts",
-    "cuts_text", "epochs", "has_zero_weights", "history", "iterations", "latest", "layers", "measure_name",
-    "metric_of", "neurons", "neurons_a_unit", "no_activation_text", "outlook", "paper_table", "profiles",
-    "prunings", "rocs", "sparsity", "units", "value_of", "verifications", "widths_text", "zeros_text",
+    "ACCURACY", "CLASSES", "CSVS", "EPOCHS", "ITERATIONS", "LAYERS", "NEURONS", "SWEEP", "UNITS", "VERIFICATIONS",
+    "Metric", "Outlook", "SweepRun", "class_accuracy", "configurations", "control_row", "counted_as_zero",
+    "csv_texts", "cuts", "cuts_text", "epochs", "has_zero_weights", "history", "iterations", "latest", "layers",
+    "measure_name", "metric_of", "neurons", "neurons_a_unit", "no_activation_text", "outlook", "paper_table",
+    "profiles", "prunings", "rocs", "sparsity", "sweep", "units", "value_of", "verifications", "widths_text",
+    "zeros_text",
 ]  # fmt: skip

@@ -12,7 +12,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def as_csv(table: pd.DataFrame) -> str:
     """The table as CSV text: a header, `.` decimals, a line feed after each row, empty cells for missing values."""
     texts = [name for name, column in table.items() if not pd.api.types.is_numeric_dtype(column)]
-    safe = table.assign(**{str(name): table[name].map(as_text) for name in texts})
+    safe = table.assign(
+        **{  # `map` would turn whole numbers beside empty cells into floats
+            str(name): pd.Series([as_text(cell) for cell in table[name]], table.index, dtype=object) for name in texts
+        }
+    )
     return safe.to_csv(index=False, lineterminator="\n")
 
 

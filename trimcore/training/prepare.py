@@ -74,6 +74,8 @@ def prepare(
     task: Task | None = None,
 ) -> Prepared:  # fmt: skip
     """Prepare a run. See `loop.trim` for the arguments. Raises TrimError (or a subclass) for user errors."""
+    if spec.sweep:
+        raise SpecError("a spec with [sweep] stands for several runs: take one of `spec.points`")
     device, entry, task = local_device(spec.device), models.architecture(spec.model), task or task_for(spec.task)
     data = for_task(_with_classes(spec, data or data_for(spec, entry), runs_folder, resume), task)
     entry = with_inputs_of(entry, data)

@@ -54,6 +54,14 @@ POINTS = pd.DataFrame({
 })
 
 
+COURSES = pd.DataFrame([
+    {"step.value": value, "seed": seed, "run": value + seed, "iteration": iteration, "metric": 0.98 - 0.01 * iteration,
+     "compression": 1 + iteration * float(value), "stopped": value + seed == "21"}
+    for value in "12" for seed in "01" for iteration in range(3)
+])
+ENDS = COURSES[COURSES.iteration == 2].assign(metric=[0.96, 0.98, 0.90, 0.5])
+
+
 def unit_table(count, k, seed=0):
     """Uneven relevance that adds up to 1 in each unit, with some neurons that are never the maximum."""
     relevance = np.random.default_rng(seed).dirichlet([0.3] * k, count)

@@ -77,3 +77,12 @@ def test_the_page_shows_statistics_over_seeds(runs_folder):
     assert "seeds 0, 1, 2" in texts(app)
     app.toggle(key="sum_up_seeds").set_value(True).run()
     assert not app.exception
+
+
+def test_branches_of_base_networks_that_differ_only_in_the_seed_belong_together():
+    """As in a sweep over seeds, whose base networks are not among the compared runs."""
+    bases = {f"base{seed}": spec.parse({"seed": seed, "name": f"base {seed}"}) for seed in (0, 1)}
+    branches = {f"run{seed}": spec.parse({"seed": seed, "parent": {"run": f"base{seed}"}}) for seed in (0, 1)}
+    assert seeds.differ_only_in_seed(branches) == []
+    assert seeds.differ_only_in_seed(branches, bases) == [["run0", "run1"]]
+    assert seeds.differ_only_in_seed(branches, {**bases, "base1": spec.parse({"seed": 1, "base": {"epochs": 3}})}) == []

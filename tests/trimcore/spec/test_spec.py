@@ -46,6 +46,10 @@ weight_decay = 0.001
 augment = "shift+flip"
 [devices]
 count = 4
+[sweep]
+values = { "base.lr" = [0.5, 0.25] }
+stop_behind = 0.01
+target = { accuracy = 0.9, smaller = 3.0, less_work = 2.0 }
 [profile]
 examples = 300
 relevance_examples = 200
@@ -155,6 +159,10 @@ def test_every_key_is_read():
         ],
         "stop": {"min_accuracy": 0.8, "limit": None}, "control": {"scratch": True}, "log": {"tensorboard": True},
         "distill": {"weight": 0.75, "temperature": 3.0}, "devices": {"count": 4},
+        "sweep": {
+            "values": {"base.lr": [0.5, 0.25]}, "stop_behind": 0.01,
+            "target": {"accuracy": 0.9, "limit": None, "smaller": 3.0, "less_work": 2.0},
+        },
     }  # fmt: skip
 
 
