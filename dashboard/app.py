@@ -42,7 +42,7 @@ PAGES = {
     for name, line in SUBTITLES.items()
 }  # fmt: skip
 login.require_login()
-if problem := startup.use_own_code():
+if problem := startup.use_own_code() or startup.use_on_end():
     st.error(f"{problem}. Correct it and start the server again.", icon=":material/error:")
     st.stop()
 page = st.navigation(list(PAGES.values()))

@@ -7,15 +7,17 @@ from typing import Any
 import click
 
 from trimcore import runs
-from trimcore.cli.options import PATH, RUNS
+from trimcore.cli.options import ON_END, PATH, RUNS
 from trimcore.cli.output import show_table
 from trimcore.errors import TrimError
-from trimcore.jobs import control
+from trimcore.jobs import control, on_end
 from trimcore.runs.events import Event
+from trimcore.system import logs
 
 
 @click.command()
 @click.argument("spec_file", type=PATH)
+@ON_END
 @RUNS
 def run(spec_file: Path, runs_folder: Path | None) -> None:
     """Run a spec in the foreground, with a progress bar."""
@@ -31,7 +33,8 @@ def run(spec_file: Path, runs_folder: Path | None) -> None:
         with click.progressbar(length=1000, label="starting", file=sys.stderr, width=30) as bar:
             watch, log = (lambda event: _advance(bar, event)), folder / "log.txt"
             outcome = worker.carry_out(folder, watch=watch, log=log)
-    runs.write_exit(folder, **outcome, code=int(outcome["state"] == "failed"))
+    with logs.logging_to(folder / "log.txt"):
+        on_end.end(folder, **outcome, code=int(outcome["state"] == "failed"))
     if outcome["state"] == "failed":
         raise TrimError(f"run {folder.name} failed: {outcome['reason']}")
     show_table(folder)

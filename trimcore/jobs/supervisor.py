@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from trimcore import runs
-from trimcore.jobs import queue
+from trimcore.jobs import on_end, queue
 from trimcore.jobs.locks import lock_path
 from trimcore.system import environment, processes
 from trimcore.system.files import read_json
@@ -119,6 +119,7 @@ def main(folder: Path) -> int:
     with logging_to(None):
         try:
             ended = supervise(folder)
+            on_end.tell(folder, ended)
             LOG.debug(f"the supervisor is done: {ended['state']}, code {ended['code']}")
         except OSError as error:
             LOG.error(f"the supervisor cannot continue: {error.strerror or error} ({error.filename or folder})")
