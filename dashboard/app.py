@@ -45,7 +45,7 @@ PAGES = {
 }  # fmt: skip
 frame.show()
 login.require_login()
-if problem := startup.use_own_code():
+if problem := startup.use_own_code() or startup.use_on_end():
     st.error(f"{problem}. Correct it and start the server again.", icon=":material/error:")
     st.stop()
 page = st.navigation(list(PAGES.values()))

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from trimcore import runs
-from trimcore.cli.options import PATH, RUNS
+from trimcore.cli.options import ON_END, PATH, RUNS
 from trimcore.jobs import control
 
 
@@ -13,6 +13,7 @@ from trimcore.jobs import control
 @click.argument("run_id")
 @click.argument("spec_file", type=PATH)
 @click.option("--iteration", type=click.IntRange(min=0), required=True, help="Iteration to branch from.")
+@ON_END
 @RUNS
 def branch(run_id: str, spec_file: Path, iteration: int, runs_folder: Path | None) -> None:
     """Run a spec in the background, starting from an iteration of another run."""

@@ -7,17 +7,19 @@ from typing import Any
 import click
 
 from trimcore import runs
-from trimcore.cli.options import PATH, RUNS
+from trimcore.cli.options import ON_END, PATH, RUNS
 from trimcore.cli.output import show_table
 from trimcore.cli.sweep import show_sweep
 from trimcore.errors import TrimError
-from trimcore.jobs import control
+from trimcore.jobs import control, on_end
 from trimcore.runs.events import Event
 from trimcore.runs.requests import INTERRUPTED
+from trimcore.system import logs
 
 
 @click.command()
 @click.argument("spec_file", type=PATH)
+@ON_END
 @RUNS
 def run(spec_file: Path, runs_folder: Path | None) -> None:
     """Run a spec in the foreground, with a progress bar. With [sweep], its runs follow one another."""
@@ -43,7 +45,7 @@ def _run_sweep(values: dict[str, Any], root: Path) -> None:
     click.echo(sweep_id)
     for folder in sweeps.prepared(root, sweep_id):
         if ended := sweep_rule.verdict(folder):
-            runs.write_exit(folder, **ended)
+            on_end.end(folder, **ended)
             continue
         outcome = _carry_out(folder)
         failed += outcome["state"] == "failed"
@@ -66,7 +68,8 @@ def _carry_out(folder: Path) -> dict[str, Any]:
         with click.progressbar(length=1000, label="starting", file=sys.stderr, width=30) as bar:
             watch, log = (lambda event: _advance(bar, event)), folder / "log.txt"
             outcome = worker.carry_out(folder, watch=watch, log=log)
-    runs.write_exit(folder, **outcome, code=int(outcome["state"] == "failed"))
+    with logs.logging_to(folder / "log.txt"):
+        on_end.end(folder, **outcome, code=int(outcome["state"] == "failed"))
     return outcome
 
 

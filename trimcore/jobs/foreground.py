@@ -9,8 +9,9 @@ from trimcore import spec as specs
 from trimcore.data.dataset import Data
 from trimcore.data.own import OwnData
 from trimcore.errors import RunError
-from trimcore.jobs import control, worker
+from trimcore.jobs import control, on_end, worker
 from trimcore.spec import Spec
+from trimcore.system import logs
 from trimcore.tasks import Task
 from trimcore.training.objects import with_objects
 
@@ -37,7 +38,8 @@ def run(
         folder = control.prepare_run(with_objects(spec, model, data, task), root)
     folders.update_status(folder, in_program=True)  # a request to stop must not end the program itself
     outcome = worker.carry_out(folder, log=folder / "log.txt", model=model, data=data, task=task)
-    folders.write_exit(folder, **outcome, code=int(outcome["state"] == "failed"))
+    with logs.logging_to(folder / "log.txt"):
+        on_end.end(folder, **outcome, code=int(outcome["state"] == "failed"))
     if outcome["state"] == "failed":
         raise RunError(f"run {folder.name} failed: {outcome['reason']}")
     return folder

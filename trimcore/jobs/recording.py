@@ -23,6 +23,7 @@ from trimcore.graph.heads import lost_heads
 from trimcore.graph.removal import Cut, kept_neurons
 from trimcore.graph.summary import trimmable_text
 from trimcore.graph.tracing import trace
+from trimcore.jobs import on_end
 from trimcore.jobs.lines import log_line
 from trimcore.jobs.recorder import Recorder
 from trimcore.planning.plan import LayerPlan, Plan
@@ -196,7 +197,8 @@ class Recording:
         if state == "finished":
             self._record("ended", reason=reason, result=self._result)
         self._recorder.close()
-        folders.write_exit(self.folder, state, reason, int(state == "failed"))
+        with logs.logging_to(self.folder / "log.txt"):
+            on_end.end(self.folder, state, reason, int(state == "failed"))
         return isinstance(error, StopRequested)
 
     # --- details ---

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trimcore import runs
-from trimcore.jobs import turn
+from trimcore.jobs import on_end, turn
 from trimcore.system import environment, processes
 from trimcore.system.files import read_json
 from trimcore.system.logs import LOG, logging_to
@@ -31,19 +31,24 @@ def supervise(folder: Path) -> dict[str, Any]:
     LOG.debug("the supervisor is waiting for its turn")
     locks = turn.wait(folder)
     if locks is None:
-        return runs.write_exit(folder, *turn.outcome(folder))
+        return on_end.end(folder, *turn.outcome(folder))
     with locks:
-        if ended := turn.ended_by_sweep(folder):
-            return runs.write_exit(folder, *ended)
-        with open(folder / "log.txt", "ab") as log:
-            trainer = subprocess.Popen(
-                [sys.executable, "-m", "trimcore.jobs.worker", str(folder)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**environment.SETTINGS, **os.environ},
-            )  # fmt: skip
-        LOG.debug(f"the trainer is process {trainer.pid}")
-        code = _wait_for_trainer(folder, trainer)
-    return runs.write_exit(folder, **_outcome(folder, code), code=code)
+        ended = turn.ended_by_sweep(folder)
+        code = 0 if ended else _wait_for_trainer(folder, _start_trainer(folder))
+    if ended:
+        return on_end.end(folder, *ended)
+    return on_end.end(folder, **_outcome(folder, code), code=code)
+
+
+def _start_trainer(folder: Path) -> subprocess.Popen[bytes]:
+    with open(folder / "log.txt", "ab") as log:
+        trainer = subprocess.Popen(
+            [sys.executable, "-m", "trimcore.jobs.worker", str(folder)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env={**environment.SETTINGS, **os.environ},
+        )  # fmt: skip
+    LOG.debug(f"the trainer is process {trainer.pid}")
+    return trainer
 
 
 def _wait_for_trainer(folder: Path, trainer: subprocess.Popen[bytes]) -> int:
@@ -91,6 +96,7 @@ def main(folder: Path) -> int:
     with logging_to(None):
         try:
             ended = supervise(folder)
+            on_end.tell(folder, ended)
             LOG.debug(f"the supervisor is done: {ended['state']}, code {ended['code']}")
         except OSError as error:
             LOG.error(f"the supervisor cannot continue: {error.strerror or error} ({error.filename or folder})")

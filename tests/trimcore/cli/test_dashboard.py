@@ -52,6 +52,17 @@ def _status(port: int, host: str) -> int:
     return status
 
 
+def test_a_command_for_the_end_of_runs_reaches_their_supervisors(tmp_path, monkeypatch, capfd):
+    started = []
+    monkeypatch.setenv("TRIMCORE_ON_END", "")
+    monkeypatch.setattr(runpy, "run_module", lambda *names, **settings: started.append(os.environ["TRIMCORE_ON_END"]))
+    for what in ("https://example.org/hook", "no-such-program"):
+        monkeypatch.setattr(sys, "argv", ["trimcore", "dashboard", "--on-end", what, "--server.port", "8502"])
+        main()
+    assert started == ["https://example.org/hook"]
+    assert "no program 'no-such-program'" in capfd.readouterr().err
+
+
 def test_data_folders_reach_the_dashboard_and_other_options_streamlit(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(runpy, "run_module", lambda *names, **settings: started.append(sys.argv))
