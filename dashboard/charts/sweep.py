@@ -62,17 +62,18 @@ def setting_effect(
     """What a setting changes: the metric above, the compression below, by the value of the setting.
 
     results: one row per run: metric (on validation), compression, stopped, and columns of text for the settings `key`
-    and, if there are two, `other`. Values are in the order of their first row. A line joins the means over the runs of
-    each value that did not stop early.
+    and, if there are two, `other`. Values are in the order of their first row. A line joins the means of the values
+    none of whose runs stopped early: others would be means over other runs.
     """
     results = require(results, "results", ["metric", "compression", "stopped", key])
     values = in_order(results[key])
     groups = in_order(results[other]) if other else [""]
     place = {value: number for number, value in enumerate(values)}
     shown = results.assign(x=results[key].map(place), value=scale(metric) * results.metric)
+    whole = shown[~shown.groupby("x").stopped.transform("any").astype(bool)]
     traces = []
     for panel, column, text in (("", "value", hover(metric, "y")), ("2", "compression", "%{y:.2f}×")):
-        mean = shown[~shown.stopped.astype(bool)].groupby("x")[column].mean()
+        mean = whole.groupby("x")[column].mean()
         traces.append(go.Scatter(
             x=mean.index, y=mean, yaxis=f"y{panel}", mode="lines", line=dict(color=GREY, width=2),
             hoverinfo="skip", showlegend=False,
@@ -92,7 +93,7 @@ def setting_effect(
                 hovertemplate=f"<b>%{{customdata[0]}}</b>%{{customdata[1]}}<br>{text}%{{customdata[2]}}"
                 "<extra></extra>",
             ))
-    means = shown.groupby(key, sort=False).metric.mean()
+    means = (whole if len(whole) else shown).groupby(key, sort=False).metric.mean()
     best = (means.idxmax() if metric.higher_is_better else means.idxmin()), worst_place(metric, means)
     alt = (f"Validation {metric.name} and compression by {name}, for {counted(len(values), 'value')}: on average best "
            f"with {best[0]}, {phrase(metric, means[best[0]])}, and worst with {best[1]}, "

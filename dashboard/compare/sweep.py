@@ -157,7 +157,7 @@ def _charts(points: Mapping[str, Member], statuses: Mapping[str, runs.Status]) -
             )
             elements.chart(drawn, f"effect_{keys.index(place)}", "compare")
     st.caption("Each mark is the last network of a run so far; open marks are runs that stopped early. The line joins "
-               "the means of the others.")  # fmt: skip
+               "the means of values none of whose runs stopped.")  # fmt: skip
 
 
 def courses_of(

@@ -73,8 +73,12 @@ def _awaited(parent: Parent, runs_folder: Path) -> dict[str, Any]:
 def launch(spec: Spec, runs_folder: Path) -> str:
     """Start a run in the background and return its id at once. The run is queued while its device is busy."""
     folder = prepare_run(spec, runs_folder)
-    await_all([start(folder)])
+    _start_supervisor(folder)
     return folder.name
+
+
+def _start_supervisor(folder: Path) -> None:
+    await_all([start(folder)])
 
 
 Starting = tuple[Path, subprocess.Popen[bytes]]  # a run, and its supervisor that may not have registered itself yet
@@ -125,7 +129,7 @@ def resume(runs_folder: Path, run_id: str, keep_place: bool = False) -> None:
         raise RunError(f"run {run_id!r} was carried out by a Python program, which passed objects: continue it there")
     reopen(folder, keep_place)
     with _as_run_error(folder):
-        await_all([start(folder)])
+        _start_supervisor(folder)
 
 
 def can_resume(folder: Path) -> bool:

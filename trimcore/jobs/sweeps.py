@@ -3,6 +3,7 @@
 Runs that start from the same base network share it: one run trains it alone, and the others branch from it.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import tomli_w
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from trimcore import runs, tables
 from trimcore.errors import RunError
@@ -25,6 +26,7 @@ AFTER_THE_BASE = {  # sections that do not change the network of iteration 0
     "name", "profile", "retrain", "distill", "step", "verify", "stop", "control", "whole_heads", "embeddings", "sweep",
 }  # fmt: skip
 MAX_NAME = 80  # characters of a run's name
+WAIT = 60.0  # seconds for another process that launches runs of the same sweep
 AT_ONCE = 8  # supervisors that start at the same time
 
 
@@ -109,7 +111,7 @@ def launch(values: dict[str, Any], runs_folder: Path) -> str:
 def complete(runs_folder: Path, sweep_id: str) -> tuple[list[str], list[str]]:
     """Launch the runs of a sweep that do not exist yet, and resume those that ended before they were done, unless the
     sweep's rule has stopped them. Returns the ids of both. Raises RunError and SpecError."""
-    with FileLock(lock_path(runs_folder, sweep_id, "sweep"), timeout=60):
+    with _alone(runs_folder, sweep_id):
         resumed = [run_id for run_id in sweeps.members(runs_folder, sweep_id) if _is_unfinished(runs_folder / run_id)]
         for run_id in resumed:
             control.resume(runs_folder, run_id)
@@ -123,6 +125,21 @@ def complete(runs_folder: Path, sweep_id: str) -> tuple[list[str], list[str]]:
                 starting = []
         control.await_all(starting)
     return started, resumed
+
+
+@contextlib.contextmanager
+def _alone(runs_folder: Path, sweep_id: str) -> Iterator[None]:
+    """Only one process at a time launches the runs of a sweep."""
+    sweeps.sweep_path(runs_folder, sweep_id)  # raises if there is no such sweep
+    lock = FileLock(lock_path(runs_folder, sweep_id, "sweep"))
+    try:
+        lock.acquire(timeout=WAIT)
+    except Timeout:
+        raise RunError(f"another process is launching the runs of {sweep_id}: wait until it is done") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def prepared(runs_folder: Path, sweep_id: str) -> Iterator[Path]:

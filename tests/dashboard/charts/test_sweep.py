@@ -34,11 +34,13 @@ def test_with_one_setting_all_lines_are_solid_and_far_sizes_are_on_a_logarithmic
     assert figure.layout.xaxis.type == "log"
 
 
-def test_an_effect_has_a_mark_for_each_run_and_the_means_of_those_that_did_not_stop():
+def test_an_effect_has_a_mark_for_each_run_and_the_means_of_values_without_a_stopped_run():
     figure = charts.setting_effect(ENDS, "step.value", "value", "seed", "seed")
     means = [trace for trace in figure.data if trace.mode == "lines"]
-    assert list(means[0].y) == pytest.approx([97, 90]), "the run with 50 % stopped early"
-    assert list(means[1].y) == [3, 5]
+    assert list(means[0].y) == pytest.approx([97]), "a run of the other value stopped early"
+    whole = charts.setting_effect(ENDS.assign(stopped=False), "step.value", "value", "seed", "seed")
+    assert list(whole.data[0].y) == pytest.approx([97, 70])
+    assert [list(trace.y) for trace in whole.data if trace.mode == "lines"][1] == [3, 5]
     marks = [trace for trace in figure.data if trace.mode == "markers"]
     assert [list(trace.y) for trace in marks[:2]] == [pytest.approx([96, 90]), pytest.approx([98, 50])]
     assert [trace.name for trace in marks if trace.showlegend] == ["seed 0", "seed 1"]
@@ -47,6 +49,6 @@ def test_an_effect_has_a_mark_for_each_run_and_the_means_of_those_that_did_not_s
 
 
 def test_with_a_loss_the_best_is_the_lowest():
-    alt = charts.setting_effect(ENDS, "step.value", "value", metric=ERROR).layout.meta["alt"]
+    alt = charts.setting_effect(ENDS.assign(stopped=False), "step.value", "value", metric=ERROR).layout.meta["alt"]
     assert "on average best with 2, MAE 0.7, and worst with 1, MAE 0.97" in alt
     assert charts.setting_effect(ENDS, "seed", "seed", metric=ERROR).layout.yaxis.title.text == "MAE, lower is better"

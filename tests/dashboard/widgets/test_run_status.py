@@ -75,3 +75,12 @@ def test_a_queued_run_names_the_run_ahead(runs_folder):
     assert r"behind **run \*2\*** and 2 more" in texts(page("run", run=mine))
     runs.update_status(runs_folder / third, device_key="cuda:0")
     assert r"behind **run \*2\*** and 1 more" in texts(page("run", run=mine))
+
+
+def test_a_branch_that_waits_for_its_base_says_so(runs_folder):
+    """The name of a run comes from a person: it is shown as plain text."""
+    parent = active_run(runs_folder, "my *base*")
+    waiting = active_run(runs_folder, "branch", state="queued", awaits={"run": parent, "iteration": 0})
+    assert r"waiting for the base network of **my \*base\***" in texts(page("run", run=waiting))
+    runs.checkpoint_path(runs_folder / parent, 0).write_bytes(b"")
+    assert "waiting for the device" in texts(page("run", run=waiting))

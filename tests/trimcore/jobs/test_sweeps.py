@@ -4,11 +4,13 @@ import copy
 import json
 
 import pytest
+from filelock import FileLock
 
 from trimcore import runs, spec, tables
 from trimcore.errors import RunError, SpecError
 from trimcore.jobs import control, sweep_rule, worker
 from trimcore.jobs import sweeps as jobs
+from trimcore.jobs.locks import lock_path
 from trimcore.runs import sweeps
 from trimcore.runs.sweeps import Member
 from trimcore.system import processes
@@ -181,6 +183,17 @@ def test_a_damaged_sweep_file_is_one_line(values, runs_folder, started):
     sweeps.sweep_path(runs_folder, sweep_id).write_text("[sweep")
     with pytest.raises(SpecError, match="not valid TOML"):
         jobs.complete(runs_folder, sweep_id)
+
+
+def test_two_processes_do_not_launch_the_same_runs(values, runs_folder, started, monkeypatch):
+    monkeypatch.setattr(jobs, "WAIT", 0.05)
+    sweep_id = jobs.create(values, runs_folder)
+    with FileLock(lock_path(runs_folder, sweep_id, "sweep")), pytest.raises(RunError, match="another process is"):
+        jobs.complete(runs_folder, sweep_id)
+    assert not started
+    with pytest.raises(RunError, match="is not the id of a sweep"):
+        jobs.complete(runs_folder, "../x")
+    assert len(jobs.complete(runs_folder, sweep_id)[0]) == 6
 
 
 # --- real runs ---
