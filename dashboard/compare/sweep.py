@@ -221,4 +221,5 @@ def _table(table: pd.DataFrame, points: Mapping[str, Member]) -> None:
     )  # fmt: skip
     if rows := [row for row in picked.selection.rows if row < len(own)]:
         run_id = own.run.iloc[rows[0]]
-        st.button("Show run", key="show_sweep_run", icon=":material/play_circle:", on_click=navigation.select, args=(run_id, "run"))
+        st.button("Show run", key="show_sweep_run", icon=":material/play_circle:", on_click=navigation.select,
+                  args=(run_id, "run"))  # fmt: skip
