@@ -8,9 +8,12 @@ import streamlit as st
 from dashboard.compare.run_table import MORE
 from dashboard.compare.verdict import comparable_runs
 from dashboard.session import headline, links, run_reader
+from dashboard.text import plain
 from dashboard.widgets import elements, sizes
 from dashboard.widgets.next_step import next_step
 from trimcore.tables import ACCURACY, Metric
+
+SETTINGS = ["model", "data", "criterion", "seed"]  # columns that often have one value
 
 
 def with_tags(table: pd.DataFrame) -> pd.DataFrame:
@@ -32,6 +35,12 @@ def with_metric(table: pd.DataFrame) -> tuple[pd.DataFrame, set[Metric]]:
     return shown.rename(columns={"metric_final": name}), metrics or {ACCURACY}
 
 
+def without_constants(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table without the settings that are the same in all rows, so that it fits the page, and these as text."""
+    same = [name for name in SETTINGS if table[name].nunique(dropna=False) == 1]
+    return table.drop(columns=same), [f"{name} {table[name].iloc[0]}" for name in same]
+
+
 def choose(table: pd.DataFrame) -> list[str]:
     """The selected runs. Without a selection, the newest run and those that can be compared with it."""
     table = table[[name for name in table if name not in MORE or table[name].notna().any()]]
@@ -40,6 +49,7 @@ def choose(table: pd.DataFrame) -> list[str]:
     if links.should_apply("runs"):
         rows = links.read("runs", lambda text: [ids.index(run_id) for run_id in text.split("~")], [])
         st.session_state[key] = {"selection": none | {"rows": rows}}
+    table, same = without_constants(table)
     shown, metrics = with_metric(table.drop(columns="id"))
     chosen = st.dataframe(
         shown, hide_index=True, key=key, on_select="rerun",
@@ -57,6 +67,8 @@ def choose(table: pd.DataFrame) -> list[str]:
             "verification": st.column_config.NumberColumn(format="percent"),
         }),
     )  # fmt: skip
+    if same:
+        st.caption(f"The same in all runs: {plain(', '.join(same))}.")
     picked = [ids[row] for row in chosen.selection.rows if row < len(ids)]
     links.track("runs", lambda: "~".join(picked))
     if picked:

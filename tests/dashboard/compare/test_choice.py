@@ -19,3 +19,12 @@ def test_the_table_is_filtered_by_tags(run_id, runs_folder):
     runs.write_notes(runs_folder, run_id, runs.Notes(tags=("a",)))
     app.run()
     assert "No run has all of these tags" in texts(app)
+
+
+def test_settings_that_are_the_same_in_all_runs_are_said_once(run_id, runs_folder):
+    fake_run(runs_folder, {"name": "other", "seed": 7}, NARROWER, [0.9, 0.8])
+    app = page("compare")
+    table = app.dataframe[0].value
+    assert "seed" in table
+    assert not {"model", "data", "criterion"} & set(table)
+    assert "The same in all runs: model lenet5, data mnist\\-5k, criterion APoZ." in texts(app)
