@@ -33,7 +33,7 @@ run_id = need_run()
 events = run_reader.events(run_id)
 folder = runs.open_run(run_reader.folder(), run_id)
 rows = tables.iterations(events)
-st.caption(f"{plain(run_reader.title(run_id))}  ·  `{run_id}`")
+st.caption(f"{plain(run_reader.title(run_id))}  ·  {plain(run_id)}")
 notes.show(run_id)
 if rows.empty:
     st.info("This run has no finished iteration yet.", icon=":material/hourglass_top:")
@@ -143,7 +143,7 @@ st.code(
     + (f"\npython -m trimcore shapes {run_id} --iteration {iteration} --csv shapes.csv{runs_option}"
        f"\npython -m trimcore export {run_id} --iteration {iteration} --format {format} "
        f"--out trimmed{exports.FORMATS[format]}{' --script' if scripts else ''}{runs_option}" if rebuilt else ""),
-    language="bash", wrap_lines=True,
+    language=None, wrap_lines=True,
 )
 st.caption(f"Seed {started.get('seed')}, {started.get('device')}, PyTorch {started.get('torch')}.")
 with changed:

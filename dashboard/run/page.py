@@ -27,7 +27,7 @@ def confirm_stop() -> None:
         st.rerun()
 
 
-st.caption(f"{plain(run_reader.title(run_id))}  ·  `{run_id}`")
+st.caption(f"{plain(run_reader.title(run_id))}  ·  {plain(run_id)}")
 origin = run_reader.imported_from(run_id)
 if run_id == runs.EXAMPLE:
     st.caption(":material/school: This is the example that comes with trimcore. You can look at everything, export it, "

@@ -9,8 +9,10 @@ from dashboard.session import navigation, run_reader
 IMAGES = Path(__file__).parents[1] / "images"  # files, because a named icon would be fetched from another server
 OF_RUN = ("Profile", "Plan", "Run", "Report")  # pages that show the selected run
 SIDEBAR = 260  # pixels
-# Streamlit has no setting for the space beside the content, which takes an eighth of a laptop's screen.
+# Streamlit has no setting for the space beside the content, which takes an eighth of a laptop's screen, nor for the
+# text of primary buttons: white on the light blue of the dark theme cannot be read.
 STYLE = """<style>
+[data-testid^="stBaseButton-primary"] { color: light-dark(#ffffff, #0b0f16); }
 @media (min-width: 640px) { .stMainBlockContainer { padding-left: 2.25rem; padding-right: 2.25rem; } }
 </style>"""
 
