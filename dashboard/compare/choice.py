@@ -38,7 +38,8 @@ def with_metric(table: pd.DataFrame) -> tuple[pd.DataFrame, set[Metric]]:
 def without_constants(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The table without the settings that are the same in all rows, so that it fits the page, and these as text."""
     same = [name for name in SETTINGS if table[name].nunique(dropna=False) == 1]
-    return table.drop(columns=same), [f"{name} {table[name].iloc[0]}" for name in same]
+    said = [f"{name} {value}" for name in same if (value := table[name].iloc[0]) not in (None, "")]
+    return table.drop(columns=same), said
 
 
 def choose(table: pd.DataFrame) -> list[str]:

@@ -61,7 +61,7 @@ def test_every_number_has_help_and_every_image_has_alt_text(runs_there, name, mo
     assert not [image for image in images if len(image.alt) < 8]
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", glossary.CONCEPTS)
 def test_every_page_explains_its_concept_with_the_formula(runs_there, name):
     app = page(name, run=runs_there["lenet5"])
     _, terms = glossary.CONCEPTS[name]

@@ -31,13 +31,13 @@ def supervise(folder: Path) -> dict[str, Any]:
     LOG.debug("the supervisor is waiting for its turn")
     locks = turn.wait(folder)
     if locks is None:
-        return on_end.end(folder, *turn.outcome(folder))
+        return runs.write_exit(folder, *turn.outcome(folder))
     with locks:
         ended = turn.ended_by_sweep(folder)
         code = 0 if ended else _wait_for_trainer(folder, _start_trainer(folder))
     if ended:
-        return on_end.end(folder, *ended)
-    return on_end.end(folder, **_outcome(folder, code), code=code)
+        return runs.write_exit(folder, *ended)
+    return runs.write_exit(folder, **_outcome(folder, code), code=code)
 
 
 def _start_trainer(folder: Path) -> subprocess.Popen[bytes]:

@@ -51,6 +51,7 @@ def test_changes_of_a_run_folder_appear_immediately(cut_run, runs_folder):
     (cut_run / "spec.toml").write_text(f'{spec}\n[parent]\nrun = "other"\niteration = 1\n')
     assert runs.parents(runs_folder, run_reader._parent_of) == {cut_run.name: ("other", 1)}
     (cut_run / "exit.json").unlink()
+    runs.update_status(cut_run, state="queued", outcome=None)
     assert seen()[1] == "queued", "its launcher is alive"
     (cut_run / "spec.toml").unlink()
     assert run_table.read_runs().empty
