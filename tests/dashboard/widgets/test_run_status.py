@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from dashboard.session import queue_reader
 from dashboard.widgets import run_status
 from tests.dashboard.fakes import RUNNING, active_run
 from tests.dashboard.pages import page, texts
@@ -72,8 +73,10 @@ def test_a_queued_run_names_the_run_ahead(runs_folder):
     assert "behind" not in texts(page("run", run=first))
     assert r"for the device, behind **run \*1\***" in texts(page("run", run=second))
     runs.update_status(runs_folder / second, state="running")  # it was resumed and overtook the first
+    queue_reader.forget()
     assert r"behind **run \*2\*** and 2 more" in texts(page("run", run=mine))
     runs.update_status(runs_folder / third, device_key="cuda:0")
+    queue_reader.forget()
     assert r"behind **run \*2\*** and 1 more" in texts(page("run", run=mine))
 
 
