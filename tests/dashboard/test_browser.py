@@ -52,7 +52,7 @@ def page(chromium):
 
 
 def open_page(page, url: str) -> None:
-    page.goto(url)
+    page.goto(f"{url}/model")
     page.get_by_role("heading", name="Model", exact=True).wait_for()
 
 

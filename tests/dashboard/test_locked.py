@@ -84,7 +84,7 @@ def test_no_page_contacts_another_server(started, page):
 @pytest.mark.browser
 def test_a_file_over_the_limit_is_rejected_before_it_is_read(started, page, tmp_path):
     url, _ = started
-    page.goto(url)
+    page.goto(f"{url}/model")
     page.get_by_role("heading", name="Model", exact=True).wait_for()
     page.get_by_role("combobox", name="Weights").click()
     page.get_by_role("option", name="checkpoint file").click()

@@ -42,7 +42,7 @@ def test_two_viewers_see_the_same(chromium, runs_folder, tmp_path):
             watcher.goto(f"{url}/run?run={run_id}")
             watcher.get_by_text("iteration 1 of 4, retraining, epoch 2 of 4").wait_for()
         elsewhere.set_default_timeout(60_000)
-        elsewhere.goto(url)
+        elsewhere.goto(f"{url}/model")
         elsewhere.get_by_role("heading", name="Model", exact=True).wait_for()
 
         runs.write_exit(folder, "paused", "paused on request")
