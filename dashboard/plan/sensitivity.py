@@ -170,7 +170,7 @@ def _store(draft: dict, start: StartPoint, examples: int, shares: Sequence[float
 
 
 def _folder(start: StartPoint) -> Path:
-    return runs.open_run(run_reader.folder(), start[0]) / "sensitivity"
+    return run_reader.place_of(runs.open_run(run_reader.folder(), start[0])) / "sensitivity"
 
 
 def _key(draft: dict, start: StartPoint, examples: int, shares: Sequence[float]) -> str:

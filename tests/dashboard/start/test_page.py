@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.dashboard.drafts import choose_goal
 from tests.dashboard.fakes import NARROWER, active_run, fake_run
 from tests.dashboard.pages import click, metrics, open_link, page, texts
 from trimcore import runs
@@ -59,3 +60,11 @@ def test_a_link_to_a_model_still_opens_model(runs_folder):
     app = open_link("", model="vgg16-small")
     assert app.title[0].value == "Model"
     assert app.session_state.draft["model"] == "vgg16-small"
+
+
+def test_what_the_pages_measure_of_the_example_is_kept_beside_the_runs(runs_folder):
+    before = sorted(runs.open_run(runs_folder, runs.EXAMPLE).rglob("*"))
+    choose_goal(page("plan", run=runs.EXAMPLE), "smaller", 2.0)
+    assert list((runs_folder / ".example" / "sensitivity").iterdir())
+    assert sorted(runs.open_run(runs_folder, runs.EXAMPLE).rglob("*")) == before
+    assert runs.list_runs(runs_folder) == []
