@@ -105,9 +105,16 @@ def test_a_waiting_run_is_not_ahead_of_others(parent, branch, tiny):
     other = control.prepare_run(tiny, parent.parent)
     for place, folder in enumerate((branch, other)):
         runs.update_status(folder, supervisor=me, queued_at=float(place))
-    assert branch.name not in queue.before(other, "cpu")
+
+    def ahead() -> list[str]:
+        return [entry.run_id for entry in queue.ahead(queue.entry_of(other), queue.waiting(parent.parent))]
+
+    assert branch.name not in ahead()
+    assert queue.is_next(other)
+    assert not queue.is_next(branch)
     has_base(parent)
-    assert branch.name in queue.before(other, "cpu")
+    assert branch.name in ahead()
+    assert queue.is_next(branch)
 
 
 def test_only_iteration_0_of_an_active_run_is_awaited(parent, tiny):
