@@ -1,11 +1,8 @@
 """Measurements of the network that a plan starts from, before anything runs. They are cached."""
 
-import functools
-import threading
-from collections.abc import Callable, Hashable
-
 from dashboard.plan.origin import StartPoint, is_converted
 from dashboard.session import run_network, run_reader
+from dashboard.session.shared_results import SharedResults
 from trimcore import data, runs, tables
 from trimcore.compute.generators import finished
 from trimcore.data.batches import Batches
@@ -20,9 +17,9 @@ from trimcore.spec import Spec, parse
 from trimcore.tasks import task_for
 from trimcore.tasks.batches import InputBatches
 
-MAX_CACHED = 64  # results
-_LOCK = threading.Lock()
-_making: dict[Hashable, threading.Lock] = {}  # a lock for each result that is being computed
+_shared = SharedResults(64)
+cached = _shared.get  # cached(key, make)
+known = _shared.found  # key -> result
 
 
 def unavailable_reason(draft: dict, start: StartPoint | None) -> str:
@@ -56,33 +53,6 @@ def _batches(subject: run_network.Subject, split: Split, size: int) -> Batches:
 def profile(draft: dict, subject: run_network.Subject) -> Profile:
     """The APoZ that the run would count first. It is counted again, because recorded values are rounded."""
     return _profile(subject, parse({**draft, "step": [], "parent": None}))
-
-
-def cached(key: Hashable, make: Callable[[], object]):
-    """The result of `make()`, computed once per key, also if several sessions ask at the same time."""
-    results = cache()
-    with _LOCK:
-        if key in results:
-            results[key] = results.pop(key)  # ordered by last use
-            return results[key]
-        making = _making.setdefault(key, threading.Lock())
-    with making:
-        with _LOCK:
-            if key in results:  # another session was faster
-                return results[key]
-        found = make()
-        with _LOCK:
-            results[key] = found
-            _making.pop(key, None)
-            while len(results) > MAX_CACHED:
-                results.pop(next(iter(results)))
-    return found
-
-
-@functools.cache
-def cache() -> dict:
-    """The cached results."""
-    return {}
 
 
 def weights_key(start: StartPoint) -> tuple:

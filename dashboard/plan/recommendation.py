@@ -32,7 +32,7 @@ def section(start: StartPoint, asked: Goal, base: float, metric: Metric, propose
     with st.spinner("Computing the plan…"):
         first = propose(_at(asked, FACTORS[0]) if asked.is_empty else asked)
     key = (*measurement.weights_key(start), "recommendation", type(main), asked.targets[1:], asked.batch, asked.held)
-    ready, about = key in measurement.cache(), first["seconds"] * len(FACTORS)
+    ready, about = key in measurement.known, first["seconds"] * len(FACTORS)
     if not ready and about > AT_ONCE and not st.button(
         f"How far can it go? (about {duration(about)})", key="goal_knee", icon=":material/star:",
         help="Computes a plan for several factors and measures each before retraining.",
@@ -46,8 +46,9 @@ def section(start: StartPoint, asked: Goal, base: float, metric: Metric, propose
     place = knee(times, values, metric)
     word = WORDS[type(main)]
     st.markdown(text(times, values, place, word, metric))
+    chosen = (1.0, base) if asked.is_empty else (main.times, first["value"])
     table = pd.DataFrame(points, columns=["times", "value"])
-    elements.chart(charts.goal_curve(table, times[place], main.times, word, metric), "goal_curve")
+    elements.chart(charts.goal_curve(table, times[place], chosen, word, metric), "goal_curve")
 
 
 def _points(

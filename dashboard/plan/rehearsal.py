@@ -41,7 +41,7 @@ def rehearse(draft: dict, start: StartPoint, heartbeat: Callable[[], None] = lam
     """
     subject, wanted, cancelled = run_network.subject(*start), parse({**draft, "parent": None}), threading.Event()
     key = _rehearsal_key(draft, start)
-    if key in measurement.cache():
+    if key in measurement.known:
         return measurement.cached(key, lambda: None)
     job = _worker().submit(_measure, start, subject, wanted, cancelled)
     try:
@@ -55,14 +55,14 @@ def rehearse(draft: dict, start: StartPoint, heartbeat: Callable[[], None] = lam
 
 def is_known(draft: dict, start: StartPoint) -> bool:
     """Whether the plan's values have already been measured."""
-    return _rehearsal_key(draft, start) in measurement.cache()
+    return _rehearsal_key(draft, start) in measurement.known
 
 
 def seconds(draft: dict, start: StartPoint, cost: Cost, iterations: int) -> float:
     """An estimate of how long `rehearse` takes. `cost` is of the starting network."""
     validation = data_summary(draft["data"]).splits["validation"]
     images = 3 * min(run_network.QUICK_IMAGES, validation)
-    if measurement.weights_key(start) not in measurement.cache():
+    if measurement.weights_key(start) not in measurement.known:
         images += min(draft["profile"]["examples"] or validation, validation)
     surgery = 0.01 * len(cost.layers) + cost.parameters / 4e7
     return cost.macs * images / devices.MACS_PER_SECOND["cpu"] + (iterations + 1) * surgery

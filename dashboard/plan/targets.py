@@ -70,7 +70,7 @@ def propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool = True) 
 
 def is_measured(draft: dict, start: StartPoint, asked: Goal) -> bool:
     """Whether the clock has decided about this goal."""
-    return _key(draft, start, asked, True) in measurement.cache()
+    return _key(draft, start, asked, True) in measurement.known
 
 
 def _key(draft: dict, start: StartPoint, asked: Goal, by_clock: bool) -> tuple:

@@ -34,7 +34,7 @@ def _model(key: tuple, start: StartPoint, device_name: str, batch: int) -> TimeM
 
 def known_ms(draft: dict, start: StartPoint, batches: tuple[int, ...]) -> dict[int, float]:
     """The milliseconds of the starting network by batch size, where they have been measured."""
-    found = {batch: measurement.cache().get(_key(draft, start, batch)) for batch in batches}
+    found = {batch: measurement.known.get(_key(draft, start, batch)) for batch in batches}
     return {batch: ms for batch, ms in found.items() if ms is not None}
 
 

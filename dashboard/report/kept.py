@@ -1,7 +1,6 @@
 """Tables that are measured once for all viewers: kept in this process and in the run folder, and shared by all who
 ask at the same time."""
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,13 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from dashboard.session.file_cache import FileCache
+from dashboard.session.shared_results import SharedResults
 from trimcore.system.files import write_atomic
 
 FOLDER = "changes"  # in a run folder
 MAX_RESULTS = 16  # in this process
-_LOCK = threading.Lock()
-_results: dict[tuple, pd.DataFrame] = {}
-_measuring: dict[tuple, threading.Lock] = {}  # a lock for each table that is being measured
+_shared = SharedResults(MAX_RESULTS)
 _read = FileCache(lambda path: pd.read_csv(path, keep_default_na=False), MAX_RESULTS)
 
 
@@ -35,36 +33,43 @@ class Kept:
     def _path(self) -> Path:
         return self.run / FOLDER / self.name
 
+    @property
+    def _key(self) -> tuple[str, int]:
+        """It changes when a checkpoint changes."""
+        return str(self._path), self._made()
+
     def _made(self) -> int:
         return max(path.stat().st_mtime_ns for path in self.checkpoints)
 
     def find(self) -> pd.DataFrame | None:
         """The table, if it has been measured."""
+        with suppress(OSError):
+            if (found := _shared.found.get(self._key)) is not None:
+                return found
+        return self._stored()
+
+    def find_or_measure(self, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """The table, measured if nobody has. A run folder that cannot be written is no error. Raises what `measure`
+        raises."""
+
+        def make() -> pd.DataFrame:
+            table = self._stored()
+            if table is None:
+                table = measure()
+                self._store(table)
+            return table
+
+        return _shared.get(self._key, make)
+
+    def _stored(self) -> pd.DataFrame | None:
         with suppress(OSError, ValueError, TypeError):  # a file of others may have anything in it
-            if (key := (str(self._path), self._made())) in _results:
-                return _results[key]
             if not self._path.parent.is_symlink() and self._path.stat().st_mtime_ns >= self._made():
                 table = _read(self._path)
                 return table if self.valid(table) else None
         return None
 
-    def find_or_measure(self, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """The table, measured if nobody has. A run folder that cannot be written is no error. Raises what `measure`
-        raises."""
-        key = (str(self._path), self._made())
-        with _LOCK:
-            measuring = _measuring.setdefault(key, threading.Lock())
-        with measuring:
-            if (found := self.find()) is not None:
-                return found
-            table = measure()
-            with _LOCK:
-                _results[key] = table
-                _measuring.pop(key, None)
-                while len(_results) > MAX_RESULTS:
-                    _results.pop(next(iter(_results)))
-            with suppress(OSError):
-                if not self._path.parent.is_symlink():
-                    self._path.parent.mkdir(parents=True, exist_ok=True)
-                    write_atomic(self._path, table.to_csv(index=False))
-            return table
+    def _store(self, table: pd.DataFrame) -> None:
+        with suppress(OSError):
+            if not self._path.parent.is_symlink():
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(self._path, table.to_csv(index=False))

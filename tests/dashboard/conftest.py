@@ -36,6 +36,15 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture
+def window(chromium):
+    """A browser window, as wide as a laptop's. A run takes ten seconds on two idle cores, and minutes on slow ones."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(240_000)
+    yield context.new_page()
+    context.close()
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory) -> Path:
     """A real run with two iterations, created once."""

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
@@ -10,9 +10,6 @@ from trimcore.cli.options import PATH
 from trimcore.cli.output import text_table, write_csvs
 from trimcore.errors import TrimError
 from trimcore.spec import DEFAULT_TOLERANCE, Spec
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WRITTEN = ("layers.csv", "neurons.csv")
 
@@ -88,7 +85,7 @@ def profile(
         write_csvs(folder, texts)
 
 
-def layer_times(spec: Spec) -> "pd.DataFrame":
+def layer_times(spec: Spec) -> Any:
     """The milliseconds of each layer of a spec's first network, for one example and for a training batch."""
     import pandas as pd
 

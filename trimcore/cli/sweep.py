@@ -8,10 +8,8 @@ import click
 
 from trimcore import runs
 from trimcore.cli.options import PATH, RUNS
-from trimcore.cli.output import text_table
-from trimcore.errors import TrimError
+from trimcore.cli.output import text_table, write_csv
 from trimcore.runs import sweeps
-from trimcore.system.files import write_atomic
 
 
 @click.command()
@@ -44,7 +42,6 @@ def sweep(sweep_id: str | None, file: Path | None, complete: bool, stop: bool, r
 def show_sweep(folder: Path, sweep_id: str, file: Path | None = None) -> None:
     """Print the table of a sweep, and write it to `file`. Raises TrimError."""
     from trimcore.jobs import sweeps as jobs
-    from trimcore.tables.csv_text import as_csv
 
     table = jobs.table(folder, sweep_id)
     own = sweeps.members(folder, sweep_id)
@@ -60,11 +57,8 @@ def show_sweep(folder: Path, sweep_id: str, file: Path | None = None) -> None:
             if row.state in ("stopped", "failed", "lost"):
                 click.echo(f"{row.run}: {row.reason}")
     if file:
-        try:
-            write_atomic(file, as_csv(table))
-            click.echo(file)
-        except OSError as error:
-            raise TrimError(f"cannot write {str(file)!r}: {error.strerror or error}") from None
+        write_csv(file, table)
+        click.echo(file)
 
 
 def states_text(folder: Path, own: dict[str, Any]) -> str:

@@ -23,7 +23,6 @@ from trimcore.evaluation.calibration import CalibrationTally
 NONE, NOISE, BLUR, CONTRAST = "none", "gaussian noise", "blur", "contrast"
 STRENGTHS = {NONE: (0.0,), NOISE: (0.08, 0.18, 0.38), BLUR: (0.01, 0.02, 0.04), CONTRAST: (0.6, 0.8, 0.95)}
 VARIANTS = [(name, strength) for name, strengths in STRENGTHS.items() for strength in strengths]
-PASSES = 2 * len(VARIANTS)  # over the images
 MEASURES = ["accuracy", "confidence", "calibration_error"]  # of a Calibration
 COLUMNS = [
     "corruption",

@@ -94,10 +94,16 @@ def ahead(entry: Entry, others: Sequence[Entry]) -> list[Entry]:
     return [e for e in before if e.shares_device(entry)]
 
 
-def is_next(folder: Path) -> bool:
-    """Whether a run is neither passed nor behind another one, so that it may start as soon as its devices are free."""
+def position(folder: Path) -> int | None:
+    """How many waiting runs go before this one. With 0, it may start as soon as its devices are free. None while others
+    pass it. This reads the files of all active runs."""
     entry = entry_of(folder)
-    return not entry.is_passed and not ahead(entry, waiting(folder.parent))
+    return None if entry.is_passed else len(ahead(entry, waiting(folder.parent)))
+
+
+def is_next(folder: Path) -> bool:
+    """Whether a run is neither passed nor behind another one."""
+    return position(folder) == 0
 
 
 def by_device(found: Sequence[Entry]) -> dict[str, list[Entry]]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
@@ -30,9 +30,6 @@ from trimcore.system import environment, logs, processes
 from trimcore.system.files import read_json
 from trimcore.system.logs import LOG
 from trimcore.tables.metric import ACCURACY, Metric
-
-if TYPE_CHECKING:
-    from trimcore.jobs.recorder import Recorder
 
 REQUESTS = ("", *runs.REQUESTS)  # processes of a run exchange a request as its index in this tuple
 VERDICTS = ("", "stopped", "finished")  # likewise the states in which a sweep's rule ends a run
@@ -121,7 +118,7 @@ def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None, obje
             recorder = Recorder(folder)
         resume, skipped = resume_points.find(folder)
         if recorder and skipped:
-            _note(skipped, recorder, watch)
+            _note(skipped, recorder.record, watch)
         for event in trim(spec, runs=folder.parent, resume=resume, **objects):
             if event.kind == "started":
                 metric = Metric.of(event.data["metric"])
@@ -129,7 +126,7 @@ def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None, obje
                 recorder.record(event)
                 _show(event, watch, metric)
                 if event_files and event.recorded and (trouble := event_files.record(recorder.events)):
-                    _note(trouble, recorder, watch)
+                    _note(trouble, recorder.record, watch)
             request = REQUESTS.index(runs.requested(folder)) if first else 0
             _follow(REQUESTS[distributed.broadcast(request)], event)
             if event.kind == "iteration":
@@ -177,9 +174,9 @@ def _follow(request: str, event: Event) -> None:
         raise EndRequested("finished", f"finished on request after iteration {event.data['iteration']}")
 
 
-def _note(text: str, recorder: "Recorder", watch: Callable[[Event], None] | None) -> None:
+def _note(text: str, record: Callable[[Event], None], watch: Callable[[Event], None] | None) -> None:
     note = Event("note", {"text": text, "level": "warning"})
-    recorder.record(note)
+    record(note)
     _show(note, watch)
 
 

@@ -61,7 +61,7 @@ FIGURES = {
     "parameter_history": lambda: charts.parameter_history(SIZES),
     "byte_history": lambda: charts.byte_history(SIZES),
     "goal_curve": lambda: charts.goal_curve(
-        pd.DataFrame({"times": [1.0, 2.0, 4.0], "value": [0.98, 0.97, 0.5]}), 2.0, 4.0, "smaller", Metric()
+        pd.DataFrame({"times": [1.0, 2.0, 4.0], "value": [0.98, 0.97, 0.5]}), 2.0, (3.0, 0.9), "smaller", Metric()
     ),
     "trimming": lambda: charts.trimming(
         neurons(LENET).assign(iteration=0, original_neuron=lambda own: own.neuron), {0: "base network"}

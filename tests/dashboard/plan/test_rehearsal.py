@@ -137,4 +137,4 @@ def test_a_rerun_of_the_page_cancels_the_measurement(monkeypatch):
         rehearsal.rehearse({"step": []}, ("a", 0), heartbeat)
     rehearsal._worker().submit(lambda: None).result(60)  # the thread is free again
     assert cancelled == [True]
-    assert "of a test" not in measurement.cache()
+    assert "of a test" not in measurement.known

@@ -54,7 +54,7 @@ def run(cut_hard, runs_folder) -> Path:
 
 @pytest.fixture(autouse=True)
 def forget():
-    kept._results.clear()
+    kept._shared.found.clear()
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_more_images_are_shown_on_request(run, monkeypatch):
 def test_it_is_measured_once_for_all_viewers_and_kept(run, measured):
     first = page("report", run=run.name)
     second = page("report", run=run.name)
-    kept._results.clear()  # the server was started again
+    kept._shared.found.clear()  # the server was started again
     third = page("report", run=run.name)
     assert measured == ["compare"]
     assert metrics(first) == metrics(second) == metrics(third)
@@ -153,7 +153,7 @@ def test_a_kept_table_that_does_not_belong_to_the_networks_is_measured_again(run
     app = page("report", run=run.name)
     (path,) = (run / kept.FOLDER).iterdir()
     _damaged(pd.read_csv(path, keep_default_na=False), path, how)
-    kept._results.clear()
+    kept._shared.found.clear()
     assert metrics(page("report", run=run.name)) == metrics(app)
     assert measured == ["compare"] * 2
 
@@ -218,7 +218,7 @@ def test_a_long_comparison_waits_for_a_button(run, monkeypatch, measured):
 def test_images_in_files_are_decoded_on_the_fly(run, monkeypatch, measured):
     resident = images(page("report", run=run.name))
     monkeypatch.setattr(registry, "in_memory", lambda split, name: split)
-    kept._results.clear()
+    kept._shared.found.clear()
     shutil.rmtree(run / kept.FOLDER)
     run_network._data.clear()
     shown = images(page("report", run=run.name))

@@ -11,26 +11,11 @@ import pytest
 import torch
 
 from trimcore import models, runs, spec
-from trimcore.cli.main import main
 from trimcore.data import datasets
 from trimcore.files import checkpoint
 from trimcore.jobs import control
 from trimcore.jobs.worker import carry_out
 from trimcore.system.files import read_json, write_atomic
-
-
-@pytest.fixture
-def trimcore(monkeypatch, capfd):
-    """trimcore("list", ...) -> exit code, output, error output."""
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["trimcore", *map(str, arguments)])
-        capfd.readouterr()
-        code = main()
-        return code, *capfd.readouterr()
-
-    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # main() sets it
-    return call
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """The command `trimcore queue`: the table, and what its options change."""
 
-import sys
 import time
 
 import pytest
 
 from tests.trimcore.jobs.waiting_runs import shown, wait_in
 from trimcore import runs
-from trimcore.cli.main import main
 from trimcore.cli.queue import clock
 from trimcore.jobs import control
 from trimcore.runs.place import place_of
@@ -15,17 +13,13 @@ from trimcore.system import processes
 
 
 @pytest.fixture
-def trimcore(monkeypatch, capfd):
-    """trimcore("--up", ...) -> exit code, lines of output, error output."""
+def queue(trimcore):
+    """queue("--up", ...) -> exit code, lines of output, error output."""
 
     def call(*arguments: str) -> tuple[int, list[str], str]:
-        monkeypatch.setattr(sys, "argv", ["trimcore", "queue", *arguments])
-        capfd.readouterr()
-        code = main()
-        out, err = capfd.readouterr()
+        code, out, err = trimcore("queue", *arguments)
         return code, out.splitlines(), err
 
-    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # main() sets it
     return call
 
 
@@ -34,17 +28,17 @@ def three(runs_folder) -> list[str]:
     return [wait_in(runs_folder, time.time() - 100 + at).name for at in range(3)]
 
 
-def test_an_empty_queue(trimcore, runs_folder):
-    assert trimcore() == (0, ["nothing runs or waits"], "")
+def test_an_empty_queue(queue, runs_folder):
+    assert queue() == (0, ["nothing runs or waits"], "")
     assert not runs_folder.exists()
 
 
-def test_the_table_has_every_device_with_order_and_times(trimcore, runs_folder, three):
+def test_the_table_has_every_device_with_order_and_times(queue, runs_folder, three):
     now = time.time()
     works = wait_in(runs_folder, 1.0, state="running", started_at=now - 60, eta_seconds=600.0, heartbeat=now).name
     both = wait_in(runs_folder, now + 5, "cpu", "cuda:1").name
-    trimcore("--hold", three[0])
-    code, lines, err = trimcore()
+    queue("--hold", three[0])
+    code, lines, err = queue()
     assert (code, err) == (0, "")
     cells = [line.split() for line in lines]
     end, since = clock(now + 600, now), clock(now - 60, now)
@@ -62,18 +56,18 @@ def test_the_table_has_every_device_with_order_and_times(trimcore, runs_folder, 
     ("option", "number", "order"),
     [("--up", 1, "102"), ("--down", 1, "021"), ("--first", 2, "201"), ("--last", 0, "120")],
 )
-def test_moves(trimcore, runs_folder, three, option, number, order):
-    code, lines, err = trimcore(option, three[number])
+def test_moves(queue, runs_folder, three, option, number, order):
+    code, lines, err = queue(option, three[number])
     assert (code, err) == (0, "")
     assert shown(runs_folder) == [line.split()[1] for line in lines[1:]] == [three[int(digit)] for digit in order]
 
 
-def test_hold_release_and_take_out(trimcore, runs_folder, three, monkeypatch):
+def test_hold_release_and_take_out(queue, runs_folder, three, monkeypatch):
     monkeypatch.setattr("trimcore.cli.queue.WAIT", 0.0)  # this process is the supervisor, and does not follow
-    assert "held" in trimcore("--hold", three[0])[1][1]
+    assert "held" in queue("--hold", three[0])[1][1]
     assert place_of(runs_folder / three[0], 0.0).held
-    assert "queued" in trimcore("--release", three[0])[1][1]
-    assert "stopping" in trimcore("--take-out", three[0])[1][1]
+    assert "queued" in queue("--release", three[0])[1][1]
+    assert "stopping" in queue("--take-out", three[0])[1][1]
     assert runs.requested(runs_folder / three[0]) == "stop"
 
 
@@ -87,21 +81,21 @@ def test_hold_release_and_take_out(trimcore, runs_folder, three, monkeypatch):
         (("--up",), "trimcore: Option '--up' requires an argument."),
     ],
 )
-def test_mistakes_are_one_line(trimcore, three, arguments, line):
-    code, lines, err = trimcore(*(three[int(word)] if word.isdigit() else word for word in arguments))
+def test_mistakes_are_one_line(queue, three, arguments, line):
+    code, lines, err = queue(*(three[int(word)] if word.isdigit() else word for word in arguments))
     assert (code, lines, err.count("\n")) == (2, [], 1)
     assert err.startswith(line.format(*three))
 
 
-def test_lost_runs_are_named_and_put_back(trimcore, runs_folder, three, monkeypatch):
+def test_lost_runs_are_named_and_put_back(queue, runs_folder, three, monkeypatch):
     for run_id in three:
         runs.update_status(runs_folder / run_id, supervisor=None, launcher={"pid": 1})
     me = processes.identity()
     monkeypatch.setattr(control, "_start_supervisor", lambda folder: runs.update_status(folder, supervisor=me))
     names = ", ".join(three)
-    assert trimcore()[1] == [
+    assert queue()[1] == [
         "nothing runs or waits", f"lost while they waited: {names}; `trimcore queue --restore` puts them back",
     ]  # fmt: skip
-    assert trimcore("--restore")[1][0] == f"put back: {names}"
+    assert queue("--restore")[1][0] == f"put back: {names}"
     assert shown(runs_folder) == three
-    assert trimcore("--restore")[1][0] == "there is no run to put back"
+    assert queue("--restore")[1][0] == "there is no run to put back"

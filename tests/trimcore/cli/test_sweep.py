@@ -1,29 +1,13 @@
 """Sweeps on the command line."""
 
 import csv
-import sys
 
 import pytest
 
 from trimcore import runs, spec
-from trimcore.cli.main import main
 from trimcore.jobs import control
 from trimcore.runs import sweeps
 from trimcore.system import processes
-
-
-@pytest.fixture
-def trimcore(monkeypatch, capfd):
-    """trimcore("sweep", ...) -> exit code, output, error output."""
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["trimcore", *map(str, arguments)])
-        capfd.readouterr()
-        code = main()
-        return code, *capfd.readouterr()
-
-    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # main() sets it
-    return call
 
 
 @pytest.fixture

@@ -92,15 +92,6 @@ def test_a_killed_supervisor_and_then_a_killed_trainer(launched, trains, eventua
     assert at_rest(lost)[0] == "lost"
 
 
-def test_a_supervisor_that_cannot_start(runs_folder, tiny, tmp_path, monkeypatch):
-    (tmp_path / "python").write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "python").chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(RunError, match="exited at once"):
-        control.launch(tiny, runs_folder)
-    assert at_rest(runs_folder / runs.list_runs(runs_folder)[0])[0] == "failed"
-
-
 @pytest.mark.parametrize(
     ("problem", "state"),
     [(None, "finished"), (KeyboardInterrupt(), "stopped"), (TrimError("no such layer"), "failed"),

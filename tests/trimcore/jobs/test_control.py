@@ -268,8 +268,9 @@ def test_a_supervisor_that_cannot_start_leaves_a_failed_run(runs_folder, tiny, t
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(RunError, match="exited at once; see .*log.txt"):
         control.launch(tiny, runs_folder)
-    status = runs.state_of(runs_folder / runs.list_runs(runs_folder)[0])
-    assert status.state == "failed"
+    folder = runs_folder / runs.list_runs(runs_folder)[0]
+    status = runs.state_of(folder)
+    assert status.state == read_json(folder / "status.json")["state"] == "failed"
     assert "exited at once" in status.reason
 
 

@@ -5,11 +5,13 @@ import random
 import threading
 
 import pytest
+from filelock import FileLock
 
 from tests.trimcore.jobs.waiting_runs import shown, wait_in
 from trimcore import runs
 from trimcore.errors import RunError
 from trimcore.jobs import queue, reordering, turn
+from trimcore.jobs.locks import lock_path
 from trimcore.jobs.reordering import MOVES, moved
 from trimcore.runs.place import Place, place_of, write_place
 from trimcore.system.files import read_json
@@ -193,3 +195,34 @@ def test_a_waiting_run_sees_that_it_is_held_released_and_taken_out(runs_folder, 
     got[0].close()
     assert got[1] is None
     assert turn.outcome(behind) == ("stopped", "stopped while queued")
+
+
+def test_a_waiting_run_does_not_read_the_others_while_its_device_is_taken(runs_folder, eventually, monkeypatch):
+    """With sixty runs that wait, reading them all five times a second would take several cores."""
+    looked, position = [], queue.position
+    monkeypatch.setattr(turn, "POLL", 0.01)
+    monkeypatch.setattr(queue, "position", lambda folder: looked.append(folder) or position(folder))
+    folder, got = wait_in(runs_folder, 0.0), []
+    with FileLock(lock_path(runs_folder, "cpu", "turn")):
+        waiting = threading.Thread(target=lambda: got.append(turn.wait(folder)))
+        waiting.start()
+        waiting.join(0.3)  # about thirty polls
+        assert waiting.is_alive()
+        assert looked == []
+    eventually(lambda: got)
+    got[0].close()
+
+
+def test_a_run_far_behind_looks_less_often(runs_folder, monkeypatch):
+    looked, position = [], queue.position
+    monkeypatch.setattr(turn, "POLL", 0.01)
+    monkeypatch.setattr(queue, "position", lambda folder: looked.append(folder) or position(folder))
+    for rank in range(9):
+        wait_in(runs_folder, float(rank))
+    last = wait_in(runs_folder, 9.0)
+    waiting = threading.Thread(target=turn.wait, args=(last,))
+    waiting.start()
+    waiting.join(0.3)
+    reordering.take_out(runs_folder, last.name)
+    waiting.join(10)
+    assert 1 <= len(looked) <= 4, "every tenth of about thirty polls"
