@@ -170,8 +170,9 @@ def _working_range(epochs, cuts, metric):
     settled = np.concatenate([reached[place >= 0.5], final])
     everything = np.concatenate([reached, initial, final])
     point = 1.0 if metric.percent else 0.01 * np.nanmax(np.abs(everything)) or 1.0
-    top, low, floor = np.nanmax(everything), np.nanquantile(settled, 0.05), np.nanmin(everything)
-    if np.isfinite(initial).any():
+    top, floor = np.nanmax(everything), np.nanmin(everything)
+    if np.isfinite(initial).any() and np.isfinite(settled).any():
+        low = np.nanquantile(settled, 0.05)
         floor = max(floor, low - 1.5 * max(top - low, point))
     pad = 0.06 * max(top - floor, 0.5 * point)
     edges = sign * (floor - pad), sign * (top + pad)

@@ -14,6 +14,7 @@ from dashboard.widgets.next_step import next_step
 from trimcore.tables import ACCURACY, Metric
 
 SETTINGS = ["model", "data", "criterion", "seed"]  # columns that often have one value
+LONGEST = 280  # pixels of the column of names, so that the results beside it fit the page
 
 
 def with_tags(table: pd.DataFrame) -> pd.DataFrame:
@@ -53,9 +54,10 @@ def choose(table: pd.DataFrame) -> list[str]:
     table, same = without_constants(table)
     shown, metrics = with_metric(table.drop(columns="id"))
     chosen = st.dataframe(
-        shown, hide_index=True, key=key, on_select="rerun",
+        shown, hide_index=True, key=key, on_select="rerun", placeholder="—",
         selection_mode="multi-row", alt="Runs with compression and test results",
         column_config=elements.with_help(shown, {
+            "run": st.column_config.TextColumn(width=min(7 * int(shown.run.str.len().max()), LONGEST)),
             "compression": st.column_config.NumberColumn(format="%.2f×"),
             "MACs ratio": st.column_config.NumberColumn(format="%.1f×"),
             "latency ratio": st.column_config.NumberColumn(format="%.1f×"),

@@ -197,23 +197,18 @@ def _table(table: pd.DataFrame, points: Mapping[str, Member]) -> None:
     names, own = short_names(keys), table[table.run.isin(points)]
     metric = next((tables.metric_of(events) for run_id in points if (events := run_reader.events(run_id))),
                   tables.ACCURACY)  # fmt: skip
-    shown = own[[*keys, "state", "iterations", "compression", "macs_ratio", "parameters", "validation_metric",
-                 "test_metric", "seconds", "reason"]]  # fmt: skip
-    shown = shown.assign(**{key: shown[key].map(value_text) for key in keys}, run=own.run.map(run_reader.title))
+    shown = own[[*keys, "state", "iterations", "compression", "validation_metric", "test_metric", "seconds"]]
+    shown = shown.assign(**{key: shown[key].map(value_text) for key in keys})
     best = {"validation_metric": f"validation {metric.name}", "test_metric": f"test {metric.name}"}
-    shown = shown.rename(columns={**names, **best, "macs_ratio": "MACs ratio"})
+    shown = shown.rename(columns={**names, **best})
     config = {
         **{names[key]: st.column_config.Column(help=f"The setting {key} of the run.") for key in keys},
         **{name: st.column_config.NumberColumn(format=headline.number_format(metric), help=text) for name, text in zip(
             best.values(), [f"The {metric.name} on the validation split after retraining. Choose a value by it.",
                             f"The {metric.name} on the test split after retraining."], strict=True)},
         "compression": st.column_config.NumberColumn(format="%.2f×"),
-        "MACs ratio": st.column_config.NumberColumn(format="%.1f×"),
-        "parameters": st.column_config.NumberColumn(format="localized"),
         "seconds": st.column_config.NumberColumn(format="%.0f", help="The seconds of all iterations of the run."),
         "state": st.column_config.Column(help="The state of the run."),
-        "reason": st.column_config.Column(help="How the run ended."),
-        "run": st.column_config.Column(help="The name of the run, as in the sidebar."),
     }  # fmt: skip
     picked = st.dataframe(
         shown, hide_index=True, key="sweep_table", alt="The runs of the sweep", placeholder="—", on_select="rerun",

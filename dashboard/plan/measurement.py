@@ -30,7 +30,7 @@ def unavailable_reason(draft: dict, start: StartPoint | None) -> str:
     if draft["convert"]["to"] and draft["convert"]["epochs"] and not is_converted(start):
         return ("The run first converts the activations and trains the network further. The effect of the cuts on that "
                 "network cannot be measured before the run.")  # fmt: skip
-    path = runs.checkpoint_path(runs.open_run(run_reader.folder(), start[0]), start[1])
+    path = runs.checkpoint_of(run_reader.folder(), *start)
     if not path.exists():
         return (f"Nothing can be measured before the run: the run folder has no checkpoint of iteration {start[1]} "
                 f"({path.name}).")  # fmt: skip
@@ -57,7 +57,7 @@ def profile(draft: dict, subject: run_network.Subject) -> Profile:
 
 def weights_key(start: StartPoint) -> tuple:
     """Identifies the weights of an iteration. It changes when the checkpoint changes."""
-    path = runs.checkpoint_path(runs.open_run(run_reader.folder(), start[0]), start[1])
+    path = runs.checkpoint_of(run_reader.folder(), *start)
     return str(path), path.stat().st_mtime_ns if path.exists() else 0
 
 

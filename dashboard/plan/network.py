@@ -23,7 +23,7 @@ def planned(
     order. Then the network itself is used. Raises TrimError for an impossible grouping.
     """
     if start and set(iteration_event(start).get("k") or {}) - set(graph.units):
-        path = runs.checkpoint_path(runs.open_run(run_reader.folder(), start[0]), start[1])
+        path = runs.checkpoint_of(run_reader.folder(), *start)
         now = {name: Seen(layer.apoz, range(len(layer.apoz))) for name, layer in (seen or {}).items()}
         return _of_checkpoint(str(path), path.stat().st_mtime_ns, run_reader.spec_of(start[0])), now or None
     convert = draft["convert"]

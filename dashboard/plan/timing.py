@@ -26,7 +26,7 @@ def time_model(draft: dict, start: StartPoint, batch: int) -> TimeModel:
 def _model(key: tuple, start: StartPoint, device_name: str, batch: int) -> TimeModel:
     """`key` identifies the weights. Each model holds a network and a batch on the device, so few are kept."""
     folder, device = run_reader.folder(), resolve(device_name)
-    path = runs.checkpoint_path(runs.open_run(folder, start[0]), start[1])
+    path = runs.checkpoint_of(folder, *start)
     _, graph = open_network(path, device, run_reader.spec_of(start[0]).removable)
     example = moved(run_network.subject(*start).data.example_input, device)
     return TimeModel(graph, example, batch, folder / FOLDER)

@@ -58,10 +58,11 @@ def _show(table: pd.DataFrame, path: Path) -> None:
     for line in warnings_of(table):
         st.warning(plain(line), icon=":material/warning:")
     shown = table.drop(columns="batch").rename(columns={"latency_1_ms": "ms, 1 image", "latency_ms": _many(table)})
+    shown["accuracy"] *= 100
     st.dataframe(
         shown, hide_index=True, key="int8", alt="Accuracy, bytes and milliseconds in float and in INT8",
         column_config=elements.with_help(shown, {
-            "accuracy": st.column_config.NumberColumn(format="percent"),
+            "accuracy": st.column_config.NumberColumn(format="%.1f %%"),
             "bytes": st.column_config.NumberColumn(format="localized"),
             **dict.fromkeys(["ms, 1 image", _many(table)], st.column_config.NumberColumn(format="%.3f")),
         }),

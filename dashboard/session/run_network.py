@@ -66,7 +66,7 @@ def data(run_id: str) -> Data:
 
 
 def _path(run_id: str, iteration: int):
-    return runs.checkpoint_path(runs.open_run(run_reader.folder(), run_id), iteration)
+    return runs.checkpoint_of(run_reader.folder(), run_id, iteration)
 
 
 def _seconds_per_image(run_id: str, iteration: int, graph: ChannelGraph) -> float:

@@ -30,13 +30,15 @@ def shapes_and_times(walk: Walk, url: str) -> None:
     walk.see("Trimmable neurons")
     walk.page.get_by_text("Time", exact=True).click()
     measure = walk.page.get_by_role("button", name=re.compile("^Measure"))
-    walk.timed("the time of each layer", measure.first.click, lambda: walk.see("Sum of the layers"))
+    walk.timed("the time of each layer", measure.first.click, lambda: walk.see("Measure again"))
     walk.page.get_by_text("Drawing", exact=True).click()
-    walk.settled()
+    walk.page.get_by_role("radiogroup", name="Beside the parameters").get_by_text("Time").click()
+    walk.see("milliseconds")
     walk.picture("drawn-with-milliseconds")
+    shapes = walk.page.get_by_text(re.compile("^Iteration 0 → iteration"))
     walk.timed("Report, with what changed and the shapes", lambda: walk.page.goto(f"{url}/report?run={runs.EXAMPLE}"),
-               lambda: walk.page.locator(".st-key-shapes").wait_for())  # fmt: skip
-    walk.page.locator(".st-key-shapes").scroll_into_view_if_needed()
+               shapes.wait_for)  # fmt: skip
+    shapes.scroll_into_view_if_needed()
     walk.picture("shapes")
 
 
@@ -60,9 +62,12 @@ def what_changed(walk: Walk, url: str) -> None:
 
 
 def sweep(walk: Walk, url: str) -> None:
-    """Six runs from the example's base network, stopped early where they are behind."""
+    """Six runs from the example's smallest network, stopped early where they are behind."""
     walk.page.goto(f"{url}/plan?run={runs.EXAMPLE}")
     walk.see("Steps in order")
+    walk.choose("Start from", "iteration 5 of")
+    walk.page.get_by_text("fraction", exact=True).click()
+    walk.see("fraction 0")
     walk.settled()
     first = walk.page.get_by_role("combobox", name="Setting", exact=True)
     retry(lambda: walk.page.get_by_text("Sweep…").click(), first)

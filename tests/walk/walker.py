@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.dashboard.serving import idle, retry
 
@@ -61,6 +61,7 @@ class Walk:
 
     def fill(self, label: str, text: str, role: str = "textbox") -> None:
         box = self.page.get_by_role(role, name=label, exact=True)
+        expect(box).to_have_count(1)  # the one before may still be there
         box.fill(text)
         box.press("Enter")
         idle(self.page)

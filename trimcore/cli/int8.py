@@ -29,7 +29,7 @@ def export_int8(runs_folder: Path, run_id: str, iteration: int | None, out: Path
     networks, name = {"base": found.made}, "base"
     if found.made.iteration:
         name = "trimmed"
-        base = checkpoint.load(runs.checkpoint_path(runs_folder / run_id, 0))
+        base = checkpoint.load(runs.checkpoint_of(runs_folder, run_id, 0))
         networks = {"base": base, name: found.made}
     table = compare(networks, found.data, {name: out})
     shown = table.drop(columns="batch").rename(columns={"latency_1_ms": "ms", "latency_ms": f"ms, batch {BATCH}"})

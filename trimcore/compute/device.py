@@ -50,8 +50,7 @@ def describe(device: torch.device) -> str:
     precision = "bf16" if has_fast_bf16(device) else "fp32"
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}, {precision}"
-    return (
-        f"{device}, {torch.get_num_threads()} threads, {precision}"
-        if device.type == "cpu"
-        else f"{device}, {precision}"
-    )
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"{device}, {threads} thread{'s' if threads != 1 else ''}, {precision}"
+    return f"{device}, {precision}"

@@ -8,6 +8,7 @@ from trimcore.runs.events import Event
 from trimcore.runs.folder import (
     FILES,
     check_id,
+    checkpoint_of,
     checkpoint_path,
     create,
     list_runs,
@@ -27,8 +28,8 @@ from trimcore.runs.status import FINAL, STALLED_AFTER, Status, devices_of, state
 
 __all__ = [
     "EXAMPLE", "FILES", "FINAL", "REQUESTS", "STALLED_AFTER", "Event", "Notes", "Parent", "Place", "Status",
-    "brought", "check_id", "check_own", "checkpoint_path", "children", "create", "delete", "devices_of",
-    "is_shipped", "launched_as", "list_runs", "list_unfinished", "notes_of", "open_run", "pack", "parent_of",
-    "parents", "place_of", "read_events", "request", "requested", "result_in", "result_of", "runs_folder",
-    "state_of", "unpack", "update_status", "write_exit", "write_notes", "write_place",
+    "brought", "check_id", "check_own", "checkpoint_of", "checkpoint_path", "children", "create", "delete",
+    "devices_of", "is_shipped", "launched_as", "list_runs", "list_unfinished", "notes_of", "open_run", "pack",
+    "parent_of", "parents", "place_of", "read_events", "request", "requested", "result_in", "result_of",
+    "runs_folder", "state_of", "unpack", "update_status", "write_exit", "write_notes", "write_place",
 ]  # fmt: skip

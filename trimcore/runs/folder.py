@@ -133,6 +133,11 @@ def checkpoint_path(folder: Path, iteration: int) -> Path:
     return folder / "checkpoints" / f"iteration-{iteration:02d}.pt"
 
 
+def checkpoint_of(runs: Path, run_id: str, iteration: int) -> Path:
+    """Where the weights of an iteration of an existing run are, or of the example. Raises RunError as `open_run`."""
+    return checkpoint_path(open_run(runs, run_id), iteration)
+
+
 def result_of(folder: Path) -> int:
     """The iteration that is the run's result so far: the last one whose accuracy did not fall below the minimum."""
     return result_in(read_events(folder))

@@ -59,7 +59,7 @@ def _from_parent(spec: Spec, arguments: dict[str, int], runs_folder: Path | None
     if runs_folder is None:
         raise SpecError("a spec with a parent needs the runs folder that contains it: pass runs=")
     run, iteration = spec.parent.run, spec.parent.iteration
-    found = checkpoint.load(runs.checkpoint_path(Path(runs_folder) / run, iteration))
+    found = checkpoint.load(runs.checkpoint_of(Path(runs_folder), run, iteration))
     if (found.model, found.arguments) != (spec.model, arguments):
         raise SpecError(f"iteration {iteration} of {run} is a {found.model} with other options or for other data")
     return found

@@ -120,7 +120,7 @@ def _with_classes(spec: Spec, data: Data, runs_folder: Path | None, resume: dict
     if resume is not None:
         count = resume["arguments"]["num_classes"]
     elif spec.parent and runs_folder:
-        path = runs.checkpoint_path(Path(runs_folder) / spec.parent.run, spec.parent.iteration)
+        path = runs.checkpoint_of(Path(runs_folder), spec.parent.run, spec.parent.iteration)
         count = checkpoint.load(path).arguments["num_classes"]
     else:
         count = IMAGENET if spec.base.weights == "pretrained" else checkpoint.classes_in(spec.base.weights)

@@ -1,5 +1,7 @@
 """Accuracy and loss over the epochs."""
 
+import warnings
+
 import numpy as np
 
 from dashboard import charts
@@ -38,6 +40,14 @@ def test_the_accuracy_axis_shows_everything_before_the_first_cut():
     low, high = figure.layout.yaxis.range
     assert low < 10
     assert high > 98
+
+
+def test_one_epoch_is_enough_for_the_accuracy_axis():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = charts.accuracy_curve(EPOCHS.head(1).assign(metric=0.5), CUTS.head(0))
+    low, high = figure.layout.yaxis.range
+    assert low < 50 < high
 
 
 def test_loss_curve_breaks_at_cuts():

@@ -46,7 +46,7 @@ def shown(**session):
 
 
 def table(app):
-    return next(frame for frame in app.dataframe if "reason" in frame.value.columns)
+    return next(frame for frame in app.dataframe if "iterations" in frame.value.columns)
 
 
 def test_without_sweeps_there_is_no_section(run_id):

@@ -9,6 +9,8 @@ from trimcore import runs, spec, tables
 from trimcore.errors import RunError
 from trimcore.files import checkpoint
 from trimcore.jobs import control
+from trimcore.training.loop import trim
+from trimcore.training.prepare import prepare
 
 
 def example(folder):
@@ -74,3 +76,20 @@ def test_a_run_can_branch_from_it(tmp_path):
     branch = spec.parse({**asked, "parent": {"run": runs.EXAMPLE, "iteration": 5}})
     made = control.prepare_run(branch, tmp_path)
     assert runs.parent_of(made / "spec.toml") == (runs.EXAMPLE, 5)
+
+
+def test_a_branch_of_it_starts_from_its_weights(tmp_path):
+    asked = spec.parse({"model": "lenet5", "data": "mnist-5k", "parent": {"run": runs.EXAMPLE, "iteration": 5}})
+    start = prepare(asked, tmp_path).state.network
+    wanted = checkpoint.load(runs.checkpoint_of(tmp_path, runs.EXAMPLE, 5))
+    assert checkpoint.widths_of(start) == wanted.widths
+    assert all(torch.equal(value.cpu(), wanted.state[name]) for name, value in start.state_dict().items())
+
+
+def test_a_branch_of_it_runs_to_its_end(tmp_path):
+    asked = spec.parse({
+        "model": "lenet5", "data": "mnist-5k", "device": "cpu", "parent": {"run": runs.EXAMPLE, "iteration": 5},
+        "step": [{"rule": "count", "value": 5, "layers": ["fc1"]}], "retrain": {"epochs": 0},
+    })  # fmt: skip
+    done = [event.data["widths"]["fc1"] for event in trim(asked, runs=tmp_path) if event.kind == "iteration"]
+    assert done == [30, 25]

@@ -1,10 +1,12 @@
 """Run a spec in this process, and compare its events."""
 
 import io
+from pathlib import Path
 
 import torch
 
-from trimcore import tables
+from trimcore import runs, tables
+from trimcore.files import checkpoint
 from trimcore.files.checkpoint import Checkpoint
 from trimcore.training.loop import trim
 
@@ -67,3 +69,12 @@ def assert_resumes_identically(spec, through_file: bool = True, every: int = 1) 
         assert last["checkpoint"]["state"].keys() == expected["checkpoint"]["state"].keys()
         assert all(torch.equal(t, expected["checkpoint"]["state"][n]) for n, t in last["checkpoint"]["state"].items())
     return len(snapshots)
+
+
+def save_parent(made: Checkpoint, folder: Path) -> dict:
+    """Write a run "mother" with this one iteration. Returns the [parent] of a spec that starts from it."""
+    path = runs.checkpoint_path(folder / "mother", made.iteration)
+    path.parent.mkdir(parents=True)
+    (folder / "mother" / "spec.toml").write_text(f'model = "{made.model}"\n')
+    checkpoint.save(made, path)
+    return {"run": "mother", "iteration": made.iteration}

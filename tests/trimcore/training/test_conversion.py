@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trimcore.training.runs import assert_resumes_identically, carry_out, of_kind, step, timeless
-from trimcore import models, runs, spec, tables
+from tests.trimcore.training.runs import assert_resumes_identically, carry_out, of_kind, save_parent, step, timeless
+from trimcore import models, spec, tables
 from trimcore.data import Data
 from trimcore.data import load as load_data
 from trimcore.data.batches import Batches
@@ -209,10 +209,7 @@ def test_a_snapshot_without_conversion_entries_can_be_restored(make_spec):
 
 
 def branch_from(made: Checkpoint, make_spec, folder, **more):
-    path = runs.checkpoint_path(folder / "mother", made.iteration)
-    path.parent.mkdir(parents=True)
-    checkpoint.save(made, path)
-    parent = {"run": "mother", "iteration": made.iteration}
+    parent = save_parent(made, folder)
     return carry_out(make_spec(model="wavy", convert=ASKED, parent=parent, **more), runs=folder)
 
 

@@ -7,9 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trimcore.training.runs import assert_resumes_identically, carry_out, of_kind, step
-from trimcore import runs
-from trimcore.files import checkpoint
+from tests.trimcore.training.runs import assert_resumes_identically, carry_out, of_kind, save_parent, step
 from trimcore.spec import Distill
 from trimcore.training.distillation import distillation_loss, soft_divergence
 from trimcore.training.loop import trim
@@ -121,9 +119,7 @@ def test_a_run_with_distillation_resumes_bit_identical(make_spec):
 
 def test_the_teacher_of_a_branch_is_its_starting_network(make_spec, tmp_path):
     _, _, made = carry_out(make_spec(step=[step("conv2")]))
-    (tmp_path / "mother" / "checkpoints").mkdir(parents=True)
-    checkpoint.save(made[1], runs.checkpoint_path(tmp_path / "mother", 1))
-    spec = make_spec(step=[step("conv2")], distill=TAUGHT, parent={"run": "mother", "iteration": 1})
+    spec = make_spec(step=[step("conv2")], distill=TAUGHT, parent=save_parent(made[1], tmp_path))
     last = [event.payload() for event in trim(spec, runs=tmp_path) if event.kind == "epoch"][-1]
     assert last["teacher"]["widths"]["conv2"] == 47
     assert torch.equal(last["teacher"]["state"]["conv2.weight"], made[1].state["conv2.weight"])

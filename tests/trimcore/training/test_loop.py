@@ -7,8 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trimcore.training.runs import UNTRAINED, assert_resumes_identically, carry_out, cuts, of_kind, step, timeless
-from trimcore import models, runs
+from tests.trimcore.training.runs import (
+    UNTRAINED,
+    assert_resumes_identically,
+    carry_out,
+    cuts,
+    of_kind,
+    save_parent,
+    step,
+    timeless,
+)
+from trimcore import models
 from trimcore.data import load as load_data
 from trimcore.data.batches import Batches
 from trimcore.errors import SpecError
@@ -310,10 +319,8 @@ def test_further_training_does_not_change_a_snapshot_in_memory(make_spec, noisy_
 
 def test_a_branch_starts_with_its_parents_weights_and_indices(story, make_spec, tmp_path):
     events, _, made = story
-    (tmp_path / "mother" / "checkpoints").mkdir(parents=True)
-    checkpoint.save(made[1], runs.checkpoint_path(tmp_path / "mother", 1))
     asked = step("conv2", "fc1", rule="fraction", value=0.3)
-    spec = make_spec(step=[asked], parent={"run": "mother", "iteration": 1})
+    spec = make_spec(step=[asked], parent=save_parent(made[1], tmp_path))
     branch, _, from_here = carry_out(spec, runs=tmp_path)
     assert not [e for e in of_kind(branch, "epoch") if e["phase"] == "base"]
     assert all(torch.equal(tensor, made[1].state[name]) for name, tensor in from_here[0].state.items())
@@ -326,12 +333,11 @@ def test_a_branch_starts_with_its_parents_weights_and_indices(story, make_spec, 
 
 
 def test_a_branch_with_other_data_is_refused(story, make_spec, tmp_path):
-    (tmp_path / "mother" / "checkpoints").mkdir(parents=True)
-    checkpoint.save(story[2][0], runs.checkpoint_path(tmp_path / "mother", 0))
+    parent = save_parent(story[2][0], tmp_path)
     with pytest.raises(SpecError, match="iteration 0 of mother is a lenet5 with other options or for other data"):
-        next(trim(make_spec(parent={"run": "mother"}, image_size=20), runs=tmp_path))
+        next(trim(make_spec(parent=parent, image_size=20), runs=tmp_path))
     with pytest.raises(SpecError, match="needs the runs folder"):
-        next(trim(make_spec(parent={"run": "mother"})))
+        next(trim(make_spec(parent=parent)))
 
 
 def test_weights_from_a_file_are_not_trained_again(story, make_spec, tmp_path):
