@@ -1,4 +1,5 @@
-"""Folders of images with one among them that is damaged, huge, odd or none: it is left out by name, or read."""
+"""Images that are damaged, huge, odd or none. In a folder, one is left out by name, or read; dropped in alone, it is
+refused or answered."""
 
 import io
 import os
@@ -13,6 +14,7 @@ from PIL import Image, PngImagePlugin
 from tests.hostile.case import Case
 from trimcore.data import load
 from trimcore.data.batches import Batches
+from trimcore.system.image_sandbox import MAX_BYTES, decode_untrusted
 
 SIDE, HEALTHY = 16, 15  # pixels; whole images of each class
 
@@ -162,6 +164,35 @@ def _empty(inside: Path, marker: Path) -> str:
     return loaded(inside / "images")
 
 
+# ---- an image of one's own
+
+
+def compared(name: str, make: Callable[[], bytes]):
+    def act(inside: Path, marker: Path) -> str:
+        found = decode_untrusted(make(), name, 28, 1)
+        assert found.shape == (28, 28, 1)
+        assert found.dtype == np.uint8
+        return ""
+
+    return act
+
+
+def frames(count: int) -> bytes:
+    file = io.BytesIO()
+    pictures = [Image.new("L", (8, 8), number % 256) for number in range(count)]
+    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:])
+    return file.getvalue()
+
+
+MORE = {
+    "a file that is too large": ("a.png", lambda: bytes(MAX_BYTES + 1)),
+    "an icon": ("a.ico", lambda: picture(kind="ICO")), "a PDF": ("a.pdf", lambda: picture(kind="PDF")),
+    "a zip file": ("a.png", lambda: b"PK\3\4" + bytes(100)), "a program": ("a.png", lambda: b"\x7fELF" + bytes(100)),
+    "a name of a megabyte": ("x" * 10**6, lambda: b"x"), "a name of many lines": ("a\nb\r\nc", lambda: b"x"),
+    "a name that is a formula": ("=HYPERLINK(1)", lambda: b"x"),
+}  # fmt: skip
+FINE = {"2,000 frames": ("a.gif", lambda: frames(2000)), "a large image": ("a.png", lambda: picture(size=(5000, 5000)))}
+
 CASES = [
     *(Case("image", name, with_one_more(*made, 1), must_refuse=False) for name, made in BAD.items()),
     *(Case("image", name, with_one_more(*made, 0), must_refuse=False) for name, made in ODD.items()),
@@ -170,4 +201,8 @@ CASES = [
         "a link to nowhere": _link_to_nowhere, "a link to a device": _link_to_a_device,
     }.items()),
     Case("image", "a folder without images", _empty),
+    *(Case("own image", name, compared(*made)) for name, made in BAD.items()),
+    *(Case("own image", name, compared(*made), must_refuse=False)
+      for name, made in {**ODD, **FINE}.items()),
+    *(Case("own image", name, compared(*made)) for name, made in MORE.items()),
 ]  # fmt: skip
