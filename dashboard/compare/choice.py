@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard.compare.run_table import MORE
 from dashboard.compare.verdict import comparable_runs
+from dashboard.glossary import about
 from dashboard.session import headline, links, run_reader
 from dashboard.text import plain
 from dashboard.widgets import elements, sizes
@@ -59,9 +60,10 @@ def choose(table: pd.DataFrame) -> list[str]:
         column_config=elements.with_help(shown, {
             "run": st.column_config.TextColumn(width=min(7 * int(shown.run.str.len().max()), LONGEST)),
             "compression": st.column_config.NumberColumn(format="%.2f×"),
-            "MACs ratio": st.column_config.NumberColumn(format="%.1f×"),
-            "latency ratio": st.column_config.NumberColumn(format="%.1f×"),
-            "latency ratio, batch 1": st.column_config.NumberColumn(format="%.1f×"),
+            "MACs ratio": st.column_config.NumberColumn("MACs", format="%.1f×", help=about("MACs ratio")),
+            "latency ratio": st.column_config.NumberColumn("latency", format="%.1f×", help=about("latency ratio")),
+            "latency ratio, batch 1": st.column_config.NumberColumn(
+                "latency, batch 1", format="%.1f×", help=about("latency ratio, batch 1")),
             "parameters": st.column_config.NumberColumn(format="localized"),
             **{f"test {metric.name}": st.column_config.NumberColumn(format=headline.number_format(metric))
                for metric in metrics if len(metrics) == 1},

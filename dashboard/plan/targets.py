@@ -192,6 +192,6 @@ def _accept(draft: dict, proposal: dict) -> None:
         add = bool(draft["step"]) and st.button("Add as a step", key="goal_add")
     if replace or add:
         set_steps(draft, [*(draft["step"] if add else []), proposal["step"]])
-        result = ", ".join(f"{label.lower()} {value}" for label, value, _ in proposal["cells"])
+        result = ", ".join(f"{label[:1].lower()}{label[1:]} {value}" for label, value, _ in proposal["cells"])
         st.toast(f"Added to the plan: {plain(result)}")
         st.rerun()

@@ -35,15 +35,14 @@ def _contents(version: tuple) -> None:
     )
     st.markdown("##### Which neurons went, and when?")
     labels = {
-        row.iteration: f"{'base network' if row.iteration == 0 else f'iteration {row.iteration}'}<br>"
-        f"{row.parameters:,}<br>{metric.text(row.metric_final, 1)}"
+        row.iteration: f"<b>{row.iteration or 'base'}</b><br>{row.parameters:,}<br>{metric.text(row.metric_final, 1)}"
         for row in rows.itertuples()
     }
     test = next(event for event in events if event["kind"] == "started")["splits"]["test"]
     st.caption(
         "Each square is a neuron. Its colour says how often it is zero (APoZ): yellow neurons do almost nothing. Each "
         f"of the {counted(len(rows) - 1, 'iteration')} halves the network and trains what is left. Below each: its "
-        f"parameters, and its accuracy on {test:,} test images."
+        f"number, parameters and accuracy on {test:,} test images."
     )
     elements.chart(charts.trimming(tables.profiles(events), labels), "trimming", RUN)
 

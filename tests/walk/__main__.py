@@ -3,9 +3,9 @@
     python -m tests.walk FOLDER [--width 420] [--dark] [--data mnist] [--only PART]
 
 LeNet-5, on mnist-5k unless `--data` names other data: a first run from the start page to the report; then a day's work
-with a queue, a sweep, what changed, an own image, a second person and a server that is killed; then the path of a
-stranger to an INT8 network, with its clicks. FOLDER receives the screenshots and a runs folder. The printed waits, in
-seconds, are those of the server's first visitor.
+with what changed in that run (in the example, if there is none), a sweep, a queue, a second person and a server that is
+killed; then the path of a stranger to an INT8 network, with its clicks. FOLDER receives the screenshots and a runs
+folder. The printed waits, in seconds, are those of the server's first visitor.
 """
 
 import argparse
@@ -42,14 +42,15 @@ def main() -> None:
         )  # fmt: skip
         context.set_default_timeout(PATIENCE)
         walk = Walk(context.new_page(), folder)
+        runs_folder = folder / "runs"
         for part in given.only or PARTS:
-            environment = {"TRIMCORE_RUNS": str(folder / f"runs-{part}"), "log": str(folder / f"{part}.log")}
+            environment = {"TRIMCORE_RUNS": str(runs_folder), "log": str(folder / f"{part}.log")}
             with serving("dashboard/app.py", ROOT, **environment) as (url, server):
                 print(part, flush=True)
                 if part == "first-run":
                     first_run.everything(walk, url, given.data)
                 elif part == "day":
-                    day.everything(walk, url, server, folder / "runs-day", given.data)
+                    day.everything(walk, url, server, runs_folder, given.data)
                 else:
                     stranger.everything(walk, url)
         browser.close()

@@ -16,16 +16,18 @@ SLOW = {"base": {"epochs": 60}, "step": []}  # long enough to be looked at
 
 
 def everything(walk: Walk, url: str, server: Popen, folder: Path, data: str) -> None:
-    shapes_and_times(walk, url)
-    what_changed(walk, url)
+    ended = [run_id for run_id in runs.list_runs(folder) if runs.state_of(folder / run_id).state == "finished"]
+    run_id = ended[0] if ended else runs.EXAMPLE
+    shapes_and_times(walk, url, run_id)
+    what_changed(walk, url, run_id)
     sweep(walk, url)
     waiting = queue(walk, url, folder, data)
     two_people(walk, url, waiting[0])
     restart(walk, url, server, folder, waiting[0])
 
 
-def shapes_and_times(walk: Walk, url: str) -> None:
-    """The network drawn with milliseconds, and the shapes of the example before and after."""
+def shapes_and_times(walk: Walk, url: str, run_id: str) -> None:
+    """The network drawn with milliseconds, and the shapes of a run's network before and after."""
     walk.page.goto(f"{url}/model")
     walk.see("Trimmable neurons")
     walk.page.get_by_text("Time", exact=True).click()
@@ -36,15 +38,15 @@ def shapes_and_times(walk: Walk, url: str) -> None:
     walk.see("milliseconds")
     walk.picture("drawn-with-milliseconds")
     shapes = walk.page.get_by_text(re.compile("^Iteration 0 → iteration"))
-    walk.timed("Report, with what changed and the shapes", lambda: walk.page.goto(f"{url}/report?run={runs.EXAMPLE}"),
+    walk.timed("Report, with what changed and the shapes", lambda: walk.page.goto(f"{url}/report?run={run_id}"),
                shapes.wait_for)  # fmt: skip
     shapes.scroll_into_view_if_needed()
     walk.picture("shapes")
 
 
-def what_changed(walk: Walk, url: str) -> None:
+def what_changed(walk: Walk, url: str, run_id: str) -> None:
     """Images that are answered differently, one pair of classes, corrupted images, and an image of one's own."""
-    walk.page.goto(f"{url}/report?run={runs.EXAMPLE}")
+    walk.page.goto(f"{url}/report?run={run_id}")
     walk.see("Between which classes?")
     walk.page.locator(".st-key-changed_images img").first.wait_for()
     walk.page.get_by_text("What changed?").first.scroll_into_view_if_needed()
