@@ -1,13 +1,16 @@
 """Charts over the epochs of one run: its metric with its cuts, and loss."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.frame import figure, integer_step, segments
-from dashboard.charts.marks import FAINT, FINAL, GREY, INITIAL
+from dashboard.charts.marks import FAINT, FINAL, GREY, INITIAL, Mark
 from dashboard.charts.tables import counted, require
-from dashboard.charts.values import hover, markup_name, metric_axis, said, scale, worst_place
+from dashboard.charts.values import best_place, hover, losses, markup_name, metric_axis, said, scale, worst_place
 from trimcore.tables import ACCURACY, Metric
 
 EPOCHS = ["iteration", "epoch", "metric", "loss"]
@@ -34,10 +37,12 @@ def accuracy_curve(
     retrained = cuts[cuts.iteration.isin(first.index)]
     recovery = first.loc[retrained.iteration]
 
-    def line(x, y, colour, **style):
+    def line(x: list[Any], y: list[Any], colour: str, **style: Any) -> go.Scatter:
         return go.Scatter(x=x, y=y, mode="lines", line=dict(color=colour, **style), hoverinfo="skip", showlegend=False)
 
-    def points(rows, x, y, mark, name, shown, **settings):
+    def points(
+        rows: pd.DataFrame, x: pd.Series, y: pd.Series, mark: Mark, name: str, shown: str, **settings: Any
+    ) -> go.Scatter:
         return go.Scatter(
             x=x, y=y.clip(lower=worst) if metric.higher_is_better else y.clip(upper=worst), name=name,
             cliponaxis=False, hovertemplate=shown + "<extra></extra>",
@@ -71,10 +76,10 @@ def accuracy_curve(
     if len(measured):
         traces.append(points(measured, measured.end, measured.final, FINAL, "final", mode="markers",
                              shown=f"<b>iteration %{{customdata[0]}}</b><br>final {hover(metric, 'customdata[4]')}"))
-    if len(best := _best_epochs(epochs, metric)):
+    if len(tops := _best_epochs(epochs, metric)):
         traces.append(go.Scatter(
-            x=best.time, y=best.value.clip(lower=worst) if metric.higher_is_better else best.value.clip(upper=worst),
-            mode="markers", name="best epoch", customdata=best[["place", "epoch"]].to_numpy(), cliponaxis=False,
+            x=tops.time, y=tops.value.clip(lower=worst) if metric.higher_is_better else tops.value.clip(upper=worst),
+            mode="markers", name="best epoch", customdata=tops[["place", "epoch"]].to_numpy(), cliponaxis=False,
             marker=dict(color=FINAL.colour, symbol="star-open", size=11, line_width=1.5),
             hovertemplate="best epoch of %{customdata[0]}: %{customdata[1]}<br>"
             f"{markup_name(metric)} {hover(metric, 'y')}<extra></extra>",
@@ -110,10 +115,10 @@ def loss_curve(epochs: pd.DataFrame) -> go.Figure:
     epochs = _timeline(epochs)
     positive = epochs.loss[epochs.loss > 0]
     wide = len(positive) == len(epochs) and positive.max() > 20 * positive.min()
-    lowest = epochs.loss.idxmin()
+    lowest = epochs.iloc[epochs.loss.argmin()]
     alt = (
-        f"Loss over {counted(len(epochs), 'epoch')}: last {epochs.loss.iloc[-1]:.3g}, lowest {epochs.loss[lowest]:.3g} "
-        f"at epoch {epochs.time[lowest]}."
+        f"Loss over {counted(len(epochs), 'epoch')}: last {epochs.loss.iloc[-1]:.3g}, lowest {lowest.loss:.3g} "
+        f"at epoch {lowest.time}."
     )
     return figure(
         [go.Scatter(
@@ -125,7 +130,7 @@ def loss_curve(epochs: pd.DataFrame) -> go.Figure:
     )
 
 
-def _timeline(epochs, into="ReLU", metric=ACCURACY):
+def _timeline(epochs: pd.DataFrame, into: str = "ReLU", metric: Metric = ACCURACY) -> pd.DataFrame:
     """`epochs` in order, with `value` (the drawn metric), `time` (the epoch counted over the whole run), `converting`
     (whether the activations are being converted) and `place` (the position in the run as text)."""
     epochs = require(epochs, "epochs", EPOCHS)
@@ -137,12 +142,12 @@ def _timeline(epochs, into="ReLU", metric=ACCURACY):
     return epochs.assign(time=np.arange(1, len(epochs) + 1), value=value, place=place)
 
 
-def _conversions(epochs):
+def _conversions(epochs: pd.DataFrame) -> list[int]:
     """The time at which the conversion of the activations starts: one value, or none."""
     return (epochs.time[epochs.converting] - 1).head(1).tolist()
 
 
-def _placed(cuts, epochs, metric):
+def _placed(cuts: pd.DataFrame, epochs: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """`cuts` with their times, the drawn values, and `before`, the value before each cut."""
     cuts = cuts.reindex(columns=CUTS).sort_values("iteration", ignore_index=True)
     counts = epochs.iteration.value_counts()
@@ -156,7 +161,7 @@ def _placed(cuts, epochs, metric):
     return cuts.assign(before=cuts.final.shift().fillna(cuts.start.map(epochs.set_index("time").value)))
 
 
-def _working_range(epochs, cuts, metric):
+def _working_range(epochs: pd.DataFrame, cuts: pd.DataFrame, metric: Metric) -> tuple[float, float]:
     """The worst and the best drawn value of the y axis: everything before the first cut or if the range is narrow, else
     where the run settles.
 
@@ -179,20 +184,20 @@ def _working_range(epochs, cuts, metric):
     return tuple(max(0, edge) for edge in edges) if np.nanmin(sign * everything) >= 0 else edges
 
 
-def _best_epochs(epochs, metric):
+def _best_epochs(epochs: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """The best epoch of each iteration with several of them, unless it is the last: then a final mark is there."""
     found = []
     for _, own in epochs.groupby(["iteration", "converting"], sort=False):
-        best = own.loc[own.value.idxmax() if metric.higher_is_better else own.value.idxmin()]
+        best = own.loc[best_place(metric, own.value)]
         if own.value.notna().all() and metric.is_better(best.value, own.value.iloc[-1]):
             found.append(best)
     return pd.DataFrame(found, columns=epochs.columns)
 
 
-def _off_axis(epochs, cuts, worst, metric):
+def _off_axis(epochs: pd.DataFrame, cuts: pd.DataFrame, worst: float, metric: Metric) -> list[go.Scatter]:
     """The worst epoch of each iteration that lies beyond the axis, unless the mark of a cut already shows it."""
-    hidden = epochs[metric.loss(worst, epochs.value) > 0]
-    hidden = hidden[~hidden.iteration.isin(cuts.iteration[metric.loss(worst, cuts.initial) > 0])]
+    hidden = epochs[losses(metric, worst, epochs.value) > 0]
+    hidden = hidden[~hidden.iteration.isin(cuts.iteration[losses(metric, worst, cuts.initial) > 0])]
     if hidden.empty:
         return []
     hidden = hidden.loc[[worst_place(metric, own) for _, own in hidden.groupby("iteration").value]]
@@ -203,7 +208,7 @@ def _off_axis(epochs, cuts, worst, metric):
     )]
 
 
-def _gaps(epochs, values):
+def _gaps(epochs: pd.DataFrame, values: Iterable[Any]) -> list[Any]:
     """`values`, one per epoch, as a list with None between iterations, so that no line bridges a cut."""
     ends = epochs.index[epochs.iteration.ne(epochs.iteration.shift(-1))]
     gapped = list(values)
@@ -212,27 +217,27 @@ def _gaps(epochs, values):
     return gapped
 
 
-def _cut_lines(times):
+def _cut_lines(times: Iterable[float]) -> list[dict[str, Any]]:
     line = dict(type="line", y0=0, y1=1, yref="paper", layer="below", line=dict(color=FAINT, width=1))
     return [line | dict(x0=time, x1=time) for time in times]
 
 
-def _epoch_axis(epochs):
+def _epoch_axis(epochs: pd.DataFrame) -> dict[str, Any]:
     return dict(title="epoch", range=[0, len(epochs) * 1.02], tick0=0, dtick=integer_step(len(epochs)), showgrid=False,
                 zeroline=False)
 
 
-def _alt(epochs, cuts, into, metric):
-    def drawn(value):
+def _alt(epochs: pd.DataFrame, cuts: pd.DataFrame, into: str, metric: Metric) -> str:
+    def drawn(value: float) -> str:
         return said(metric, value / scale(metric))
 
     alt = f"{metric.title} over {counted(len(epochs), 'epoch')}: last {drawn(epochs.value.iloc[-1])}"
     for time in _conversions(epochs):
         alt += f"; conversion to {into} after epoch {time}"
-    losses = metric.loss(cuts.before, cuts.initial).dropna()
-    if losses.empty:
+    lost = losses(metric, cuts.before, cuts.initial)
+    if lost.isna().all():
         return alt + "."
-    worst = cuts.loc[losses.idxmax()]
+    worst = cuts.iloc[lost.argmax()]
     alt += (
         f"; {counted(len(cuts), 'cut')}, the largest {'drop' if metric.higher_is_better else 'rise'} at cut "
         f"{worst.iteration}, from {drawn(worst.before)} to {drawn(worst.initial)}"

@@ -58,7 +58,7 @@ def answers(table: pd.DataFrame) -> go.Figure:
         )
         for column, label, mark in (("base", "base", REFERENCE), ("trimmed", "trimmed", FINAL))
     ]  # fmt: skip
-    best = {column: table.loc[table[column].idxmax()] for column in ("base", "trimmed")}
+    best = {column: table.iloc[table[column].argmax()] for column in ("base", "trimmed")}
     alt = "; ".join(f"{column}: {row['class']}, {percent(row[column])}" for column, row in best.items())
     return figure(
         traces, f"The most probable classes of the image. {alt}.", 80 + 36 * len(rows), barmode="group", bargap=0.25,

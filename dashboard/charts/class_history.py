@@ -1,12 +1,15 @@
 """The accuracy of each class over cuts and retraining, relative to the base."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.classes import INK, WORSE
 from dashboard.charts.frame import figure, row_height, rows_axis
-from dashboard.charts.marks import FINAL, INITIAL
+from dashboard.charts.marks import FINAL, INITIAL, Mark
 from dashboard.charts.tables import counted, percent, require, shorten
 
 MAX_CLASSES, MAX_ITERATIONS = 40, 40  # that are drawn
@@ -15,6 +18,7 @@ BASE_WIDTH, GAP = 1.3, 0.25  # of the base's column and between two iterations, 
 MIN_RANGE = 1.0  # the full colour stands for at least this many points
 BETTER = [[0, WORSE[2][1]], [0.5, WORSE[1][1]], [1, WORSE[0][1]]]  # the same colours as for confusions
 COLUMNS = ["iteration", "class", "accuracy_initial", "accuracy_final"]
+Step = tuple[int, Mark]  # an iteration, and whether the values are those after its cut or after retraining
 
 
 def class_history(classes: pd.DataFrame) -> go.Figure:
@@ -33,7 +37,7 @@ def class_history(classes: pd.DataFrame) -> go.Figure:
     shown = [0, *(place for place, (iteration, _) in enumerate(steps) if place and iteration > first)]
     worst = np.argsort(change[:, (_places(steps, FINAL) or [-1])[-1]], kind="stable")[:MAX_CLASSES]
     names, steps = [names[row] for row in worst], [steps[place] for place in shown]
-    values, change = values[np.ix_(worst, shown)], change[np.ix_(worst, shown)]
+    values, change = values[np.ix_(worst, np.array(shown))], change[np.ix_(worst, np.array(shown))]
     edges, places = _layout(steps)
     centres = [(edges[place] + edges[place + 1]) / 2 for place in places]
     most = max(MIN_RANGE, float(np.nanmax(np.abs(change[:, _places(steps, FINAL) or slice(None)]))))
@@ -52,16 +56,16 @@ def class_history(classes: pd.DataFrame) -> go.Figure:
     )  # fmt: skip
 
 
-def _in_columns(classes):
+def _in_columns(classes: pd.DataFrame) -> tuple[list[str], list[Step], np.ndarray]:
     """Class names, (iteration, mark) of each column, and accuracies (classes, columns), the base's first."""
     classes = classes.assign(row=classes.groupby("iteration").cumcount())
     names = classes[classes.iteration == classes.iteration.iloc[0]]["class"].astype(str).tolist()
-    columns = []
-    for iteration, rows in classes.groupby("iteration"):
+    columns: list[tuple[int, Mark, np.ndarray]] = []
+    for _, rows in classes.groupby("iteration"):
         for mark, column in ((INITIAL, "accuracy_initial"), (FINAL, "accuracy_final")):
             if rows[column].notna().any() and (columns or mark == FINAL):
-                values = rows.set_index("row")[column].reindex(range(len(names)))
-                columns.append((iteration, mark, values.to_numpy(float)))
+                own = rows.set_index("row")[column].reindex(range(len(names)))
+                columns.append((int(rows.iteration.iloc[0]), mark, own.to_numpy(float)))
     if not columns:
         raise ValueError("classes has no final accuracy; needed: at least one iteration with a final accuracy")
     values = np.stack([values for _, _, values in columns], axis=1)
@@ -69,12 +73,12 @@ def _in_columns(classes):
     return [n for n, s in zip(names, seen, strict=True) if s], [column[:2] for column in columns], values[seen]
 
 
-def _places(steps, mark):
+def _places(steps: list[Step], mark: Mark) -> list[int]:
     """The positions of the columns with a mark, without the base's."""
     return [place for place, step in enumerate(steps) if place and step[1] == mark]
 
 
-def _alt(names, steps, values, change):
+def _alt(names: list[str], steps: list[Step], values: np.ndarray, change: np.ndarray) -> str:
     """The alt text: the largest loss at the end, the largest loss after a cut, and its recovery."""
     cuts = len({iteration for iteration, _ in steps[1:]})
     sentences = [f"Accuracy of {len(names):,} classes relative to the base, over {counted(cuts, 'iteration')}"]
@@ -97,7 +101,7 @@ def _alt(names, steps, values, change):
     return ". ".join(sentences) + "."
 
 
-def _layout(steps):
+def _layout(steps: list[Step]) -> tuple[list[float], list[int]]:
     """The edges of all columns, including the gaps between iterations, and the positions of the steps' columns."""
     edges, places = [0.0], []
     for place, (iteration, _) in enumerate(steps):
@@ -108,7 +112,9 @@ def _layout(steps):
     return edges, places
 
 
-def _cells(names, steps, values, change, edges, places):
+def _cells(
+    names: list[str], steps: list[Step], values: np.ndarray, change: np.ndarray, edges: list[float], places: list[int]
+) -> go.Heatmap:
     """The heatmap; the gaps between iterations are columns without values."""
     z, share = np.full((2, len(names), len(edges) - 1), np.nan, np.float32)
     text = np.full(z.shape, "", dtype=object)
@@ -123,7 +129,7 @@ def _cells(names, steps, values, change, edges, places):
     )  # fmt: skip
 
 
-def _marks(steps, centres, size):
+def _marks(steps: list[Step], centres: list[float], size: int) -> Iterator[go.Scatter]:
     """One mark above each column, which distinguishes cells after a cut from cells after retraining."""
     for mark, name in ((INITIAL, "after the cut"), (FINAL, "after retraining")):
         places = _places(steps, mark)
@@ -134,7 +140,7 @@ def _marks(steps, centres, size):
         )  # fmt: skip
 
 
-def _numbers(values, change, centres):
+def _numbers(values: np.ndarray, change: np.ndarray, centres: list[float]) -> go.Scatter:
     """The base's accuracy in per cent, and the non-zero changes in points. A separate trace, because a heatmap chooses
     poor text colours."""
     written = change.round(2) != 0
@@ -151,10 +157,10 @@ def _numbers(values, change, centres):
     )
 
 
-def _iterations_axis(steps, centres, written):
+def _iterations_axis(steps: list[Step], centres: list[float], written: bool) -> dict[str, Any]:
     """One label per iteration, or per second (third, ...) iteration if there are many. If numbers are written, the
     base's label has their unit."""
-    places = {}
+    places: dict[int, list[float]] = {}
     for (iteration, _), centre in list(zip(steps, centres, strict=True))[1:]:
         places.setdefault(iteration, []).append(centre)
     shown, base = list(places)[:: -(-len(places) // 12)], steps[0][0]

@@ -1,13 +1,14 @@
 """Charts by class: the APoZ of each neuron, and how trimming changed accuracy and confusions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, segments
-from dashboard.charts.marks import ACCENT, CONTRAST, FINAL, GREY, PERCENT_BAR, REFERENCE
+from dashboard.charts.marks import ACCENT, CONTRAST, FINAL, GREY, PERCENT_BAR, REFERENCE, Mark
 from dashboard.charts.tables import percent, require
 
 COLUMNS, ROWS = 1024, 200  # maximum cells of the heatmap, one byte each
@@ -16,7 +17,9 @@ WORSE, INK = [[0, ACCENT], [0.5, "#c3c9d1"], [1, CONTRAST]], "#1d2430"  # opaque
 MAX_WRITTEN = 20  # classes of a confusion matrix whose cells have room for numbers
 
 
-def class_heatmap(apoz: np.ndarray, classes: Sequence[str], order: Sequence[int], name: str = "APoZ") -> go.Figure:
+def class_heatmap(
+    apoz: np.ndarray, classes: Sequence[str], order: Sequence[int] | np.ndarray, name: str = "APoZ"
+) -> go.Figure:
     """The APoZ of each neuron (column) in each class (row). Dark cells are active neurons.
 
     apoz: (classes, neurons) 0..1. Classes without images have rows of NaN and are not shown. order: the neurons from
@@ -72,13 +75,13 @@ def class_accuracy(table: pd.DataFrame, before: str = "before", after: str = "af
     rows, lost = np.arange(len(table)), int((table.change < 0).sum())
     details = np.stack([100 * table.before, 100 * table.after, 100 * table.change], axis=1).round(2)
 
-    def lines(chosen, colour):
+    def lines(chosen: pd.Series, colour: str) -> go.Scatter:
         return go.Scatter(
             x=segments(100 * table.before[chosen], 100 * table.after[chosen]), y=segments(rows[chosen], rows[chosen]),
             mode="lines", line=dict(color=colour, width=3), opacity=0.6, hoverinfo="skip", showlegend=False,
         )
 
-    def dots(values, mark, name, size):
+    def dots(values: pd.Series, mark: Mark, name: str, size: int) -> go.Scatter:
         return go.Scatter(
             x=100 * values, y=rows, mode="markers", name=name,
             customdata=list(zip(table["class"], *details.T, strict=True)),
@@ -126,7 +129,7 @@ def confusion_change(before: np.ndarray, after: np.ndarray, classes: Sequence[st
         hovertemplate="<b>%{hovertext}</b><br>%{customdata[0]:,} before, %{customdata[1]:,} after "
         "(%{customdata[2]:+d})<extra></extra>",
     )  # fmt: skip
-    rows, columns = np.nonzero(change) if len(classes) <= MAX_WRITTEN else ([], [])
+    rows, columns = np.nonzero(change if len(classes) <= MAX_WRITTEN else np.zeros_like(change))
     numbers = go.Scatter(  # a separate trace, because a heatmap chooses poor text colours
         x=list(columns), y=list(rows), mode="text", hoverinfo="skip", showlegend=False, textfont=dict(color=INK),
         text=[f"{change[cell]:+d}".replace("-", "−") for cell in zip(rows, columns, strict=True)],
@@ -141,16 +144,16 @@ def confusion_change(before: np.ndarray, after: np.ndarray, classes: Sequence[st
     )  # fmt: skip
 
 
-def _cell_label(names):
+def _cell_label(names: Sequence[Any]) -> str:
     """The label of a cell: its neurons or classes, or the first few and their number."""
     shown = ", ".join(map(str, names[:MAX_NAMED]))
     return shown if len(names) <= MAX_NAMED else f"{shown}, … ({len(names)})"
 
 
-def _distinct(names):
+def _distinct(names: list[str]) -> list[str]:
     """Labels made distinct, because a category axis would merge rows with equal labels."""
     return [name if names.count(name) == 1 else f"{name} #{place}" for place, name in enumerate(names)]
 
 
-def _short(name):
+def _short(name: str) -> str:
     return name if len(name) <= 14 else f"{name[:13]}…"

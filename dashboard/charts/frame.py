@@ -1,6 +1,7 @@
 """The building blocks of all charts: the figure with its margins and legend, rows for layers, axes in per cent."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -21,7 +22,7 @@ def integer_step(span: float, ticks: int = 8) -> int:
     return next((step for step in (1, 2, 5, 10, 20, 50, 100, 200) if span / step <= ticks), 500)
 
 
-def rows_axis(labels: Sequence[str]) -> dict:
+def rows_axis(labels: Sequence[str]) -> dict[str, Any]:
     """A y axis with one row per label, the first at the top. Rows are numbered, so that equal labels never merge. If
     rows are lower than a line of text, only every second (third, ...) row has a label."""
     step = -(-TEXT_HEIGHT // row_height(len(labels)))
@@ -32,12 +33,12 @@ def rows_axis(labels: Sequence[str]) -> dict:
     )
 
 
-def percent_axis(**settings) -> dict:
+def percent_axis(**settings: Any) -> dict[str, Any]:
     """An axis of values in 0..100."""
     return dict(ticksuffix=" %", zeroline=False) | settings
 
 
-def wings(left: str, right: str, longest: float) -> dict:
+def wings(left: str, right: str, longest: float) -> dict[str, Any]:
     """The layout of a chart with bars to both sides of zero, in per cent: titles of the sides, and an axis with room
     for the label of the longest bar."""
     reach = 132 * max(longest, 0.01)
@@ -53,7 +54,7 @@ def wings(left: str, right: str, longest: float) -> dict:
     return dict(annotations=titles, xaxis=axis)
 
 
-def segments(*bounds: Iterable[float]) -> list:
+def segments(*bounds: Iterable[float]) -> list[Any]:
     """Interleave equally long columns with gaps, so that many short lines are one trace: a1, b1, None, a2, b2, None."""
     return [value for row in zip(*bounds, strict=True) for value in (*row, None)]
 
@@ -66,7 +67,9 @@ def side_text(rows: Sequence[int], text: Sequence[str], x: float) -> go.Scatter:
     )
 
 
-def figure(traces: Sequence, alt: str, height: int, *, margin: dict | None = None, **layout) -> go.Figure:
+def figure(
+    traces: Iterable[Any], alt: str, height: int, *, margin: dict[str, Any] | None = None, **layout: Any
+) -> go.Figure:
     """A transparent figure with compact margins and the legend above. `alt` is its alt text."""
     settings = layout | dict(
         height=height, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", dragmode=False,

@@ -1,5 +1,7 @@
 """A chart of what it costs to go further: the metric before retraining against the factor."""
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -22,7 +24,7 @@ def goal_curve(
     drawn = points.assign(value=scale(metric) * points.value)
     shown = f"%{{x:g}}× {word}<br>{hover(metric, 'y', 1)} before retraining<extra></extra>"
 
-    def mark(times: float, value: float, name: str, **style) -> go.Scatter:
+    def mark(times: float, value: float, name: str, **style: Any) -> go.Scatter:
         return go.Scatter(x=[times], y=[scale(metric) * value], mode="markers", name=name, hovertemplate=shown,
                           cliponaxis=False, marker=style)  # fmt: skip
 

@@ -1,5 +1,7 @@
 """Charts over the iterations of runs: APoZ and width by layer, and the metric by compression."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -88,7 +90,7 @@ def frontier(
             f"initial {value} at %{{x:.2f}}×<extra></extra>",
         ))
     traces.sort(key=lambda trace: trace.name == "initial")  # hidden traces come last in the legend
-    most = points.loc[points.compression.idxmax()]
+    most = points.iloc[points.compression.argmax()]
     alt = (
         f"{metric.title} by {size} for {counted(len(runs), 'run')}: the smallest network, of {most.run}, is compressed "
         f"{most.compression:.1f} times"
@@ -100,7 +102,7 @@ def frontier(
     return figure(traces, alt, 340, xaxis=axis | dict(title=size, zeroline=False), yaxis=metric_axis(metric))
 
 
-def _summarized(layers):
+def _summarized(layers: pd.DataFrame) -> pd.DataFrame:
     """If there are many layers, those that lost the most neurons are kept and the others are merged into one. Widths
     and removed neurons are summed; APoZ is the mean over their neurons."""
     names = in_order(layers.layer)
@@ -117,7 +119,9 @@ def _summarized(layers):
     return pd.concat([layers[shown], total[layers.columns]], ignore_index=True)
 
 
-def layer_history(values: pd.DataFrame, unit: str, counts: dict[str, str], alt: str, scale, shape: str) -> go.Figure:
+def layer_history(
+    values: pd.DataFrame, unit: str, counts: dict[str, str], alt: str, scale: str | list[list[Any]], shape: str
+) -> go.Figure:
     """Lines for a few layers, a heatmap for many. values: iteration, layer, value (per cent), and the columns of
     `counts`. counts: column -> what it counts, in the order of the hover text."""
     names = in_order(values.layer)
@@ -131,9 +135,9 @@ def layer_history(values: pd.DataFrame, unit: str, counts: dict[str, str], alt: 
     if len(names) <= MAX_LINES:
         traces = [
             go.Scatter(
-                x=rows.iteration, y=rows.value, name=short_layer(layer), mode="lines+markers", customdata=rows[columns],
-                line=dict(color=SERIES[names.index(layer)], width=2, shape=shape), marker_size=5, hovertemplate=hover,
-            ) for layer, rows in values.groupby("layer", sort=False)
+                x=rows.iteration, y=rows.value, name=short_layer(name), mode="lines+markers", customdata=rows[columns],
+                line=dict(color=SERIES[names.index(name)], width=2, shape=shape), marker_size=5, hovertemplate=hover,
+            ) for name, (_, rows) in zip(names, values.groupby("layer", sort=False), strict=True)
         ]
         return figure(traces, alt, 300, xaxis=axis, yaxis=percent_axis())
     table = values.set_index(["layer", "iteration"])[["value", *columns[1:]]].unstack()

@@ -40,12 +40,12 @@ def layer_times(layers: pd.DataFrame) -> go.Figure:
                text=[percent(value / 100) for value in both], **common),
     ]  # fmt: skip
     alt = (
-        f"Share of MACs and of milliseconds of {counted(len(layers), 'row')}: {rows.row[macs.idxmax()]} has "
-        f"{percent(macs.max() / 100)} of the MACs, {rows.row[both.idxmax()]} takes {percent(both.max() / 100)} of the "
-        f"time."
+        f"Share of MACs and of milliseconds of {counted(len(layers), 'row')}: {rows.row.iloc[macs.argmax()]} has "
+        f"{percent(macs.max() / 100)} of the MACs, {rows.row.iloc[both.argmax()]} takes {percent(both.max() / 100)} of "
+        f"the time."
     )
     return figure(
         traces, alt, 88 + row_height(len(rows)) * len(rows), barmode="overlay", bargap=0.3, hovermode="y",
-        yaxis=rows_axis(rows.row), margin=dict(t=54),
+        yaxis=rows_axis(rows.row.tolist()), margin=dict(t=54),
         **wings("MACs", "milliseconds", max(macs.max(), both.max()) / 100),
     )

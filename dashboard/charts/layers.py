@@ -1,5 +1,7 @@
 """Charts with one row per layer, in depth order from the top: shares of parameters and MACs, and removed neurons."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -7,7 +9,7 @@ import plotly.graph_objects as go
 from dashboard.charts.frame import figure, percent_axis, row_height, rows_axis, side_text, wings
 from dashboard.charts.grouping import ROWS, blocks, largest, rest
 from dashboard.charts.marks import ACCENT, CUT, FROZEN, GREY, KEPT
-from dashboard.charts.tables import counted, percent, require
+from dashboard.charts.tables import counted, percent, require, rows_of
 
 
 def butterfly(layers: pd.DataFrame) -> go.Figure:
@@ -25,14 +27,14 @@ def butterfly(layers: pd.DataFrame) -> go.Figure:
         rows.row, rows.what, rows.parameters.map("{:,}".format), rows.macs.map("{:,}".format), rows.why,
     ], axis=1)
 
-    def fill(hatched, colour):
+    def fill(hatched: pd.Series | list[bool], colour: str) -> dict[str, Any]:
         return dict(
             color=np.where(hatched, FROZEN.colour, colour).tolist(), line_width=0, pattern=dict(
                 shape=np.where(hatched, FROZEN.pattern, "").tolist(), fgcolor=colour, fgopacity=1, fillmode="overlay",
                 size=5),
         )
 
-    def wing(share, direction, colour):
+    def wing(share: pd.Series, direction: int, colour: str) -> go.Bar:
         return go.Bar(
             x=direction * 100 * share, y=rows.index, orientation="h", marker=fill(frozen, colour), showlegend=False,
             text=[percent(value) for value in share], textposition="outside", constraintext="none", cliponaxis=False,
@@ -58,13 +60,13 @@ def butterfly(layers: pd.DataFrame) -> go.Figure:
             x=[None], y=[None], name="frozen (cannot be trimmed)", marker=fill([True], ACCENT), hoverinfo="skip",
         ))
     alt = (
-        f"Share of parameters and MACs of {counted(len(layers), 'layer')}: {rows.row[parameters.idxmax()]} has "
-        f"{percent(parameters.max())} of the parameters, {rows.row[macs.idxmax()]} has {percent(macs.max())} of "
-        f"the MACs; {counted(rows.held.sum(), 'frozen layer')}."
+        f"Share of parameters and MACs of {counted(len(layers), 'layer')}: {rows.row.iloc[parameters.argmax()]} has "
+        f"{percent(parameters.max())} of the parameters, {rows.row.iloc[macs.argmax()]} has {percent(macs.max())} of "
+        f"the MACs; {counted(int(rows.held.sum()), 'frozen layer')}."
     )
     return figure(
         traces, alt, 70 + row_height(len(rows)) * len(rows), barmode="overlay", bargap=0.3, hovermode="y",
-        yaxis=rows_axis(rows.row), margin=dict(t=54 if frozen.any() else 26),
+        yaxis=rows_axis(rows.row.tolist()), margin=dict(t=54 if frozen.any() else 26),
         **wings("parameters", "MACs", max(parameters.max(), macs.max())),
     )
 
@@ -118,15 +120,15 @@ def widths_preview(widths: pd.DataFrame) -> go.Figure:
         "%{customdata[3]:,} removed<extra></extra>",
     )
     changes = [f"{row.before:,} → {row.after:,}" if row.after < row.before else f"{row.before:,}"
-               for row in widths.itertuples()]
-    traces.append(side_text(widths.index, changes, x=100))
-    deepest = (cut / widths.before).idxmax()
+               for row in rows_of(widths)]
+    traces.append(side_text(range(len(widths)), changes, x=100))
+    deepest = widths.iloc[(cut / widths.before).argmax()]
     alt = (
         f"Neurons kept and removed in {counted(count, 'layer')}: {cut.sum():,} of {widths.before.sum():,} are removed, "
-        f"the largest share in {widths.layer[deepest]} ({widths.before[deepest]:,} to {widths.after[deepest]:,})."
+        f"the largest share in {deepest.layer} ({deepest.before:,} to {deepest.after:,})."
     )
     return figure(
         traces, alt, 60 + row_height(len(widths)) * len(widths), barmode="stack", bargap=0.3, hovermode="y",
-        xaxis=percent_axis(range=[0, 100], dtick=25), yaxis=rows_axis(widths.layer),
+        xaxis=percent_axis(range=[0, 100], dtick=25), yaxis=rows_axis(widths.layer.tolist()),
         margin=dict(r=104),
     )

@@ -3,6 +3,7 @@ are cut together."""
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,8 @@ import plotly.graph_objects as go
 from dashboard.charts.frame import TEXT_HEIGHT, figure, segments
 from dashboard.charts.grouping import blocks
 from dashboard.charts.marks import CUT, FROZEN, GREY, KEPT, SERIES
-from dashboard.charts.network_measures import bars_of, label, measures
-from dashboard.charts.tables import counted, percent, require, short_layer
+from dashboard.charts.network_measures import Wing, bars_of, label, measures
+from dashboard.charts.tables import counted, percent, require, rows_of, short_layer
 
 LAYERS = ["layer", "kind", "before", "after", "parameters", "parameters_after", "macs", "macs_after", "k", "k_after",
           "frozen", "inside"]  # fmt: skip
@@ -76,13 +77,18 @@ def network_drawing(layers: pd.DataFrame, groups: pd.DataFrame, whole_ms: float 
     )  # fmt: skip
 
 
-def _silhouette(layers, centre, hover_texts, hatched) -> list[go.Bar]:
+def _silhouette(
+    layers: pd.DataFrame, centre: float, hover_texts: list[str], hatched: dict[str, Any]
+) -> list[go.Bar]:
     """Bars around the centre. The removed part of the width shows on both sides of the kept part."""
     most = np.sqrt(max(layers.before.max(), 1))
     before, after = (SILHOUETTE * np.sqrt(column) / most for column in (layers.before, layers.after))
     held, gone = layers.frozen.ne(""), layers.after < layers.before
 
-    def bars(length, rows, name, colour, pattern=None, rank=1000, shown=True):
+    def bars(
+        length: pd.Series, rows: pd.Series, name: str, colour: str, pattern: dict[str, Any] | None = None,
+        rank: int = 1000, shown: bool = True,
+    ) -> go.Bar:
         return go.Bar(
             x=length[rows], base=centre - length[rows] / 2, y=layers.index[rows], orientation="h", width=0.8,
             marker=dict(color=colour, line_width=0, pattern=pattern), name=name, legendrank=rank,
@@ -101,17 +107,17 @@ def _silhouette(layers, centre, hover_texts, hatched) -> list[go.Bar]:
 
 def _lanes(members: pd.DataFrame) -> pd.DataFrame:
     """The line of each group: group, first, last (rows), lane. Lines that overlap are in different lanes."""
-    lines = members.groupby("group").row.agg(first="min", last="max").sort_values("first").reset_index()
+    lines = members.groupby("group").agg(first=("row", "min"), last=("row", "max")).sort_values("first").reset_index()
     ends: list[int] = []  # per lane, the row where its last line ends
     lanes = []
-    for line in lines.itertuples():
+    for line in rows_of(lines):
         lane = next((lane for lane, end in enumerate(ends) if end < line.first), len(ends))
         ends[lane : lane + 1] = [line.last]
         lanes.append(lane)
     return lines.assign(lane=lanes)
 
 
-def _group_marks(members, lines) -> list[go.Scatter]:
+def _group_marks(members: pd.DataFrame, lines: pd.DataFrame) -> list[go.Scatter]:
     """For each group, a line, a dot at each of its layers, and its number at the first layer."""
     if members.empty:
         return []
@@ -149,15 +155,15 @@ def _runs(names: Sequence[str], height: int) -> list[tuple[str, int, int]]:
     return kept
 
 
-def _widths(layers, runs, height) -> tuple[list[float], list[str]]:
+def _widths(layers: pd.DataFrame, runs: list[tuple[str, int, int]], height: int) -> tuple[list[float], list[str]]:
     """Rows and texts: the neurons of each layer before and after. If rows are low, the narrowest and widest layer of
     each block, and the share of neurons that is removed."""
     if height >= WRITTEN:
-        return layers.index.tolist(), [_width(layer) for layer in layers.itertuples()]
+        return layers.index.tolist(), [_width(layer) for layer in rows_of(layers)]
     return [(first + last) / 2 for _, first, last in runs], [_range(layers.loc[a:b]) for _, a, b in runs]
 
 
-def _width(layer) -> str:
+def _width(layer: Any) -> str:
     """A layer's neurons, or units × neurons per unit: "500", "500 → 126", "125×4 → 125×2", "—" without neurons."""
     was, now = _units(layer.before, layer.k), _units(layer.after, layer.k_after)
     return "—" if not layer.before else was if was == now else f"{was} → {now}"
@@ -176,13 +182,13 @@ def _range(block: pd.DataFrame) -> str:
     return text if left == 1 else f"{text}, −{percent(1 - left)}"
 
 
-def _hover_texts(layers, groups, whole_ms) -> list[str]:
+def _hover_texts(layers: pd.DataFrame, groups: pd.DataFrame, whole_ms: float) -> list[str]:
     """The hover text of each layer."""
     sums = {name: max(layers[name].sum(), 1) for name in ("parameters", "macs")}
     number = dict(zip(groups.layer, groups.group, strict=True))
     together = groups.groupby("group").layer.agg(list)
     texts = []
-    for layer in layers.itertuples():
+    for layer in rows_of(layers):
         neurons = f", {_width(layer)} {'units' if layer.k > 1 else 'neurons'}" if layer.before else ", without neurons"
         lines = [f"<b>{layer.layer}</b> · {layer.kind}{neurons}"]
         lines += [
@@ -204,17 +210,17 @@ def _hover_texts(layers, groups, whole_ms) -> list[str]:
     return texts
 
 
-def _alt(layers, groups, right) -> str:
-    widest, held = layers.before.idxmax(), int(layers.frozen.ne("").sum())
+def _alt(layers: pd.DataFrame, groups: pd.DataFrame, right: Wing) -> str:
+    widest, held = layers.before.argmax(), int(layers.frozen.ne("").sum())
     before, after = layers.before.sum(), layers.after.sum()
     text = (
-        f"{counted(len(layers), 'layer')} from input to output, the widest is {layers.layer[widest]} with "
-        f"{counted(layers.before[widest], 'neuron')}; {held} frozen"
+        f"{counted(len(layers), 'layer')} from input to output, the widest is {layers.layer.iloc[widest]} with "
+        f"{counted(layers.before.iloc[widest], 'neuron')}; {held} frozen"
     )
     if after < before:
         text += f"; {before - after:,} of {before:,} neurons are removed"
     if right.head == "time":
-        text += f"; {layers.layer[right.before.idxmax()]} takes {percent(right.before.max())} of the time"
+        text += f"; {layers.layer.iloc[right.before.argmax()]} takes {percent(right.before.max())} of the time"
     if groups.empty:
         return f"{text}; every layer is cut on its own."
     sizes = groups.groupby("group").size()

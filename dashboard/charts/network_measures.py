@@ -1,6 +1,7 @@
 """The measures beside the drawing of a network: parameters on the left, MACs or time on the right."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ class Wing(NamedTuple):
     left: list[tuple[pd.Series, str, str]]
 
 
-def measures(layers, whole_ms) -> tuple[Wing, Wing]:
+def measures(layers: pd.DataFrame, whole_ms: float) -> tuple[Wing, Wing]:
     """The parameters on the left; on the right the MACs or, if `whole_ms` is not 0, the time: a pass also has parts
     that belong to no layer."""
 
@@ -36,10 +37,10 @@ def measures(layers, whole_ms) -> tuple[Wing, Wing]:
     return parameters, Wing("time", both, [(both, FAINT, "time of what follows"), (own, GREY, "")])
 
 
-def bars_of(wing, axis, scale, hatched) -> list[go.Bar | go.Scatter]:
+def bars_of(wing: Wing, axis: float, scale: float, hatched: dict[str, Any]) -> list[go.Bar | go.Scatter]:
     """The bars of a measure from the axis, to the left if the scale is negative, with the removed part on the outside.
     The largest share is written next to its bar, which gives the scale."""
-    gone, row = wing.left[0][0] < wing.before, int(wing.before.idxmax())
+    gone, row = wing.left[0][0] < wing.before, int(wing.before.argmax())
     left = [(share, fill, None, name) for share, fill, name in wing.left]
     bars = [(wing.before[gone], CUT.colour, hatched, ""), *left]
     return [
@@ -51,6 +52,6 @@ def bars_of(wing, axis, scale, hatched) -> list[go.Bar | go.Scatter]:
     ]  # fmt: skip
 
 
-def label(x, y, text, side) -> go.Scatter:
+def label(x: Sequence[float], y: Sequence[float], text: list[str], side: str) -> go.Scatter:
     return go.Scatter(x=x, y=y, text=text, mode="text", textposition=f"middle {side}", textfont_size=11,
                       hoverinfo="skip", showlegend=False, cliponaxis=False)  # fmt: skip

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -65,7 +66,7 @@ def filter_slices(weights: np.ndarray) -> go.Figure:
     )
 
 
-def _weight_strip(weights):
+def _weight_strip(weights: np.ndarray) -> go.Figure:
     columns = min(len(weights), ROW)
     rows = -(-len(weights) // columns)
     z = np.full(rows * columns, np.nan, np.float32)
@@ -83,12 +84,12 @@ def _weight_strip(weights):
     )
 
 
-def _weights(z, which):
+def _weights(z: np.ndarray, which: np.ndarray) -> go.Heatmap:
     return go.Heatmap(z=z, customdata=which, coloraxis="coloraxis", hoverongaps=False,
                       hovertemplate="input %{customdata}<br>weight %{z:+.4f}<extra></extra>")
 
 
-def _signed(values):
+def _signed(values: np.ndarray) -> dict[str, Any]:
     """A colour scale that is symmetric around zero. The page states its range."""
     most = float(np.abs(values).max()) or 1.0
     return dict(colorscale=AROUND_ZERO, cmin=-most, cmax=most, showscale=False)
@@ -138,7 +139,7 @@ def apoz_by_class(apoz: np.ndarray, classes: Sequence[str], name: str = "APoZ") 
     hover = "<b>%{customdata}</b><br>" + name + " %{y:.1f} %<extra></extra>"
     colours = dict(colorscale="Cividis", cmin=0, cmax=100)
     if len(classes) <= BARS:
-        places = np.flatnonzero(seen)
+        places = np.flatnonzero(seen).tolist()
         bars = go.Bar(
             x=places, y=100 * apoz[seen], customdata=[classes[i] for i in places], hovertemplate=hover, width=0.8,
             marker=dict(color=100 * apoz[seen], coloraxis="coloraxis", line=dict(color=GREY, width=1)),
@@ -164,5 +165,5 @@ def apoz_by_class(apoz: np.ndarray, classes: Sequence[str], name: str = "APoZ") 
     )
 
 
-def _short(name):
+def _short(name: str) -> str:
     return name if len(name) <= 10 else f"{name[:9]}…"

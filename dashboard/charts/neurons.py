@@ -1,13 +1,14 @@
 """Charts of the APoZ of neurons, built from counts, quantiles and uint8 cells, so that 12,000 neurons stay light."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.frame import TEXT_HEIGHT, figure, percent_axis, row_height, rows_axis, segments, side_text
-from dashboard.charts.marks import CUT, KEPT, PERCENT_BAR
+from dashboard.charts.marks import CUT, KEPT, PERCENT_BAR, Mark
 from dashboard.charts.tables import counted, in_order, percent, require, require_apoz
 from trimcore.tables import counted_as_zero, measure_name
 
@@ -18,7 +19,7 @@ HEATMAP_CELLS = 9_000  # each has its layer's name, which limits the columns for
 
 
 def apoz_by_layer(
-    neurons: pd.DataFrame, thresholds: dict[str, float] | None = None,
+    neurons: pd.DataFrame, thresholds: Mapping[str, float | None] | None = None,
     zeros: dict[str, tuple[float, Sequence[float]]] | None = None,
 ) -> go.Figure:
     """The APoZ of each layer, one row per layer: 5-95 % thin, 25-75 % thick, a tick for the median, a dot for the mean.
@@ -38,14 +39,16 @@ def apoz_by_layer(
     rows, limited, height = np.arange(len(layers)), ~np.isnan(limits), row_height(len(layers))
     written = limited & (height >= TEXT_HEIGHT)
 
-    def lines(left, right, width, opacity, mark):
+    def lines(left: np.ndarray, right: np.ndarray, width: float, opacity: float, mark: Mark) -> go.Scatter:
         shown = left <= right
         return go.Scatter(
             x=segments(left[shown], right[shown]), y=segments(rows[shown], rows[shown]), mode="lines",
             line=dict(color=mark.colour, width=width), opacity=opacity, hoverinfo="skip", showlegend=False,
         )
 
-    def ticks(x, size, width, colour, name, shown=slice(None)):
+    def ticks(
+        x: np.ndarray, size: float, width: float, colour: str, name: str, shown: np.ndarray | slice = slice(None)
+    ) -> go.Scatter:
         return go.Scatter(
             x=x[shown], y=rows[shown], mode="markers", name=name, hoverinfo="skip",
             marker=dict(symbol="line-ns", size=size, line=dict(color=colour, width=width)),
@@ -198,9 +201,10 @@ def _measured(neurons: pd.DataFrame) -> pd.DataFrame:
 
 def _cells(apoz: np.ndarray) -> np.ndarray:
     """APoZ 0..1 as integer per cent, one byte per cell."""
-    return np.rint(100 * apoz).astype(np.uint8)
+    cells: np.ndarray = np.rint(100 * apoz).astype(np.uint8)
+    return cells
 
 
-def _colours(**place) -> dict:
+def _colours(**place: Any) -> dict[str, Any]:
     """Cividis from 0 to 100 %, with a colour bar at the given place."""
     return dict(colorscale="Cividis", cmin=0, cmax=100, colorbar=PERCENT_BAR | dict(len=1, title="") | place)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,7 +10,7 @@ import plotly.graph_objects as go
 from dashboard.charts.frame import figure
 from dashboard.charts.marks import GREY, SERIES
 from dashboard.charts.tables import counted, in_order, require
-from dashboard.charts.values import hover, markup_name, metric_axis, phrase, scale, worst_place
+from dashboard.charts.values import best_place, hover, markup_name, metric_axis, phrase, scale, worst_place
 from trimcore.tables import ACCURACY, Metric
 
 DASHES = ["solid", "dot", "dash", "longdash", "dashdot", "longdashdot"]
@@ -47,7 +48,7 @@ def sweep_frontier(points: pd.DataFrame, names: Mapping[str, str], *, metric: Me
         ))
     traces += [_legend(f"{names[first]} {value}", colour, group=value) for value, colour in colours.items()]
     traces += [_legend(f"{names[last]} {value}", GREY, dash) for value, dash in dashes.items()]
-    most = points.loc[points.compression.idxmax()]
+    most = points.iloc[points.compression.argmax()]
     runs = counted(points.run.nunique(), "run")
     alt = (f"Validation {metric.name} by compression for {runs} of a sweep: the smallest network is compressed "
            f"{most.compression:.1f} times with {phrase(metric, most.metric)}; "
@@ -94,7 +95,7 @@ def setting_effect(
                 "<extra></extra>",
             ))
     means = (whole if len(whole) else shown).groupby(key, sort=False).metric.mean()
-    best = (means.idxmax() if metric.higher_is_better else means.idxmin()), worst_place(metric, means)
+    best = best_place(metric, means), worst_place(metric, means)
     alt = (f"Validation {metric.name} and compression by {name}, for {counted(len(values), 'value')}: on average best "
            f"with {best[0]}, {phrase(metric, means[best[0]])}, and worst with {best[1]}, "
            f"{phrase(metric, means[best[1]])}.")
@@ -108,13 +109,13 @@ def setting_effect(
     )
 
 
-def _legend(name, colour, dash="solid", group=None):
+def _legend(name: str, colour: str, dash: str = "solid", group: str | None = None) -> go.Scatter:
     """An entry of the legend. With a group, a click hides the runs of that value."""
     return go.Scatter(x=[None], y=[None], mode="lines", name=name, line=dict(color=colour, width=2, dash=dash),
                       legendgroup=group, hoverinfo="skip")
 
 
-def _times_axis(values, **settings):
+def _times_axis(values: pd.Series, **settings: Any) -> dict[str, Any]:
     """An axis of compressions; logarithmic if they differ much."""
     if values.max() <= 10:
         return dict(ticksuffix="×", zeroline=False) | settings

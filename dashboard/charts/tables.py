@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,11 @@ def require(frame: pd.DataFrame, name: str, columns: Sequence[str]) -> pd.DataFr
     if frame.empty:
         raise ValueError(f"{name} is empty; needed: at least one row of {', '.join(columns)}")
     return frame.reset_index(drop=True)
+
+
+def rows_of(frame: pd.DataFrame) -> Iterable[Any]:
+    """The rows as named tuples, whose fields have the types of the columns."""
+    return frame.itertuples()
 
 
 def require_apoz(values: Iterable[float]) -> np.ndarray:
@@ -53,7 +59,7 @@ def short_layer(name: str, limit: int = 14) -> str:
     for place, part in enumerate(parts[:-1]):
         if len(".".join(parts)) <= limit:
             break
-        parts[place] = part if part.isdigit() else part[0] + re.search(r"\d*$", part).group()
+        parts[place] = part if part.isdigit() else part[0] + "".join(re.findall(r"\d+$", part))
     short = ".".join(parts)
     return short if len(short) <= limit else f"{short[: limit - 1]}…"
 

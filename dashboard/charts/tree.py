@@ -3,6 +3,7 @@
 import html
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import plotly.graph_objects as go
 
 from dashboard.charts.frame import figure, integer_step, segments
 from dashboard.charts.marks import CONTRAST, FINAL, GREY
-from dashboard.charts.tables import counted, require
+from dashboard.charts.tables import counted, require, rows_of
 from dashboard.charts.values import phrase
 from trimcore.tables import ACCURACY, Metric
 
@@ -46,7 +47,7 @@ def run_tree(
     ).reset_index()  # fmt: skip
     wide = nodes.depth.nunique() > MAX_LABELLED
     texts = np.array([_hover_text(node, len(there) <= MAX_WIDTHS, metrics.get(node.run, ACCURACY))
-                      for node in there.itertuples()], dtype=object)
+                      for node in rows_of(there)], dtype=object)
     traces = [_row_lines(runs), _branches(runs)]
     for is_result, name, colour in ((False, "iteration", GREY), (True, "result", FINAL.colour)):
         mask = (there.result == is_result).to_numpy()
@@ -71,24 +72,24 @@ def run_tree(
         margin=dict(r=12),
         xaxis=dict(title="iterations since the base", range=[-0.6, end], showgrid=False, zeroline=False,
                    tickvals=list(range(0, columns + 1, integer_step(columns, 12))), fixedrange=True),
-        yaxis=dict(tickvals=runs.row, ticktext=[_row_label(run, run.run == selected) for run in runs.itertuples()],
+        yaxis=dict(tickvals=runs.row, ticktext=[_row_label(run, run.run == selected) for run in rows_of(runs)],
                    range=[len(runs) - 0.4, -0.75], showgrid=False, zeroline=False, automargin=True, fixedrange=True,
                    ticks=""),
     )  # fmt: skip
 
 
-def _row_lines(runs) -> go.Scatter:
+def _row_lines(runs: pd.DataFrame) -> go.Scatter:
     return go.Scatter(
         x=segments(runs.start, runs.end), y=segments(runs.row, runs.row), mode="lines", hoverinfo="skip",
         line=dict(color=GREY, width=2), showlegend=False,
     )  # fmt: skip
 
 
-def _branches(runs) -> go.Scatter:
+def _branches(runs: pd.DataFrame) -> go.Scatter:
     """A curve from the parent's iteration down to the branch, through the gap between two columns."""
     turn = np.linspace(0, 1, 13)
     x, y = [], []
-    for run in runs.dropna(subset="parent").itertuples():
+    for run in rows_of(runs.dropna(subset="parent")):
         x += [*(run.start - BEND * np.sin(np.pi * turn) ** 0.6), None]
         y += [*(run.parent + (run.row - run.parent) * turn), None]
     return go.Scatter(
@@ -96,7 +97,7 @@ def _branches(runs) -> go.Scatter:
     )
 
 
-def _unfinished(runs) -> list[go.Scatter]:
+def _unfinished(runs: pd.DataFrame) -> list[go.Scatter]:
     """The states of the runs that are not finished, after their last nodes."""
     others = runs[runs.state != "finished"]
     return [go.Scatter(
@@ -105,7 +106,7 @@ def _unfinished(runs) -> list[go.Scatter]:
     )] if len(others) else []  # fmt: skip
 
 
-def _ring(nodes, chosen) -> list[go.Scatter]:
+def _ring(nodes: pd.DataFrame, chosen: tuple[str, int] | None) -> list[go.Scatter]:
     if chosen is None:
         return []
     own = nodes[(nodes.run == chosen[0]) & (nodes.iteration == chosen[1])]
@@ -115,10 +116,11 @@ def _ring(nodes, chosen) -> list[go.Scatter]:
     )]  # fmt: skip
 
 
-def _sizes(compression) -> np.ndarray:
+def _sizes(compression: pd.Series) -> np.ndarray:
     """The diameter of each node. Its area shrinks with the share of remaining parameters."""
     left = 1 / compression.astype(float).fillna(1).clip(lower=1)
-    return np.sqrt(SMALLEST**2 + (LARGEST**2 - SMALLEST**2) * left).round(1).to_numpy()
+    sizes: np.ndarray = np.sqrt(SMALLEST**2 + (LARGEST**2 - SMALLEST**2) * left.to_numpy()).round(1)
+    return sizes
 
 
 def _short(metric: Metric, value: float) -> str:
@@ -126,7 +128,7 @@ def _short(metric: Metric, value: float) -> str:
     return f"{100 * value:.1f}" if metric.percent else f"{value:.3g}"
 
 
-def _hover_text(node, widths: bool, metric: Metric) -> str:
+def _hover_text(node: Any, widths: bool, metric: Metric) -> str:
     value = "" if pd.isna(node.metric) else f"{metric.text(node.metric)}, ".replace("%", " %")
     if value and not metric.is_accuracy:
         value = f"{_plain(metric.name, 30)} {value}"
@@ -143,20 +145,20 @@ def _plain(text: str, most: int) -> str:
     return "<br>".join(html.escape(line, quote=False) for line in lines)
 
 
-def _row_label(run, selected: bool) -> str:
+def _row_label(run: Any, selected: bool) -> str:
     text = run.label if len(run.label) <= MAX_NAME else f"{run.label[: MAX_NAME - 1]}…"
     text = html.escape(text, quote=False)
     return f"<b>{text}</b>" if selected else text
 
 
-def _alt(nodes, runs, metrics) -> str:
+def _alt(nodes: pd.DataFrame, runs: pd.DataFrame, metrics: Mapping[str, Metric]) -> str:
     branches = int(runs.parent.notna().sum())
     alt = f"Tree of {counted(len(runs), 'run')} with {counted(len(nodes), 'iteration')}; "
     alt += f"{counted(branches, 'run')} branched from another"
     best = nodes[nodes.result].dropna(subset="metric")
     if best.empty:
         return alt + "."
-    small = best.loc[best.compression.idxmax()]
+    small = best.iloc[best.compression.argmax()]
     value = phrase(metrics.get(small.run, ACCURACY), small.metric)
     size = f"compressed {small.compression:.1f} times with {value}"
     return f"{alt}; the smallest result, of {small.label}, is {size}."

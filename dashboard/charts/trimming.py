@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from dashboard.charts.frame import figure
 from dashboard.charts.marks import FAINT, PERCENT_BAR
-from dashboard.charts.tables import counted, in_order, require
+from dashboard.charts.tables import counted, in_order, require, rows_of
 
 COLUMNS = 20  # cells in a row of a panel
 GAP = 3  # empty cells between panels
@@ -26,7 +26,8 @@ def trimming(neurons: pd.DataFrame, labels: Mapping[int, str]) -> go.Figure:
     neurons = require(neurons, "neurons", ["iteration", "layer", "original_neuron", "apoz"])
     iterations, layers = sorted(labels), in_order(neurons.layer)
     width = len(iterations) * (COLUMNS + GAP) - GAP
-    rows, places, middle = 0, {}, []
+    rows, middle = 0, []
+    places: dict[tuple[str, int], tuple[int, int]] = {}
     for layer in layers:
         of_layer = neurons[neurons.layer == layer]
         order = _longest_first(of_layer)
@@ -41,7 +42,7 @@ def trimming(neurons: pd.DataFrame, labels: Mapping[int, str]) -> go.Figure:
         for (layer, neuron), (row, column) in places.items():
             removed[row, column + panel * (COLUMNS + GAP)] = 1
             names[row, column + panel * (COLUMNS + GAP)] = f"{layer}, neuron {neuron}"
-        for cell in neurons[neurons.iteration == iteration].itertuples():
+        for cell in rows_of(neurons[neurons.iteration == iteration]):
             row, column = places[cell.layer, cell.original_neuron]
             kept[row, column + panel * (COLUMNS + GAP)] = 100 * cell.apoz
     removed[~np.isnan(kept)] = np.nan

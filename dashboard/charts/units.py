@@ -1,5 +1,7 @@
 """Charts of maxout units: how the maxima are shared among the neurons of a unit."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -104,7 +106,7 @@ def unit_history(units: pd.DataFrame) -> go.Figure:
     return chart.update_layout(showlegend=True).update_yaxes(rangemode="tozero")
 
 
-def _matrix(units):
+def _matrix(units: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Relevance and neuron numbers as (units, k)."""
     units = require(units, "units", COLUMNS).sort_values(["unit", "member"])
     k = int(units.member.max()) + 1
@@ -113,13 +115,13 @@ def _matrix(units):
     return units.relevance.to_numpy(float).reshape(-1, k), units.neuron.to_numpy().reshape(-1, k)
 
 
-def _around(k):
+def _around(k: int) -> list[list[Any]]:
     """Cividis with its middle at 1/k, because most neurons of a large unit are far from 100 %."""
     shares = np.linspace(0, 1, 21)
     places = np.interp(shares, [0, 0.5, 1], [0, 1 / k, 1])
     return [[float(place), colour] for place, colour in zip(places, sample_colorscale("Cividis", shares), strict=True)]
 
 
-def _place(rank, k):
+def _place(rank: int, k: int) -> str:
     ordinal = {1: "2nd", 2: "3rd"}.get(rank, f"{rank + 1}th")
     return "strongest" if rank == 0 else "weakest" if rank == k - 1 else ordinal

@@ -1,6 +1,7 @@
 """The values of a run's metric in charts: shares in per cent, other metrics as plain numbers."""
 
 import html
+from typing import Any
 
 import pandas as pd
 
@@ -34,7 +35,7 @@ def markup_name(metric: Metric) -> str:
     return html.escape(metric.name, quote=False)
 
 
-def metric_axis(metric: Metric, **settings) -> dict:
+def metric_axis(metric: Metric, **settings: Any) -> dict[str, Any]:
     """An axis of drawn numbers. It names any metric but accuracy, and says if lower is better."""
     title = {} if metric.is_accuracy else {"title": axis_title(metric)}
     return (percent_axis() if metric.percent else dict(zeroline=False)) | title | settings
@@ -44,6 +45,16 @@ def axis_title(metric: Metric) -> str:
     return markup_name(metric) + ("" if metric.higher_is_better else ", lower is better")
 
 
-def worst_place(metric: Metric, values: pd.Series):
+def losses(metric: Metric, before: pd.Series | float, after: pd.Series) -> pd.Series:
+    """`metric.loss` of each value."""
+    return before - after if metric.higher_is_better else after - before
+
+
+def best_place(metric: Metric, values: pd.Series) -> Any:
+    """The index of the best value."""
+    return values.idxmax() if metric.higher_is_better else values.idxmin()
+
+
+def worst_place(metric: Metric, values: pd.Series) -> Any:
     """The index of the worst value."""
     return values.idxmin() if metric.higher_is_better else values.idxmax()

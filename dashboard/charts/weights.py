@@ -50,7 +50,7 @@ def byte_history(iterations: pd.DataFrame) -> go.Figure:
     return _dense_and_sparse(iterations, "bytes", ("bytes_dense", "dense file"), ("bytes_sparse", "sparse file"))
 
 
-def _dense_and_sparse(iterations, unit, *series):
+def _dense_and_sparse(iterations: pd.DataFrame, unit: str, *series: tuple[str, str]) -> go.Figure:
     """One line for each (column, label) of `series`, all in the same unit, on an axis that starts at zero."""
     columns = [column for column, _ in series]
     rows = require(iterations, "iterations", ["iteration", *columns]).dropna(subset=columns)
@@ -72,7 +72,7 @@ def _dense_and_sparse(iterations, unit, *series):
     )
 
 
-def _summarized(layers):
+def _summarized(layers: pd.DataFrame) -> pd.DataFrame:
     """If there are many layers, those with the most weights are kept and the others are merged into one."""
     names = in_order(layers.layer)
     if len(names) <= MANY:

@@ -1,6 +1,7 @@
 """The table of all runs, in which the user selects those to compare."""
 
 import zlib
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -47,10 +48,11 @@ def without_constants(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def choose(table: pd.DataFrame) -> list[str]:
     """The selected runs. Without a selection, the newest run and those that can be compared with it."""
     table = table[[name for name in table if name not in MORE or table[name].notna().any()]]
-    ids, none = table.id.tolist(), {"rows": [], "columns": [], "cells": []}
+    ids: list[str] = table.id.tolist()
+    none: dict[str, list[Any]] = {"rows": [], "columns": [], "cells": []}
     key = f"compared_{zlib.crc32(' '.join(ids).encode())}"  # a selection is by row and must not move to other runs
     if links.should_apply("runs"):
-        rows = links.read("runs", lambda text: [ids.index(run_id) for run_id in text.split("~")], [])
+        rows: list[int] = links.read("runs", lambda text: [ids.index(run_id) for run_id in text.split("~")], [])
         st.session_state[key] = {"selection": none | {"rows": rows}}
     table, same = without_constants(table)
     shown, metrics = with_metric(table.drop(columns="id"))

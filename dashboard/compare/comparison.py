@@ -77,7 +77,7 @@ def _apoz(table: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, names:
     links.bind("order", "versus_order", ["depth", "difference"], "depth")
     order = st.segmented_control(
         "Order of layers", ["depth", "difference"], key="versus_order", required=True, persist_state="session",
-        format_func={"depth": "as in the network", "difference": "largest difference first"}.get,
+        format_func={"depth": "as in the network", "difference": "largest difference first"}.__getitem__,
     )  # fmt: skip
     measure = measure_name(max(first.tolerance.max(), second.tolerance.max()))
     figure = charts.apoz_comparison(first, second, names, order == "difference", measure)

@@ -1,12 +1,14 @@
 """The settings in which the compared runs differ."""
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from dashboard.session import run_reader
 
 
-def flat(values: dict, prefix: str = "") -> dict[str, str]:
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """A spec as a flat dict: `section.key` -> text."""
     out = {}
     for key, value in values.items():

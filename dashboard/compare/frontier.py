@@ -54,8 +54,8 @@ def show(picked: list[str], groups: list[list[str]]) -> None:
         if reference is not None:
             st.caption("Grey: results from the paper, as published and not verified.")
     if len(networks) > 1:
-        names = " or ".join(plain(metric.name) for metric in metrics)
-        st.caption(f"These runs have different networks or data. Compare their compression, but not their {names}.")
+        words = " or ".join(plain(metric.name) for metric in metrics)
+        st.caption(f"These runs have different networks or data. Compare their compression, but not their {words}.")
 
 
 def by_metric(frames: dict[str, pd.DataFrame]) -> dict[Metric, pd.DataFrame]:

@@ -1,6 +1,7 @@
 """One row per run, for the table on the page Compare. It reads no profiles, because there may be a thousand runs."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -39,7 +40,7 @@ def read_runs() -> pd.DataFrame:
 NO_RESULT = {**dict.fromkeys(MEASURES), "metric": ACCURACY, "iterations": 0}
 
 
-def result_of(folder: Path) -> dict:
+def result_of(folder: Path) -> dict[str, Any]:
     """The result of a run, read without its profiles. `metric_final` is a value of `metric` on the test split."""
     events = list(runs.read_events(folder, ("started", "iteration", "ended", "weights")))
     rows = tables.latest(events, "iteration")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -27,7 +28,7 @@ def differ_only_in_seed(specs: Mapping[str, Spec], parents: Mapping[str, Spec] |
     return [list(own.values()) for own in groups.values() if len(own) > 1]
 
 
-def _without_seed(asked: Spec, specs: Mapping[str, Spec]) -> dict:
+def _without_seed(asked: Spec, specs: Mapping[str, Spec]) -> dict[str, Any]:
     values = asked.model_dump(exclude={"name", "seed", "parent"})
     if asked.parent is None:
         return values

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts
-from dashboard.charts.tables import counted
+from dashboard.charts.tables import counted, rows_of
 from dashboard.charts.tree import NODES
 from dashboard.session import drafts, headline, lineage, messages, navigation, run_reader
 from dashboard.text import plain
@@ -25,10 +25,12 @@ def show() -> None:
     if selected != runs.EXAMPLE and runs.EXAMPLE not in {parent[0] for parent in parents.values() if parent}:
         del parents[runs.EXAMPLE]
     st.markdown("##### Run tree")
-    everything = selected is None or st.toggle(
+    if selected is None or st.toggle(
         "All runs", key="tree_all", help="Shows all runs instead of only the tree of the selected run."
-    )
-    wanted = list(parents) if everything else lineage.family(parents, selected)
+    ):
+        wanted = list(parents)
+    else:
+        wanted = lineage.family(parents, selected)
     shown = lineage.newest(parents, wanted, MAX_RUNS, selected)
     table = nodes(parents, shown)
     metrics = {run_id: tables.metric_of(run_reader.events(run_id)) for run_id in shown}
@@ -84,7 +86,7 @@ def nodes(parents: lineage.Forest, shown: list[str]) -> pd.DataFrame:
                 "cut": cuts.get(entry.iteration, ""), "configuration": widths[place],
                 "result": entry.iteration == result,
             }
-            for place, entry in enumerate(table.itertuples())
+            for place, entry in enumerate(rows_of(table))
         ]  # fmt: skip
     table = pd.DataFrame(found, columns=[*NODES, "branched from"])
     return table.astype({"iteration": "Int64", "compression": float, "metric": float, "result": bool})
@@ -107,16 +109,17 @@ def _choice(table: pd.DataFrame, selected: str | None, metrics: dict[str, Metric
         (node.run, int(node.iteration)): f"{node.label}, iteration {node.iteration}: {node.compression:.2f}×"
         + ("" if pd.isna(node.metric) else f", {metrics[node.run].text(node.metric, 1)}")
         + (" (result)" if node.result else "")
-        for node in there.itertuples()
+        for node in rows_of(there)
     }  # fmt: skip
     if st.session_state.get(CHOSEN) not in texts:
         results = [place for place, result in zip(texts, there.result, strict=True) if result]
         own = [place for place in results if place[0] == selected]
         st.session_state[CHOSEN] = next(iter(own or results), None)
-    return st.selectbox(
-        "Iteration", list(texts), key=CHOSEN, format_func=texts.get, persist_state="session",
+    picked: tuple[str, int] | None = st.selectbox(
+        "Iteration", list(texts), key=CHOSEN, format_func=texts.__getitem__, persist_state="session",
         help="You can also click a node in the chart.",
     )  # fmt: skip
+    return picked
 
 
 def _adopt_click() -> None:

@@ -1,6 +1,7 @@
 """Compare runs that differ only in the criterion. Pure functions of specs and iteration tables."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +19,9 @@ def differ_only_in_criterion(specs: Sequence[Spec]) -> bool:
 def comparable_runs(specs: Mapping[str, Spec]) -> list[str]:
     """The names of the first spec and of those that differ from it only in the criterion. If there are none, those with
     the same network, data and task."""
-    first = next(iter(specs.values()), None)
+    if not specs:
+        return []
+    first = next(iter(specs.values()))
     others = [name for name, asked in specs.items() if asked is first or differ_only_in_criterion([first, asked])]
     same = [name for name, asked in specs.items() if _subject(asked) == _subject(first)]
     return others if len(others) > 1 else same
@@ -28,7 +31,7 @@ def _subject(asked: Spec) -> tuple[str, str, str]:
     return asked.model, asked.data, asked.task
 
 
-def _without_criterion(asked: Spec) -> dict:
+def _without_criterion(asked: Spec) -> dict[str, Any]:
     values = asked.model_dump(exclude={"name"})
     return {**values, "step": [{k: v for k, v in step.items() if k != "criterion"} for step in values["step"]]}
 

@@ -3,8 +3,10 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
+from streamlit.typing import UploadedFile
 
 from dashboard.session import drafts, links, run_reader, startup
 from dashboard.text import plain
@@ -31,7 +33,7 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-def chosen(draft: dict) -> str:
+def chosen(draft: dict[str, Any]) -> str:
     """Widgets that choose the data. Returns their name; it ends in ":" while nothing is chosen."""
     known = data.datasets()
     if not draft["data"].startswith(_prefix(UNLABELLED)):
@@ -109,13 +111,14 @@ def _uploaded() -> str:
     if st.session_state.get("zip", ("",))[0] != file.file_id:
         with st.spinner("Unpacking the images…"):
             st.session_state.zip = (file.file_id, *_unpacked(file))
+    name: str
     _, name, trouble = st.session_state.zip
     if trouble:
         st.error(plain(trouble), icon=":material/folder_zip:")
     return name
 
 
-def _unpacked(file) -> tuple[str, str]:
+def _unpacked(file: UploadedFile) -> tuple[str, str]:
     """The name of the unpacked data set and "", or "" and what is wrong."""
     digest = hashlib.sha256(file.getbuffer()).hexdigest()[:32]
     folder = run_reader.folder().absolute() / ".uploads" / digest
@@ -127,7 +130,7 @@ def _unpacked(file) -> tuple[str, str]:
         return "", str(error)
 
 
-def use(name: str, model: str, draft: dict) -> None:
+def use(name: str, model: str, draft: dict[str, Any]) -> None:
     """Put the model and the data into the draft, and start over if either is another."""
     if (model, name) == (draft["model"], draft["data"]):
         return

@@ -1,5 +1,7 @@
 """The drawing of the network on the page Model, with its MACs or its time beside the parameters."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard import charts
@@ -11,7 +13,7 @@ from trimcore.graph.costs import Cost
 from trimcore.timing.layer_times import LayerTimes
 
 
-def section(draft: dict, graph: ChannelGraph, cost: Cost) -> LayerTimes | None:
+def section(draft: dict[str, Any], graph: ChannelGraph, cost: Cost) -> LayerTimes | None:
     """Draw the network. Returns the times that are drawn, if any."""
     beside = st.segmented_control("Beside the parameters", ["MACs", "Time"], default="MACs", required=True,
                                   key="drawn_beside", persist_state="session")  # fmt: skip

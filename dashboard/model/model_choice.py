@@ -1,5 +1,7 @@
 """Choose a network: built-in, of an installed package, or saved in a folder."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.session import links
@@ -9,7 +11,7 @@ from trimcore import models
 SAVED = "hf:FOLDER"
 
 
-def chosen(draft: dict) -> str:
+def chosen(draft: dict[str, Any]) -> str:
     """Widgets that choose the network. Returns its name; stops the page while a folder is missing."""
     with st.spinner("Listing the networks of the installed packages…"):  # their import takes seconds the first time
         known = models.offered()

@@ -1,5 +1,7 @@
 """The page Model: choose a network and data, see its parameters and MACs, and launch a first run."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard import charts
@@ -8,7 +10,7 @@ from dashboard.model import data_choice, drawing, model_choice, times
 from dashboard.model.architecture import layer_table, reasons_text, trimmable_neurons
 from dashboard.model.uploads import show_rejection, store_upload
 from dashboard.session import devices, drafts, launch, links
-from dashboard.session.data_summary import data_summary
+from dashboard.session.data_summary import DataSummary, data_summary
 from dashboard.session.draft_network import graph_of
 from dashboard.text import duration, layers_text, plain
 from dashboard.widgets import elements, rules
@@ -29,7 +31,7 @@ def choose_options(entry: models.Architecture, asked: dict[str, int]) -> dict[st
     return {key: value for key, value in chosen.items() if value != entry.options[key].default}
 
 
-def choose_removable(draft: dict) -> None:
+def choose_removable(draft: dict[str, Any]) -> None:
     """Switches for what else can be removed, where they make a difference."""
     try:
         wider, narrower = (graph_of({**draft, "embeddings": wide}) for wide in (True, False))
@@ -46,7 +48,7 @@ def choose_removable(draft: dict) -> None:
               )  # fmt: skip
 
 
-def contents(summary) -> str:
+def contents(summary: DataSummary) -> str:
     """What the data are for, and how large: `10 classes, 28×28 pixels.`"""
     size = f", {summary.image_size}×{summary.image_size} pixels" if summary.image_size > 1 else ""
     if summary.task == "classification":
@@ -145,11 +147,12 @@ with right:
     if not (summary or trouble):
         st.info("Choose the data first. This page then shows what was found.", icon=":material/folder_open:")
         st.stop()
+    graph = None
     try:
         graph = None if trouble else graph_of(draft)
     except TrimError as error:
         trouble = str(error)
-    if trouble:
+    if graph is None or summary is None:
         st.error(plain(trouble), icon=":material/folder_off:")
         st.stop()
     cost, timed = cost_of(graph), None

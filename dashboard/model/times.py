@@ -1,6 +1,7 @@
 """Where the time of a network goes: measured on the chosen device, beside its parameters and MACs."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -19,13 +20,13 @@ from trimcore.training.untrained import time_architecture
 BEFORE, OUTSIDE = "before the first layer", "between the calls"
 
 
-def section(draft: dict, cost: Cost) -> LayerTimes | None:
+def section(draft: dict[str, Any], cost: Cost) -> LayerTimes | None:
     """The choice of a batch size, and the button that measures. Returns what was measured for it, if anything."""
     many = draft["retrain"]["batch_size"]
     names = {1: "one example"} | ({many: f"batches of {many}"} if many > 1 else {})
     with st.container(horizontal=True, vertical_alignment="bottom"):
         batch = st.segmented_control("Time of", list(names), default=1, required=True, key="timed_batch",
-                                     format_func=names.get, persist_state="session")  # fmt: skip
+                                     format_func=names.__getitem__, persist_state="session")  # fmt: skip
         key = _key(draft, batch)
         found = _known().get(key)
         seconds = LIMIT_SECONDS + 2 * cost.macs * batch / devices.MACS_PER_SECOND[resolve(draft["device"]).type]
@@ -57,7 +58,7 @@ def rows(cost: Cost, found: LayerTimes) -> pd.DataFrame:
     return pd.DataFrame([*before, *layers, rest], columns=["layer", "kind", "macs", "ms", "after_ms"])
 
 
-def columns(layers: Iterable[str], found: LayerTimes | None) -> dict[str, list[float | None]]:
+def columns(layers: Iterable[str], found: LayerTimes | None) -> dict[str, Any]:
     """Columns of the table of layers; none before anything is measured."""
     if found is None:
         return {}
@@ -75,10 +76,11 @@ def metrics(found: LayerTimes) -> None:
     )
 
 
-def _known() -> dict[tuple, LayerTimes]:
-    return st.session_state.setdefault("layer_times", {})
+def _known() -> dict[tuple[Any, ...], LayerTimes]:
+    known: dict[tuple[Any, ...], LayerTimes] = st.session_state.setdefault("layer_times", {})
+    return known
 
 
-def _key(draft: dict, batch: int) -> tuple:
+def _key(draft: dict[str, Any], batch: int) -> tuple[Any, ...]:
     removable = [draft[name] for name in drafts.REMOVABLE]
     return (draft["model"], *removable, draft["device"], batch, *sorted(arguments_of(draft).items()))

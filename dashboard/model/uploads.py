@@ -6,9 +6,11 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.typing import UploadedFile
 
 from dashboard.session import drafts, run_reader
 from dashboard.session.draft_network import arguments_of
@@ -26,7 +28,7 @@ class StoredUpload:
     adjustments: tuple[str, ...] = ()
 
 
-def store_upload(uploaded, draft: dict) -> StoredUpload:
+def store_upload(uploaded: UploadedFile, draft: dict[str, Any]) -> StoredUpload:
     """Store the file under its hash, below the runs folder.
 
     Raises CheckpointError if it does not fit, and RunError if it cannot be stored. The name of the uploaded file is
@@ -38,7 +40,7 @@ def store_upload(uploaded, draft: dict) -> StoredUpload:
             st.session_state.upload = (key, _store(uploaded, draft))
         except CheckpointError as error:
             st.session_state.upload = (key, error)
-    outcome = st.session_state.upload[1]
+    outcome: StoredUpload | CheckpointError = st.session_state.upload[1]
     if isinstance(outcome, CheckpointError):
         raise CheckpointError(str(outcome), outcome.mismatches)
     return outcome
@@ -58,7 +60,7 @@ def show_rejection(error: TrimError) -> None:
                      alt="Tensors in the file that do not fit the model")  # fmt: skip
 
 
-def _store(uploaded, draft: dict) -> StoredUpload:
+def _store(uploaded: UploadedFile, draft: dict[str, Any]) -> StoredUpload:
     content = uploaded.getbuffer()
     suffix = ".safetensors" if uploaded.name.endswith(".safetensors") else ".pt"
     path = run_reader.folder() / ".uploads" / f"{hashlib.sha256(content).hexdigest()[:32]}{suffix}"
@@ -78,7 +80,7 @@ def _store(uploaded, draft: dict) -> StoredUpload:
     return StoredUpload(path.resolve(), adjustments)
 
 
-def _check(path: Path, name: str, draft: dict) -> tuple[str, ...]:
+def _check(path: Path, name: str, draft: dict[str, Any]) -> tuple[str, ...]:
     """The adjustments that the weights need. Raises CheckpointError with the name of the uploaded file."""
     wanted = arguments_of(draft)
     try:

@@ -1,6 +1,7 @@
 """Run the same plan with other criteria, each as a separate run, for comparison."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import streamlit as st
 
@@ -12,7 +13,7 @@ from dashboard.widgets import criteria
 MAX_NAME = 80  # characters of a run's name
 
 
-def choose_criteria(draft: dict, start: StartPoint | None) -> list[str]:
+def choose_criteria(draft: dict[str, Any], start: StartPoint | None) -> list[str]:
     """The choice of further criteria. The draft's plan is also run with each of them, as a separate run."""
     known = criteria.NAMES if is_classification(draft) else [name for name in criteria.NAMES if name != "taylor"]
     options = [name for name in known if _ranked(draft["step"], name) != draft["step"]]
@@ -22,7 +23,7 @@ def choose_criteria(draft: dict, start: StartPoint | None) -> list[str]:
     absolute = any("absolute" in (step["rule"], *(rule["rule"] for rule in step["layer"].values()))
                    for step in draft["step"])  # fmt: skip
     picked = st.multiselect(
-        "Also run this plan with", options, format_func=criteria.NAMES.get, disabled=absolute,
+        "Also run this plan with", options, format_func=criteria.NAMES.__getitem__, disabled=absolute,
         placeholder="no other criterion", key=f"others_{'_'.join(own)}", persist_state="session", wrap=True,
         help=f"Launches one more run per criterion, for comparison with the plan's own criterion.\n{criteria.HELP}",
     )  # fmt: skip
@@ -37,7 +38,7 @@ def choose_criteria(draft: dict, start: StartPoint | None) -> list[str]:
     return picked
 
 
-def with_criteria(values: dict, names: Iterable[str]) -> list[dict]:
+def with_criteria(values: dict[str, Any], names: Iterable[str]) -> list[dict[str, Any]]:
     """One spec per criterion, named after it. Every step that can use the criterion does; nothing else changes."""
     return [
         {
@@ -48,7 +49,7 @@ def with_criteria(values: dict, names: Iterable[str]) -> list[dict]:
     ]  # fmt: skip
 
 
-def _ranked(steps: list[dict], name: str) -> list[dict]:
+def _ranked(steps: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return [{**step, "criterion": name} if name in criteria.criteria_for(step["rule"]) else step for step in steps]
 
 

@@ -1,5 +1,7 @@
 """The choice to convert smooth activations to ReLU, or ReLU to maxout units."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.plan.origin import StartPoint, is_converted
@@ -9,7 +11,7 @@ from trimcore.layers import sharpened
 from trimcore.surgery.grouping import groupable
 
 
-def conversion(draft: dict, start: StartPoint | None, graph: ChannelGraph) -> None:
+def conversion(draft: dict[str, Any], start: StartPoint | None, graph: ChannelGraph) -> None:
     """The choice to convert smooth activations to ReLU, or ReLU to maxout units, if the starting network has any.
     `graph` is of the architecture."""
     smooth = " and ".join(dict.fromkeys(sharpened.smooth_modules(graph.model).values()))
@@ -44,7 +46,7 @@ def _help(smooth: str, layers: list[str]) -> str:
     return "\n\n".join(texts)
 
 
-def _units(convert: dict, layers: list[str]) -> None:
+def _units(convert: dict[str, Any], layers: list[str]) -> None:
     left, right = st.columns(2)
     field(left.number_input, "Neurons per unit (k)", convert, "k", 2, 16, group="convert",
           help="The number of neurons of each grouped layer must be a multiple of k.")  # fmt: skip

@@ -1,6 +1,8 @@
 """What the plan should reach: one slider for how much, and conditions that must hold as well."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -9,7 +11,9 @@ from trimcore.tables import Metric
 
 FASTER, SMALLER, LESS_WORK = "faster", "smaller", "cheaper to compute"
 ABOVE, WORSE = "no neuron above X % APoZ", "no worse than X"
-KINDS = {FASTER: Faster, SMALLER: Smaller, LESS_WORK: LessWork, ABOVE: NoLayerAbove, WORSE: Accuracy}
+KINDS: dict[str, Callable[..., Target]] = {
+    FASTER: Faster, SMALLER: Smaller, LESS_WORK: LessWork, ABOVE: NoLayerAbove, WORSE: Accuracy,
+}  # fmt: skip
 TIMES = [
     1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0,
     15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0,
@@ -37,7 +41,9 @@ class Goal:
         return any(isinstance(one, Faster | Within) for one in self.targets)
 
 
-def choose(draft: dict, layers: list[str], metric: Metric, now: float | None, ms: dict[int, float]) -> Goal | None:
+def choose(
+    draft: dict[str, Any], layers: list[str], metric: Metric, now: float | None, ms: dict[int, float]
+) -> Goal | None:
     """The widgets. `now` is the metric of the starting network and `ms` its milliseconds by batch size, where they are
     known. Returns None while nothing is chosen."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -60,11 +66,13 @@ def _label(kind: str, metric: Metric) -> str:
     return f"{metric.name} at {'least' if metric.higher_is_better else 'most'} X before retraining"
 
 
-def _batch(draft: dict) -> int:
+def _batch(draft: dict[str, Any]) -> int:
     many = draft["retrain"]["batch_size"]
     names = {1: "one example"} | ({many: f"batches of {many}"} if many > 1 else {})
-    return st.segmented_control("for", list(names), default=1, required=True, key="goal_batch", format_func=names.get,
-                                persist_state="session", help="What is timed.")  # fmt: skip
+    batch: int = st.segmented_control("for", list(names), default=1, required=True, key="goal_batch",
+                                      format_func=names.__getitem__, persist_state="session",
+                                      help="What is timed.")  # fmt: skip
+    return batch
 
 
 def _main(kind: str, metric: Metric, now: float | None, ms: float | None, batch: int) -> Target:

@@ -1,6 +1,8 @@
 """What a plan leaves of the headline metric before any retraining: a fragment that waits for a thread, so that it never
 blocks editing."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.charts.tables import counted
@@ -19,7 +21,7 @@ PLACEHOLDER = "…"
 
 
 @st.fragment
-def before_retraining(draft: dict, start: StartPoint, stages: list[Stage]) -> None:
+def before_retraining(draft: dict[str, Any], start: StartPoint, stages: list[Stage]) -> None:
     """`stages` are the previewed iterations of the plan."""
     iterations = len(stages) - 1
     if not iterations:
@@ -41,7 +43,7 @@ def before_retraining(draft: dict, start: StartPoint, stages: list[Stage]) -> No
         _values(found, found.iterations, start)
 
 
-def placeholder(draft: dict, start: StartPoint, stages: list[Stage]) -> None:
+def placeholder(draft: dict[str, Any], start: StartPoint, stages: list[Stage]) -> None:
     """The placeholder until the values are measured, so that nothing below moves.
 
     It has the same elements as `before_retraining`, because Streamlit replaces only elements at the same place. A
@@ -57,7 +59,7 @@ def placeholder(draft: dict, start: StartPoint, stages: list[Stage]) -> None:
                               key="shot_awaited")  # fmt: skip
 
 
-def _seconds(draft: dict, start: StartPoint, stages: list[Stage]) -> float:
+def _seconds(draft: dict[str, Any], start: StartPoint, stages: list[Stage]) -> float:
     """An estimate of the remaining measuring time."""
     if rehearsal.is_known(draft, start):
         return 0.0

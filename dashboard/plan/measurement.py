@@ -1,5 +1,7 @@
 """Measurements of the network that a plan starts from, before anything runs. They are cached."""
 
+from typing import Any
+
 from dashboard.plan.origin import StartPoint, is_converted
 from dashboard.session import run_network, run_reader
 from dashboard.session.shared_results import SharedResults
@@ -22,7 +24,7 @@ cached = _shared.get  # cached(key, make)
 known = _shared.found  # key -> result
 
 
-def unavailable_reason(draft: dict, start: StartPoint | None) -> str:
+def unavailable_reason(draft: dict[str, Any], start: StartPoint | None) -> str:
     """Why nothing can be measured before the run, in one line; "" if it can."""
     if start is None:
         return ("Results before retraining, sensitivity and targets need a trained network. Select a run of this "
@@ -50,12 +52,12 @@ def _batches(subject: run_network.Subject, split: Split, size: int) -> Batches:
     return Batches(split, subject.data, size, "cpu")
 
 
-def profile(draft: dict, subject: run_network.Subject) -> Profile:
+def profile(draft: dict[str, Any], subject: run_network.Subject) -> Profile:
     """The APoZ that the run would count first. It is counted again, because recorded values are rounded."""
     return _profile(subject, parse({**draft, "step": [], "parent": None}))
 
 
-def weights_key(start: StartPoint) -> tuple:
+def weights_key(start: StartPoint) -> tuple[Any, ...]:
     """Identifies the weights of an iteration. It changes when the checkpoint changes."""
     path = runs.checkpoint_of(run_reader.folder(), *start)
     return str(path), path.stat().st_mtime_ns if path.exists() else 0
@@ -90,14 +92,14 @@ def _profile(subject: run_network.Subject, wanted: Spec) -> Profile:
     return found
 
 
-def _relevance(subject: run_network.Subject, recorded: dict, asked: Spec) -> dict[str, UnitRelevance]:
+def _relevance(subject: run_network.Subject, recorded: dict[str, Any], asked: Spec) -> dict[str, UnitRelevance]:
     """The recorded counts, which are exact. Counted again if the run would use other examples."""
     train, own, examples = subject.data.train, recorded.get("units") or {}, asked.profile.relevance_examples
     wanted = examples if 0 < examples < len(train) else len(train)
     if own and all(unit["examples"] == wanted for unit in own.values()):
         return {name: UnitRelevance.recorded(name, unit) for name, unit in own.items()}
-    source = _batches(subject, train.subset(examples), evaluation_batch(subject.data))
-    source = InputBatches(source, task_for(asked.task))
+    batch = evaluation_batch(subject.data)
+    source = InputBatches(_batches(subject, train.subset(examples), batch), task_for(asked.task))
     if not subject.graph.units:
         return {}
     return cached((subject.key, "relevance", examples),

@@ -1,5 +1,7 @@
 """The headline metric of the run that a plan would start."""
 
+from typing import Any
+
 from dashboard.plan.origin import StartPoint
 from dashboard.session import run_reader
 from dashboard.session.data_summary import data_summary
@@ -12,11 +14,11 @@ from trimcore.tasks import task_for
 UNKNOWN = Metric("headline metric", percent=False)
 
 
-def is_classification(draft: dict) -> bool:
-    return draft.get("task", CLASSIFICATION) == CLASSIFICATION
+def is_classification(draft: dict[str, Any]) -> bool:
+    return bool(draft.get("task", CLASSIFICATION) == CLASSIFICATION)
 
 
-def planned_metric(draft: dict, start: StartPoint | None) -> Metric:
+def planned_metric(draft: dict[str, Any], start: StartPoint | None) -> Metric:
     """The metric of the starting run, else that of the draft's task. UNKNOWN if the task cannot say."""
     if start:
         return tables.metric_of(run_reader.events(start[0]))

@@ -1,5 +1,7 @@
 """The network that a plan applies to: the architecture, or its version with maxout units after a conversion."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.plan.origin import StartPoint, is_converted, iteration_event
@@ -15,7 +17,7 @@ Profile = dict[str, Seen] | None
 
 
 def planned(
-    draft: dict, start: StartPoint | None, graph: ChannelGraph, seen: Profile
+    draft: dict[str, Any], start: StartPoint | None, graph: ChannelGraph, seen: Profile
 ) -> tuple[ChannelGraph, Profile]:
     """The graph to plan with, and the matching profile. `graph` is of the architecture.
 

@@ -1,5 +1,7 @@
 """The starting point of a plan, a new network or an iteration of a run, and the profile for the preview."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.session import drafts, navigation, run_reader
@@ -9,12 +11,13 @@ from trimcore.planning.preview import Seen
 StartPoint = tuple[str, int]  # a run and one of its iterations
 
 
-def choose_start(draft: dict) -> StartPoint | None:
+def choose_start(draft: dict[str, Any]) -> StartPoint | None:
     """The (run, iteration) to branch from, or None for the weights chosen on Model."""
     options: list[StartPoint | None] = [None]
     run_id = navigation.selected_run()
     if run_id and drafts.run_matches(run_id, draft):
-        branches = [(run_id, k) for k in sorted(tables.latest(run_reader.events(run_id), "iteration"))]
+        iterations = sorted(tables.latest(run_reader.events(run_id), "iteration"))
+        branches: list[StartPoint | None] = [(run_id, k) for k in iterations]
         base = run_reader.spec_of(run_id).base
         same_base = (base.weights, base.head) == (draft["base"]["weights"], draft["base"]["head"])
         options = branches + options if same_base else options + branches
@@ -42,7 +45,7 @@ def _wait_for_base(run_id: str) -> None:
     st.caption("The selected run is not done with its base network. It becomes the starting point here once it is.")
 
 
-def _base_profile(draft: dict) -> str | None:
+def _base_profile(draft: dict[str, Any]) -> str | None:
     """The selected run, if its iteration 0 is the network that the draft would start from."""
     run_id = navigation.selected_run()
     if run_id is None or not drafts.run_matches(run_id, draft):
@@ -53,11 +56,11 @@ def _base_profile(draft: dict) -> str | None:
     return run_id if asked.parent is None and same else None
 
 
-def _conversion(convert: dict) -> tuple:
+def _conversion(convert: dict[str, Any]) -> tuple[Any, ...]:
     return (convert["to"], convert["k"], tuple(convert["layers"])) if convert["to"] == "maxout" else (convert["to"],)
 
 
-def profile_for_plan(draft: dict, start: StartPoint | None) -> dict[str, Seen] | None:
+def profile_for_plan(draft: dict[str, Any], start: StartPoint | None) -> dict[str, Seen] | None:
     """The profile for the preview: of the starting point, else of the selected run's base if it is the same network."""
     run_id, iteration = start or (_base_profile(draft), 0)
     if run_id is None:
@@ -72,6 +75,6 @@ def is_converted(start: StartPoint | None) -> bool:
     return event.get("activations") == "relu" or bool(event.get("k"))
 
 
-def iteration_event(start: StartPoint | None) -> dict:
+def iteration_event(start: StartPoint | None) -> dict[str, Any]:
     """The recorded event of the starting iteration; empty without one."""
     return tables.latest(run_reader.events(start[0]), "iteration")[start[1]] if start else {}

@@ -55,7 +55,7 @@ except (TrimError, OSError) as error:
     st.error(plain(str(error)), icon=":material/error:")
     st.stop()
 unavailable = measurement.unavailable_reason(draft, start)
-if not unavailable:
+if start and not unavailable:
     targets.section(draft, start, cost_of(graph), graph.trimmable())
 
 
@@ -107,7 +107,7 @@ def steps_and_preview() -> None:
               if prunes_weights else []),
         )
         measured = st.empty()  # filled last, so that the measurement does not block the launch button
-        if not unavailable:
+        if start and not unavailable:
             with measured.container():
                 initial_accuracy.placeholder(draft, start, stages)
         widths = pd.DataFrame(
@@ -171,12 +171,12 @@ def steps_and_preview() -> None:
             launch.start(wanted, "run", others)
         sweep.section(draft, start, graph)
 
-    if unavailable:
-        st.caption(plain(unavailable))
-    else:
+    if start and not unavailable:
         sensitivity.section(draft, start, stages)
         with measured.container():
             initial_accuracy.before_retraining(draft, start, stages)
+    else:
+        st.caption(plain(unavailable))
 
 
 steps_and_preview()

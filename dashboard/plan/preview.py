@@ -1,5 +1,7 @@
 """The preview of a plan: sizes and widths without running it, the spec to launch, and the expected time."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.plan.origin import StartPoint, is_converted
@@ -14,18 +16,18 @@ from trimcore.spec import WEIGHT_RULES, Step, parse
 SCORE_RULES = ("mean+std", "absolute", "smaller")  # rules whose resulting widths depend on the scores
 
 
-def unknown_criteria(draft: dict) -> list[str]:
+def unknown_criteria(draft: dict[str, Any]) -> list[str]:
     """The criteria whose scores are unknown before the run although a rule depends on them."""
     others = {step["criterion"] for step in draft["step"] if is_estimate(step)} - {"apoz"}
     return sorted(criteria.LABELS[name] for name in others)
 
 
-def is_estimate(step: dict) -> bool:
+def is_estimate(step: dict[str, Any]) -> bool:
     """Whether what the step removes depends on scores that retraining changes."""
     return step["rule"] in SCORE_RULES or any(own["rule"] in SCORE_RULES for own in step["layer"].values())
 
 
-def stages(draft: dict, graph: ChannelGraph, seen: dict[str, Seen] | None) -> list[Stage]:
+def stages(draft: dict[str, Any], graph: ChannelGraph, seen: dict[str, Seen] | None) -> list[Stage]:
     """The plan, applied without real surgery. Raises SpecError for a plan that the spec would reject."""
     if seen is None:  # equal scores for all neurons; rules that remove a given number are still exact
         seen = {n: Seen([0.0] * graph.layers[n].width, range(graph.layers[n].width)) for n in graph.trimmable()}
@@ -38,7 +40,7 @@ def stages(draft: dict, graph: ChannelGraph, seen: dict[str, Seen] | None) -> li
 
 @st.cache_data(max_entries=32, show_spinner="Previewing the plan…")
 def _stages(
-    network: tuple, profile: int, asked: tuple[str, ...],
+    network: tuple[Any, ...], profile: int, asked: tuple[str, ...],
     _graph: ChannelGraph, _seen: dict[str, Seen], _steps: list[Step],
 ) -> list[Stage]:  # fmt: skip
     """Cached, because large networks take seconds and most edits on the page do not affect the steps."""
@@ -46,7 +48,7 @@ def _stages(
         return preview(_graph, _seen, _steps)
 
 
-def removed(stage: Stage, before: Stage, steps: list[dict]) -> str:
+def removed(stage: Stage, before: Stage, steps: list[dict[str, Any]]) -> str:
     """What an iteration of the plan removes, as text."""
     step = steps[stage.step]
     if step["rule"] not in WEIGHT_RULES:
@@ -61,7 +63,7 @@ def nonzero(stage: Stage) -> int | None:
     return None if stage.zeros is None else stage.cost.parameters - stage.zeros
 
 
-def spec_values(draft: dict, start: StartPoint | None) -> dict:
+def spec_values(draft: dict[str, Any], start: StartPoint | None) -> dict[str, Any]:
     """The values of the spec that the page would launch."""
     values = {key: value for key, value in draft.items() if key != "parent"}
     if is_converted(start):
@@ -69,7 +71,7 @@ def spec_values(draft: dict, start: StartPoint | None) -> dict:
     return values if start is None else {**values, "parent": {"run": start[0], "iteration": start[1]}}
 
 
-def seconds_for(values: dict) -> float | None:
+def seconds_for(values: dict[str, Any]) -> float | None:
     """The approximate time of the run, from epochs timed on this machine; None if there are none."""
     seconds = devices.epoch_seconds(values)
     if seconds is None:

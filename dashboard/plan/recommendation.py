@@ -1,6 +1,7 @@
 """How far the slider could go: what a few factors cost before retraining, and the point after which it costs more."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -22,12 +23,14 @@ ENOUGH = 0.4  # of the metric: below this share of its first value, a network ha
 AT_ONCE = 10.0  # seconds that it may take without a button
 
 
-def section(start: StartPoint, asked: Goal, base: float, metric: Metric, propose: Callable[[Goal], dict]) -> None:
+def section(
+    start: StartPoint, asked: Goal, base: float, metric: Metric, propose: Callable[[Goal], dict[str, Any]]
+) -> None:
     """The chart and the recommendation, for a goal whose target is a factor. `base` is the metric of the starting
     network. `propose` computes a plan for a goal; its result has "value", the metric before retraining, and "seconds",
     how long that took."""
     main = asked.targets[0]
-    if type(main) not in WORDS:
+    if not isinstance(main, Faster | Smaller | LessWork):
         return
     with st.spinner("Computing the plan…"):
         first = propose(_at(asked, FACTORS[0]) if asked.is_empty else asked)
@@ -52,7 +55,7 @@ def section(start: StartPoint, asked: Goal, base: float, metric: Metric, propose
 
 
 def _points(
-    asked: Goal, base: float, metric: Metric, propose: Callable[[Goal], dict]
+    asked: Goal, base: float, metric: Metric, propose: Callable[[Goal], dict[str, Any]]
 ) -> list[tuple[float, float]]:  # fmt: skip
     """(factor, metric before retraining), from (1, base) on, until a factor cannot be reached or little is left."""
     found = [(1.0, base)]

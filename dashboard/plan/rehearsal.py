@@ -3,8 +3,9 @@
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 from dashboard.plan import measurement
 from dashboard.plan.origin import StartPoint
@@ -33,7 +34,7 @@ class Rehearsal:
     all_at_once: float
 
 
-def rehearse(draft: dict, start: StartPoint, heartbeat: Callable[[], None] = lambda: None) -> Rehearsal:
+def rehearse(draft: dict[str, Any], start: StartPoint, heartbeat: Callable[[], object] = lambda: None) -> Rehearsal:
     """The values that the draft's plan leaves on the first validation examples, with real surgery. Raises TrimError.
 
     The work is done in a thread while `heartbeat` is called repeatedly. If that raises, as Streamlit's calls do when
@@ -41,8 +42,9 @@ def rehearse(draft: dict, start: StartPoint, heartbeat: Callable[[], None] = lam
     """
     subject, wanted, cancelled = run_network.subject(*start), parse({**draft, "parent": None}), threading.Event()
     key = _rehearsal_key(draft, start)
-    if key in measurement.known:
-        return measurement.cached(key, lambda: None)
+    found: Rehearsal | None = measurement.known.get(key)
+    if found is not None:
+        return measurement.cached(key, lambda: found)  # now the last used
     job = _worker().submit(_measure, start, subject, wanted, cancelled)
     try:
         while wait([job], INTERVAL).not_done:
@@ -53,12 +55,12 @@ def rehearse(draft: dict, start: StartPoint, heartbeat: Callable[[], None] = lam
         cancelled.set()
 
 
-def is_known(draft: dict, start: StartPoint) -> bool:
+def is_known(draft: dict[str, Any], start: StartPoint) -> bool:
     """Whether the plan's values have already been measured."""
     return _rehearsal_key(draft, start) in measurement.known
 
 
-def seconds(draft: dict, start: StartPoint, cost: Cost, iterations: int) -> float:
+def seconds(draft: dict[str, Any], start: StartPoint, cost: Cost, iterations: int) -> float:
     """An estimate of how long `rehearse` takes. `cost` is of the starting network."""
     validation = data_summary(draft["data"]).splits["validation"]
     images = 3 * min(run_network.QUICK_IMAGES, validation)
@@ -74,14 +76,14 @@ def _worker() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "before-retraining")
 
 
-def _rehearsal_key(draft: dict, start: StartPoint) -> tuple:
+def _rehearsal_key(draft: dict[str, Any], start: StartPoint) -> tuple[Any, ...]:
     settings = (draft["seed"], draft["retrain"]["batch_size"], sorted(draft["profile"].items()))
     return (*measurement.weights_key(start), str(settings), str(draft["step"]))
 
 
 def _measure(
     start: StartPoint, subject: run_network.Subject, wanted: Spec, cancelled: threading.Event
-) -> Rehearsal | None:
+) -> Rehearsal:
     split = subject.data.validation.subset(run_network.QUICK_IMAGES)
 
     task = task_for(wanted.task)
@@ -95,6 +97,6 @@ def _measure(
     first = now
     for done, last in enumerate(networks, 1):
         if cancelled.is_set():
-            return None
+            raise CancelledError
         first = value(last) if done == 1 else first
     return Rehearsal(len(split), done, now, first, first if done <= 1 else value(last))

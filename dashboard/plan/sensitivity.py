@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -34,7 +35,7 @@ TOLERATED = "can lose"
 
 
 @st.fragment
-def section(draft: dict, start: StartPoint, stages: list[Stage]) -> None:
+def section(draft: dict[str, Any], start: StartPoint, stages: list[Stage]) -> None:
     """`stages` are the previewed iterations of the plan. The chart marks what the plan keeps."""
     st.markdown("##### Sensitivity by layer", help=glossary.about("sensitivity"))
     total = data_summary(draft["data"]).splits["validation"]
@@ -79,12 +80,12 @@ def _points(found: Sensitivity) -> pd.DataFrame:
     return found.table().rename(columns={"accuracy": "metric"})
 
 
-def known(draft: dict, start: StartPoint, examples: int, shares: Sequence[float]) -> Sensitivity | None:
+def known(draft: dict[str, Any], start: StartPoint, examples: int, shares: Sequence[float]) -> Sensitivity | None:
     """The stored result for these choices, if any."""
     return load(_folder(start), _key(draft, start, examples, shares))
 
 
-def best(draft: dict, start: StartPoint) -> Sensitivity | None:
+def best(draft: dict[str, Any], start: StartPoint) -> Sensitivity | None:
     """The most precise stored result."""
     choices = [(examples, shares) for examples in (0, *reversed(IMAGES)) for shares in reversed(SHARES.values())]
     return next(filter(None, (known(draft, start, *choice) for choice in choices)), None)
@@ -95,7 +96,7 @@ def seconds(cost: Cost, layers: int, examples: int, shares: Sequence[float]) -> 
     return cost.macs * examples * (2 + 0.5 * layers * len(shares)) / devices.MACS_PER_SECOND["cpu"]
 
 
-def measure(draft: dict, start: StartPoint, examples: int, shares: Sequence[float], estimate: float) -> bool:
+def measure(draft: dict[str, Any], start: StartPoint, examples: int, shares: Sequence[float], estimate: float) -> bool:
     """Measure with a progress bar and store the result. An error is shown and gives False."""
     place, text = st.empty(), f"Measuring layer by layer (about {duration(estimate)})…"
     place.progress(0.0, text)
@@ -123,8 +124,8 @@ def table(found: Sensitivity) -> pd.DataFrame:
     rows, metric = [], found.metric
     allowed = POINT if metric.percent else TWENTIETH * abs(found.base)
     for name, points in _points(found).groupby("layer", sort=False):
-        half = points.loc[(points.kept_fraction - HALF).abs().idxmin()]
-        curve = found.curve(name)
+        half = points.iloc[(points.kept_fraction - HALF).abs().argmin()]
+        curve = found.curve(str(name))
         tolerated = [kept for place, (kept, _) in enumerate(curve)
                      if all(metric.loss(found.base, value) < allowed for _, value in curve[: place + 1])]  # fmt: skip
         width, least = curve[0][0], tolerated[-1] if tolerated else curve[0][0]
@@ -160,7 +161,9 @@ def _choose_images(total: int, label: str) -> int:
     )  # fmt: skip
 
 
-def _store(draft: dict, start: StartPoint, examples: int, shares: Sequence[float], found: Sensitivity) -> bool:
+def _store(
+    draft: dict[str, Any], start: StartPoint, examples: int, shares: Sequence[float], found: Sensitivity
+) -> bool:
     try:
         save(_folder(start), _key(draft, start, examples, shares), found)
     except OSError as error:
@@ -173,7 +176,7 @@ def _folder(start: StartPoint) -> Path:
     return run_reader.place_of(runs.open_run(run_reader.folder(), start[0])) / "sensitivity"
 
 
-def _key(draft: dict, start: StartPoint, examples: int, shares: Sequence[float]) -> str:
+def _key(draft: dict[str, Any], start: StartPoint, examples: int, shares: Sequence[float]) -> str:
     asked = run_reader.spec_of(start[0])
     return cache_key(
         _digest(*measurement.weights_key(start)), asked.data, asked.image_size, examples, "apoz", shares,

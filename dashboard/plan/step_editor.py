@@ -1,6 +1,9 @@
 """The widgets of one step: what it prunes, in which layers, by which rule and how often. Edits apply immediately."""
 
+from typing import Any
+
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import glossary
 from dashboard.charts.grouping import MANY
@@ -14,13 +17,13 @@ from trimcore.surgery.magnitude import prunable
 KINDS = {"neurons": "remove neurons", "weights": "prune weights"}
 
 
-def edit(step: dict, key: str, graph: ChannelGraph) -> None:
+def edit(step: dict[str, Any], key: str, graph: ChannelGraph) -> None:
     kinds = {"neurons": layers_for("mean+std", graph) or list(graph.units), "weights": list(prunable(graph.model))}
     offered = [name for name in KINDS if kinds[name]] or list(KINDS)
     before = "weights" if step["rule"] in WEIGHT_RULES else "neurons"
     kind = st.segmented_control(
         "Step type", offered, default=before if before in offered else offered[0], required=True,
-        format_func=KINDS.get, key=f"{key}_kind",
+        format_func=KINDS.__getitem__, key=f"{key}_kind",
         help="Removing neurons makes the network itself smaller. Pruned weights are set to zero and stay zero during "
         "retraining. The shape of the network stays the same; only a sparse file becomes smaller.",
     )  # fmt: skip
@@ -65,12 +68,12 @@ def _rules_for(graph: ChannelGraph) -> list[str]:
     return whole_layers + (["maxout"] if graph.units else [])
 
 
-def _default_rule(kind: str) -> dict:
+def _default_rule(kind: str) -> dict[str, Any]:
     rule = "sparsity" if kind == "weights" else "mean+std"
     return {"rule": rule, "value": rules.RANGES[rule][3]}
 
 
-def _replace(step: dict, other: dict) -> None:
+def _replace(step: dict[str, Any], other: dict[str, Any]) -> None:
     """Replace the values of a step but keep the dict object."""
     step.clear()
     step.update(other)
@@ -81,12 +84,12 @@ def _layer_kind(rule: str) -> str:
     return "weights" if rule in WEIGHT_RULES else "units" if rule == "maxout" else "neurons"
 
 
-def _choose_criterion(step: dict, key: str, column) -> None:
+def _choose_criterion(step: dict[str, Any], key: str, column: DeltaGenerator) -> None:
     known = criteria.criteria_for(step["rule"], drafts.draft().get("task", CLASSIFICATION))
     if step["criterion"] not in known:
         step["criterion"] = known[0]
     step["criterion"] = column.selectbox(
-        "Criterion", known, known.index(step["criterion"]), format_func=criteria.LABELS.get,
+        "Criterion", known, known.index(step["criterion"]), format_func=criteria.LABELS.__getitem__,
         key=f"{key}_{_layer_kind(step['rule'])}_criterion", disabled=len(known) == 1,
         help=criteria.HELP_IN_UNITS if step["rule"] == "maxout" else criteria.HELP,
     )  # fmt: skip
@@ -94,7 +97,7 @@ def _choose_criterion(step: dict, key: str, column) -> None:
         st.warning("The rule 'absolute' compares APoZ with a threshold. Choose another rule for this criterion.")
 
 
-def _own_epochs(step: dict, key: str, column) -> None:
+def _own_epochs(step: dict[str, Any], key: str, column: DeltaGenerator) -> None:
     own = step.get("retrain") or {}
     st.session_state.setdefault(f"{key}_epochs", own.get("epochs"))
     epochs = column.number_input(
@@ -105,7 +108,7 @@ def _own_epochs(step: dict, key: str, column) -> None:
     step["retrain"] = own if any(value is not None for value in own.values()) else None
 
 
-def _choose_multiple(step: dict, key: str, column) -> None:
+def _choose_multiple(step: dict[str, Any], key: str, column: DeltaGenerator) -> None:
     if _layer_kind(step["rule"]) != "neurons":
         step["multiple"] = 1
         return
@@ -131,7 +134,7 @@ def _search(label: str, names: list[str], default: list[str], key: str) -> list[
     return st.multiselect(label, names, key=key, placeholder="None. Type to search")
 
 
-def _own_values(step: dict, key: str, layers: list[str]) -> None:
+def _own_values(step: dict[str, Any], key: str, layers: list[str]) -> None:
     """Separate values for individual layers of the step, each with the rule that it belongs to."""
     st.session_state.setdefault(f"{key}_single", bool(step["layer"]))  # expanded if there are any
     with st.expander("Values for individual layers", key=f"{key}_single", on_change="rerun",

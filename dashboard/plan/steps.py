@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import streamlit as st
 
@@ -20,9 +21,9 @@ from trimcore.tables.recorded import mean_apoz
 STEPS = 12  # maximum, if an order of many layers is merged
 
 
-def _ids(draft: dict) -> list[str]:
+def _ids(draft: dict[str, Any]) -> list[str]:
     """A stable id for each step of the draft, for widgets and for dragging."""
-    known = st.session_state.setdefault("step_ids", [])
+    known: list[str] = st.session_state.setdefault("step_ids", [])
     counter = st.session_state.setdefault("step_counter", itertools.count(1))
     if len(known) != len(draft["step"]) or st.session_state.get("step_of") is not draft["step"]:
         known[:] = [f"step{next(counter)}" for _ in draft["step"]]
@@ -30,11 +31,11 @@ def _ids(draft: dict) -> list[str]:
     return known
 
 
-def _new_step(layers: list[str], iterations: int = 1) -> dict:
+def _new_step(layers: list[str], iterations: int = 1) -> dict[str, Any]:
     return Step(layers=layers, iterations=iterations).model_dump()
 
 
-def order_buttons(draft: dict, graph: ChannelGraph, seen: dict[str, Seen] | None) -> None:
+def order_buttons(draft: dict[str, Any], graph: ChannelGraph, seen: dict[str, Seen] | None) -> None:
     """A menu of preset orders, which replace the steps."""
     if seen is None:
         return
@@ -58,7 +59,7 @@ def merged_steps(order: orders.Order) -> orders.Order:
     return [[*itertools.chain(*order[first : first + size])] for first in range(0, len(order), size)]
 
 
-def steps_in_order(draft: dict) -> None:
+def steps_in_order(draft: dict[str, Any]) -> None:
     """The steps as cards that can be reordered by dragging, with the keyboard or with arrow buttons."""
     ids = _ids(draft)
     st.markdown("##### Steps in order")
@@ -75,7 +76,7 @@ def steps_in_order(draft: dict) -> None:
     sortable(items, "steps", move)
 
 
-def caption(step: dict) -> str:
+def caption(step: dict[str, Any]) -> str:
     default = criteria.criteria_for(step["rule"])[0]
     times = f"{step['iterations']} iteration{'s' if step['iterations'] > 1 else ''}"
     by = "" if step["criterion"] == default else f" by {criteria.NAMES[step['criterion']]}"
@@ -84,13 +85,13 @@ def caption(step: dict) -> str:
     return f"{rules.label(step['rule'])} {step['value']:g}{by} · {times}{own}{rounded}"
 
 
-def edit_step(draft: dict, graph: ChannelGraph) -> None:
+def edit_step(draft: dict[str, Any], graph: ChannelGraph) -> None:
     """The widgets of the chosen step. Edits apply to the draft immediately."""
     ids = _ids(draft)
     with st.container(border=True):
         if ids:
             names = {i: f"Step {number}" for number, i in enumerate(ids, 1)}
-            picked = st.segmented_control("Edit", ids, default=ids[0], required=True, format_func=names.get,
+            picked = st.segmented_control("Edit", ids, default=ids[0], required=True, format_func=names.__getitem__,
                                           key=f"edit_{min(ids)}_{len(ids)}")  # fmt: skip
             number = ids.index(picked) if picked in ids else 0
             step_editor.edit(draft["step"][number], ids[number], graph)
@@ -105,16 +106,16 @@ def edit_step(draft: dict, graph: ChannelGraph) -> None:
                 st.button("Remove step", icon=":material/delete:", on_click=_remove, args=(draft, number))
 
 
-def _add_weights(draft: dict) -> None:
+def _add_weights(draft: dict[str, Any]) -> None:
     draft_steps.set_steps(draft, [*draft["step"], Step(layers=["all"], rule="sparsity", value=0.7).model_dump()])
 
 
-def _add(draft: dict, layers: list[str]) -> None:
+def _add(draft: dict[str, Any], layers: list[str]) -> None:
     """Add a step for the last layer that has none."""
     used = {name for step in draft["step"] for name in step["layers"]}
     rest = [name for name in layers if name not in used]
     draft_steps.set_steps(draft, [*draft["step"], _new_step(rest[-1:] or layers[-1:])])
 
 
-def _remove(draft: dict, number: int) -> None:
+def _remove(draft: dict[str, Any], number: int) -> None:
     draft_steps.set_steps(draft, [step for k, step in enumerate(draft["step"]) if k != number])

@@ -21,14 +21,14 @@ from trimcore.tables import Metric
 BEHIND = 0.02  # of a share, to begin with
 
 
-def section(draft: dict, start: StartPoint | None, graph: ChannelGraph) -> None:
+def section(draft: dict[str, Any], start: StartPoint | None, graph: ChannelGraph) -> None:
     """Collapsed at first. What is chosen here is not part of the draft."""
     with st.expander("Sweep…", key="sweep", on_change="rerun", icon=":material/grid_on:") as box:
         if box.open:
             _form(draft, start, graph)
 
 
-def _form(draft: dict, start: StartPoint | None, graph: ChannelGraph) -> None:
+def _form(draft: dict[str, Any], start: StartPoint | None, graph: ChannelGraph) -> None:
     st.caption("Tries a few values of one or two settings, each combination as a run of its own.")
     metric, trains = planned_metric(draft, start), start is None and drafts.trains_base(draft)
     known = {setting.key: setting for setting in sweep_settings.settings_of(draft, graph.trimmable(), trains)}
@@ -75,7 +75,7 @@ def _values(setting: Setting, number: int) -> list[Any]:
     return sweep_settings.parse_values(setting, text)
 
 
-def _rule(draft: dict, metric: Metric) -> dict[str, Any]:
+def _rule(draft: dict[str, Any], metric: Metric) -> dict[str, Any]:
     """The fields for when a run stops, and when all do."""
     name, unit = plain(metric.name), 100.0 if metric.percent else 1.0
     left, right = st.columns(2, vertical_alignment="bottom")

@@ -27,11 +27,11 @@ class Setting:
     choices: Mapping[str, Any] = field(default_factory=dict)
 
 
-def settings_of(draft: dict, layers: Sequence[str], trains_base: bool) -> list[Setting]:
+def settings_of(draft: dict[str, Any], layers: Sequence[str], trains_base: bool) -> list[Setting]:
     """The settings that a sweep of this draft can vary. `layers` are those that steps for all layers cut."""
     steps, classes = draft["step"], draft.get("task", CLASSIFICATION) == CLASSIFICATION
     retrain, base = draft["retrain"], draft["base"]
-    found = [_value(step, number, len(steps)) for number, step in enumerate(steps)]
+    found: list[Setting | None] = [_value(step, number, len(steps)) for number, step in enumerate(steps)]
     if steps:
         found += [
             _criterion(steps, draft.get("task", CLASSIFICATION)), _order(steps, layers),
@@ -62,7 +62,7 @@ def values_text(values: Sequence[Any]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def with_layers(draft: dict, keys: Sequence[str], layers: Sequence[str]) -> dict:
+def with_layers(draft: dict[str, Any], keys: Sequence[str], layers: Sequence[str]) -> dict[str, Any]:
     """The draft as a sweep over these keys needs it: for an order, the steps name their layers."""
     if ORDER not in keys:
         return draft
@@ -70,7 +70,7 @@ def with_layers(draft: dict, keys: Sequence[str], layers: Sequence[str]) -> dict
     return {**draft, "step": named}
 
 
-def _value(step: dict, number: int, steps: int) -> Setting:
+def _value(step: dict[str, Any], number: int, steps: int) -> Setting:
     rule = step["rule"]
     low, high, unit, _ = rules.RANGES[rule]
     whole, value = rule in INTEGER_RULES, step["value"]
@@ -83,7 +83,7 @@ def _value(step: dict, number: int, steps: int) -> Setting:
     return Setting(f"step.{number}.value", f"Value {where}: {rules.label(rule)}", list(dict.fromkeys(values)), whole)
 
 
-def _criterion(steps: list[dict], task: str) -> Setting | None:
+def _criterion(steps: list[dict[str, Any]], task: str) -> Setting | None:
     """For steps that can all use the same criteria."""
     known = [criteria.criteria_for(step["rule"], task) for step in steps]
     fixed = any(step["rule"] == "absolute" for step in steps)
@@ -93,7 +93,7 @@ def _criterion(steps: list[dict], task: str) -> Setting | None:
     return Setting("step.criterion", "Criterion", list(choices)[:2], choices=choices)
 
 
-def _order(steps: list[dict], layers: Sequence[str]) -> Setting | None:
+def _order(steps: list[dict[str, Any]], layers: Sequence[str]) -> Setting | None:
     """For steps that cut neurons, each layer in one step and by a rule of its own."""
     named = [name for step in steps for name in (layers if step["layers"] == ["all"] else step["layers"])]
     together = any(step["rule"] in (*WHOLE_STEP, *WEIGHT_RULES) for step in steps)

@@ -1,6 +1,7 @@
 """Turn a goal, such as twice as fast, into a step of the plan that can be edited like any other."""
 
 import time
+from typing import Any
 
 import streamlit as st
 
@@ -23,6 +24,7 @@ from trimcore.planning import targets
 from trimcore.planning.plan import Plan
 from trimcore.planning.sensitivity import Sensitivity
 from trimcore.planning.targets import Accuracy, NoLayerAbove
+from trimcore.scoring.apoz import Profile
 from trimcore.spec import Step
 from trimcore.timing.prediction import TimeModel
 
@@ -32,7 +34,7 @@ WITHOUT_ASKING = 8.0  # seconds that measuring the layers may take without a but
 
 
 @st.fragment
-def section(draft: dict, start: StartPoint, cost: Cost, layers: list[str]) -> None:
+def section(draft: dict[str, Any], start: StartPoint, cost: Cost, layers: list[str]) -> None:
     """`cost` is of the starting network, and `layers` are its trimmable layers."""
     metric, known = planned_metric(draft, start), sensitivity.best(draft, start)
     batches = (1, draft["retrain"]["batch_size"])
@@ -61,25 +63,25 @@ def section(draft: dict, start: StartPoint, cost: Cost, layers: list[str]) -> No
         _accept(draft, proposal)
 
 
-def propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool = True) -> dict:
+def propose(draft: dict[str, Any], start: StartPoint, asked: Goal, by_clock: bool = True) -> dict[str, Any]:
     """A step that meets a goal, with its result: {"step", "cells", "text", "busy", "value", "seconds"}. Cells are
     (label, value, more). `value` is the metric before retraining, and `seconds` how long this took. With `by_clock`,
     the cut network is timed as well. Raises TrimError."""
     return measurement.cached(_key(draft, start, asked, by_clock), lambda: _propose(draft, start, asked, by_clock))
 
 
-def is_measured(draft: dict, start: StartPoint, asked: Goal) -> bool:
+def is_measured(draft: dict[str, Any], start: StartPoint, asked: Goal) -> bool:
     """Whether the clock has decided about this goal."""
     return _key(draft, start, asked, True) in measurement.known
 
 
-def _key(draft: dict, start: StartPoint, asked: Goal, by_clock: bool) -> tuple:
+def _key(draft: dict[str, Any], start: StartPoint, asked: Goal, by_clock: bool) -> tuple[Any, ...]:
     found = sensitivity.best(draft, start)
     known = found and (found.examples, len(found.points))
     return (*measurement.weights_key(start), "goal", asked, by_clock, draft["device"], str(draft["profile"]), known)
 
 
-def _propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool) -> dict:
+def _propose(draft: dict[str, Any], start: StartPoint, asked: Goal, by_clock: bool) -> dict[str, Any]:
     began, found, subject = time.perf_counter(), sensitivity.best(draft, start), run_network.subject(*start)
     seen, metric = measurement.profile(draft, subject), subject.task.metric
     clock = timing.time_model(draft, start, asked.batch) if asked.timed else None
@@ -107,10 +109,10 @@ def _propose(draft: dict, start: StartPoint, asked: Goal, by_clock: bool) -> dic
             "value": measured.value, "seconds": time.perf_counter() - began}  # fmt: skip
 
 
-def _by_gain(step: dict, now: Cost, then: Cost) -> list[tuple[str, dict]]:
+def _by_gain(step: dict[str, Any], now: Cost, then: Cost) -> list[tuple[str, dict[str, Any]]]:
     """The rules of a step by layer; those first whose layers save the most parameters and MACs."""
 
-    def gain(item: tuple[str, dict]) -> float:
+    def gain(item: tuple[str, dict[str, Any]]) -> float:
         a, b = now.layers[item[0]], then.layers[item[0]]
         return (a.parameters - b.parameters) / now.parameters + (a.macs - b.macs) / max(now.macs, 1)
 
@@ -118,7 +120,8 @@ def _by_gain(step: dict, now: Cost, then: Cost) -> list[tuple[str, dict]]:
 
 
 def _planned(
-    subject: run_network.Subject, seen, asked: Goal, found: Sensitivity | None, time: TimeModel | None, by_clock: bool
+    subject: run_network.Subject, seen: Profile, asked: Goal, found: Sensitivity | None, time: TimeModel | None,
+    by_clock: bool,
 ) -> tuple[Plan, Measure]:  # fmt: skip
     """A plan, and its metrics before retraining. Cutting several layers together can cost more than the predicted sum.
     A target for the metric alone is therefore tightened until the cut network meets it."""
@@ -139,7 +142,7 @@ def _planned(
     raise SpecError(f"{metric.name} {metric.text(limit)} cannot be reached: {cuts} leaves {left}")
 
 
-def _measure(draft: dict, start: StartPoint, cost: Cost, asked: Goal) -> bool:
+def _measure(draft: dict[str, Any], start: StartPoint, cost: Cost, asked: Goal) -> bool:
     """Measure the sensitivity of the layers, if it does not take long or the button is pressed. Returns whether there
     can be a proposal."""
     if isinstance(asked.targets[0], NoLayerAbove):
@@ -159,14 +162,14 @@ def _measure(draft: dict, start: StartPoint, cost: Cost, asked: Goal) -> bool:
     st.rerun()  # the fields show what has been measured
 
 
-def _show(proposal: dict) -> None:
+def _show(proposal: dict[str, Any]) -> None:
     elements.metrics(*proposal["cells"])
     st.caption(plain(f"{proposal['text']}."))
     if proposal["busy"]:
         st.caption("A run was training when this was timed, so the times are longer than usual.")
 
 
-def _measure_plan(draft: dict, start: StartPoint, asked: Goal) -> None:
+def _measure_plan(draft: dict[str, Any], start: StartPoint, asked: Goal) -> None:
     """A button that lets the clock decide about a plan whose time is predicted."""
     if not st.button("Measure this plan", key="goal_clock", type="primary", icon=":material/timer:",
                      help="Cuts a copy of the network and times it. The widths are corrected until it is as fast as "
@@ -181,7 +184,7 @@ def _measure_plan(draft: dict, start: StartPoint, asked: Goal) -> None:
     st.rerun()
 
 
-def _accept(draft: dict, proposal: dict) -> None:
+def _accept(draft: dict[str, Any], proposal: dict[str, Any]) -> None:
     """Buttons that put the proposal into the plan: instead of its steps, or after them."""
     if draft["step"] == [proposal["step"]]:
         st.caption("The plan consists of this step.")

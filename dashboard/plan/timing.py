@@ -1,5 +1,7 @@
 """The time of the starting network and of plans for it, on the device of the draft. The server's process measures."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.plan import measurement
@@ -15,7 +17,7 @@ from trimcore.training.prepare import open_network
 MOST_MODELS = 4
 
 
-def time_model(draft: dict, start: StartPoint, batch: int) -> TimeModel:
+def time_model(draft: dict[str, Any], start: StartPoint, batch: int) -> TimeModel:
     """Measured on first use, which takes some seconds. Raises TrimError."""
     found = _model(_key(draft, start, batch), start, draft["device"], batch)
     measurement.cached(_key(draft, start, batch), lambda: found.base_ms)
@@ -23,7 +25,7 @@ def time_model(draft: dict, start: StartPoint, batch: int) -> TimeModel:
 
 
 @st.cache_resource(max_entries=MOST_MODELS, show_spinner=False)
-def _model(key: tuple, start: StartPoint, device_name: str, batch: int) -> TimeModel:
+def _model(key: tuple[Any, ...], start: StartPoint, device_name: str, batch: int) -> TimeModel:
     """`key` identifies the weights. Each model holds a network and a batch on the device, so few are kept."""
     folder, device = run_reader.folder(), resolve(device_name)
     path = runs.checkpoint_of(folder, *start)
@@ -32,7 +34,7 @@ def _model(key: tuple, start: StartPoint, device_name: str, batch: int) -> TimeM
     return TimeModel(graph, example, batch, folder / FOLDER)
 
 
-def known_ms(draft: dict, start: StartPoint, batches: tuple[int, ...]) -> dict[int, float]:
+def known_ms(draft: dict[str, Any], start: StartPoint, batches: tuple[int, ...]) -> dict[int, float]:
     """The milliseconds of the starting network by batch size, where they have been measured."""
     found = {batch: measurement.known.get(_key(draft, start, batch)) for batch in batches}
     return {batch: ms for batch, ms in found.items() if ms is not None}
@@ -43,5 +45,5 @@ def is_busy() -> bool:
     return any(run_reader.status(run_id).active for run_id in run_reader.unfinished())
 
 
-def _key(draft: dict, start: StartPoint, batch: int) -> tuple:
+def _key(draft: dict[str, Any], start: StartPoint, batch: int) -> tuple[Any, ...]:
     return (*measurement.weights_key(start), "times", draft["device"], batch)

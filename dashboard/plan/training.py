@@ -1,8 +1,10 @@
 """The training settings of a plan's run. Each is shown only if it applies."""
 
 import importlib.util
+from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.plan.metric import is_classification, planned_metric
 from dashboard.plan.origin import StartPoint
@@ -24,14 +26,14 @@ SHARED = [
 ]  # the base network is trained likewise
 
 
-def training_settings(draft: dict, start: StartPoint | None, graph: ChannelGraph) -> None:
+def training_settings(draft: dict[str, Any], start: StartPoint | None, graph: ChannelGraph) -> None:
     """Collapsed at first, because its many fields would be redrawn with every click on the page."""
     with st.expander("Training settings", key="settings", on_change="rerun", icon=":material/settings:") as box:
         if box.open:
             _fields(draft, start, graph)
 
 
-def _fields(draft: dict, start: StartPoint | None, graph: ChannelGraph) -> None:
+def _fields(draft: dict[str, Any], start: StartPoint | None, graph: ChannelGraph) -> None:
     retrain, base, metric = draft["retrain"], draft["base"], planned_metric(draft, start)
     classes, pictures = is_classification(draft), not data.is_own(draft["data"])
     before = {key: retrain[key] for key in SHARED}
@@ -84,7 +86,7 @@ def _fields(draft: dict, start: StartPoint | None, graph: ChannelGraph) -> None:
               help="Loss, learning rate and metrics, into the folder tensorboard of the run.")  # fmt: skip
 
 
-def _limit(place, stop: dict, metric: Metric, classes: bool) -> None:
+def _limit(place: DeltaGenerator, stop: dict[str, Any], metric: Metric, classes: bool) -> None:
     """When the run ends early: below a minimum accuracy, or at a worse value of another metric than the limit."""
     if classes:
         field(place.number_input, "Minimum accuracy, 0 to 1", stop, "min_accuracy", 0.0, 1.0, step=0.005,
@@ -99,7 +101,7 @@ def _limit(place, stop: dict, metric: Metric, classes: bool) -> None:
           "result is then the previous iteration. If empty, there is no limit.")  # fmt: skip
 
 
-def _more_fields(retrain: dict, graph: ChannelGraph, classes: bool, metric: Metric) -> None:
+def _more_fields(retrain: dict[str, Any], graph: ChannelGraph, classes: bool, metric: Metric) -> None:
     left, right = st.columns(2)
     field(left.selectbox, "Learning rate schedule", retrain, "schedule", ["cosine", "constant"], group="retrain",
           help="cosine: the rate falls to zero at the end; constant: it stays.")  # fmt: skip

@@ -1,5 +1,7 @@
 """The choice of a verification for every iteration: do two images show the same person or class?"""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.text import plain
@@ -18,7 +20,7 @@ Every iteration reports the mean over the folds.
 """
 
 
-def verification(draft: dict) -> None:
+def verification(draft: dict[str, Any]) -> None:
     verify = draft["verify"]
     before, _, path = verify["pairs"].partition(":")
     left, right = st.columns(2)

@@ -5,6 +5,7 @@ evaluation.
 """
 
 from collections.abc import Generator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,7 +82,7 @@ def _zeros(subject: run_network.Subject, examples: int) -> dict[str, tuple[np.nd
     data, count = subject.data, examples or len(subject.data.validation)
     rounds = passes(subject.graph, subject.tolerance)
 
-    def find() -> Generator[int, None, dict]:
+    def find() -> Generator[int, None, dict[str, tuple[np.ndarray, np.ndarray]]]:
         steps = per_class.counting_by_class(
             subject.graph.model, _batches(subject, examples), data.num_classes, subject.tolerance, graph=subject.graph
         )
@@ -94,11 +95,11 @@ def _zeros(subject: run_network.Subject, examples: int) -> dict[str, tuple[np.nd
                                f"counting zeros by class on {count:,} images")  # fmt: skip
 
 
-def _confusions(subjects: list[run_network.Subject], examples: int) -> list | None:
+def _confusions(subjects: list[run_network.Subject], examples: int) -> list[Any] | None:
     """The confusion matrix of each network, int64 (classes, classes)."""
     count = examples or len(subjects[0].data.validation)
 
-    def find() -> Generator[int, None, list]:
+    def find() -> Generator[int, None, list[Any]]:
         found = []
         for own in subjects:
             matrix = yield from confusion.confusing(own.graph.model, _batches(own, examples), own.data.num_classes)

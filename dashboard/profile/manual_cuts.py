@@ -4,6 +4,8 @@ The decisions are stored in the steps of the plan, in `never_cut` and `also_cut`
 has no field for reasons, so these are kept in the browser session.
 """
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.session import drafts
@@ -16,13 +18,13 @@ MAX_REASON = 120  # characters
 Decision = tuple[str, int, str]  # layer, neuron in the base network, key of ACTIONS
 
 
-def in_step(step: dict, layer: str) -> bool:
+def in_step(step: dict[str, Any], layer: str) -> bool:
     """Whether a step removes neurons of a layer, so that it can list individual neurons."""
     rule = step["layer"].get(layer, step)["rule"]
     return (step["layers"] == ["all"] or layer in step["layers"]) and rule not in ("maxout", *WEIGHT_RULES)
 
 
-def decisions(draft: dict) -> list[Decision]:
+def decisions(draft: dict[str, Any]) -> list[Decision]:
     """The manual decisions in the steps of a draft, without duplicates."""
     found = {
         (layer, neuron, key): None
@@ -31,7 +33,7 @@ def decisions(draft: dict) -> list[Decision]:
     return sorted(found)
 
 
-def decide(draft: dict, layer: str, neuron: int, key: str, reason: str = "") -> None:
+def decide(draft: dict[str, Any], layer: str, neuron: int, key: str, reason: str = "") -> None:
     """Keep (`never_cut`) or remove (`also_cut`) a neuron in every step that removes neurons of its layer. If no step
     does, `also_cut` adds a step that removes nothing else, before the steps that prune weights."""
     undo(draft, layer, neuron)
@@ -46,7 +48,7 @@ def decide(draft: dict, layer: str, neuron: int, key: str, reason: str = "") -> 
     reasons()[layer, neuron, key] = reason.strip()[:MAX_REASON]
 
 
-def undo(draft: dict, layer: str, neuron: int) -> None:
+def undo(draft: dict[str, Any], layer: str, neuron: int) -> None:
     """Discard the decision for a neuron, so that the rules apply again."""
     for step in draft["step"]:
         for key in ACTIONS:
@@ -56,20 +58,21 @@ def undo(draft: dict, layer: str, neuron: int) -> None:
         reasons().pop((layer, neuron, key), None)
 
 
-def summary(step: dict) -> str:
+def summary(step: dict[str, Any]) -> str:
     """The manual decisions in a step as text: "manual: 1 kept, 2 removed"; "" without any."""
     counts = {word: sum(len(neurons) for neurons in step[key].values()) for key, word in ACTIONS.items()}
     text = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     return f"manual: {text}" if text else ""
 
 
-def without_stale(step: dict) -> dict:
+def without_stale(step: dict[str, Any]) -> dict[str, Any]:
     """A step without decisions for layers that it no longer has, or whose rule does not allow them."""
     return step | {key: {name: own for name, own in step[key].items() if in_step(step, name)} for key in ACTIONS}
 
 
 def reasons() -> dict[Decision, str]:
-    return st.session_state.setdefault("reasons", {})
+    known: dict[Decision, str] = st.session_state.setdefault("reasons", {})
+    return known
 
 
 def controls(run_id: str, layer: str, neuron: int) -> None:

@@ -1,6 +1,8 @@
 """A card on the page Profile that inspects one neuron, chosen in the table or by index. It is measured when chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from dashboard.session import run_network, run_reader
 from dashboard.text import plain
 from dashboard.widgets import elements
 from dashboard.widgets.pictures import SIDE, picture
+from trimcore.data.items import Items
 from trimcore.errors import DataError, TrimError
 from trimcore.evaluation import inspection
 from trimcore.evaluation.inspection import Neuron
@@ -23,7 +26,7 @@ PASSES = inspection.PASSES + 1  # forward passes: one of inspection.PASSES is re
 STRIP = 7  # images in a row
 
 
-def table(listed: pd.DataFrame, key: str, **settings) -> None:
+def table(listed: pd.DataFrame, key: str, **settings: Any) -> None:
     """A table of neurons with a column `neuron`. Choosing a row, or an index below it, stores the index under `key`."""
     rows, numbers = f"{key}_rows", listed.neuron.tolist()
 
@@ -87,7 +90,7 @@ def _without_images(run_id: str, layer: str, original: int, why: str) -> None:
 def _inspect(subject: run_network.Subject, layer: str, neuron: int, examples: int) -> Neuron | None:
     total, data = examples or len(subject.data.validation), subject.data
 
-    def find():
+    def find() -> Generator[int, None, Neuron]:
         return inspection.inspecting(subject.graph, layer, neuron, data.validation, data, "cpu", examples=examples,
                                      tolerance=subject.tolerance, most=STRIP)  # fmt: skip
 
@@ -103,13 +106,15 @@ def _maps(subject: run_network.Subject, layer: str, neuron: int, *images: tuple[
         key = (subject.key, layer, neuron, chosen)
         seconds = (PASSES + 1) * subject.seconds_per_image * len(chosen)
         what = f"computing feature maps of {len(chosen)} images"
-        maps = measurement.measure("maps", key, lambda now=chosen: _map_of(subject, layer, neuron, now), 1, seconds,
-                                   what)  # fmt: skip
+        find = partial(_map_of, subject, layer, neuron, chosen)
+        maps = measurement.measure("maps", key, find, 1, seconds, what)
         found |= maps or {}
     return found
 
 
-def _map_of(subject: run_network.Subject, layer: str, neuron: int, images: tuple[int, ...]):
+def _map_of(
+    subject: run_network.Subject, layer: str, neuron: int, images: tuple[int, ...]
+) -> Generator[int, None, dict[int, np.ndarray]]:
     yield 0
     split, places = subject.data.validation.take(list(images)), range(len(images))
     try:
@@ -216,6 +221,7 @@ def _pictures(subject: run_network.Subject, captions: dict[int, str], maps: dict
     own = [maps[image] for image in captions if image in maps]
     low, high = (min(0.0, *(float(m.min()) for m in own)), max(float(m.max()) for m in own)) if own else (0.0, 1.0)
     split, classes = subject.data.validation, subject.data.classes
+    assert not isinstance(split, Items)  # data of the user's own have no card
     with st.container(horizontal=True, gap="small"):
         for image, text in captions.items():
             label = classes[int(split.labels[image])]

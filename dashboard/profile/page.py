@@ -41,11 +41,11 @@ if not profiled:
         st.caption("The profile appears here as soon as the base network has been trained.")
 
         @st.fragment(run_every=1.0)
-        def wait_for_profile() -> None:
+        def wait_for_profile(run_id: str) -> None:
             if tables.latest(run_reader.events(run_id), "profiled"):
                 st.rerun()
 
-        wait_for_profile()
+        wait_for_profile(run_id)
     else:
         st.info("This run ended before it was profiled. See its log on **Run**.", icon=":material/info:")
         next_step("Open run", "run", "to_run")
@@ -56,10 +56,10 @@ iteration = done[-1]
 if len(done) > 1:
     labels = {k: "base" if k == 0 else f"after {k}" for k in done}
     links.bind("iteration", key := f"iteration_{run_id}", done, done[0])
-    picked = st.segmented_control("Iteration", done, format_func=labels.get, key=key)
+    picked = st.segmented_control("Iteration", done, format_func=labels.__getitem__, key=key)
     iteration = done[0] if picked is None else picked
 neurons = run_reader.profile_of(run_id, iteration)
-without = [layer for layer, own in neurons.groupby("layer", sort=False) if own.apoz.isna().all()]
+without = [str(layer) for layer, own in neurons.groupby("layer", sort=False) if own.apoz.isna().all()]
 neurons = neurons[~neurons.layer.isin(without)]
 event = profiled[iteration]
 zeros = {name: (own.get("tolerance", 0.0), own.get("limits", [])) for name, own in event["layers"].items()}
@@ -82,7 +82,7 @@ steps = [round(low + number * step, 6) for number in range(round((high - low) / 
 links.bind("value", f"profile_{st.session_state.profile_rule}_value", steps, default, "{:g}".format)
 rule, value = rules.choose_rule("profile")
 by_layer = neurons.groupby("layer", sort=False)
-removed = {layer: rules.removed_by(own.apoz, rule, value, own.group) for layer, own in by_layer}
+removed = {str(layer): rules.removed_by(own.apoz, rule, value, own.group) for layer, own in by_layer}
 elements.concept("profile", "APoZ by layer")
 limits = {layer: limit for layer, (_, limit) in removed.items()}
 elements.chart(charts.apoz_by_layer(neurons, limits, zeros), "by_layer")
@@ -107,16 +107,16 @@ with right:
         "neuron": own.neuron.to_numpy(), "original": own.original_neuron.to_numpy(), apoz: own.apoz.to_numpy() * 100,
         "remove": own.neuron.isin(cut).to_numpy(),
     }).sort_values(apoz, ascending=False)  # fmt: skip
-    picked = f"neuron_{run_id}_{iteration}_{layer}"
-    links.bind("neuron", picked, range(len(own)))
+    inspected = f"neuron_{run_id}_{iteration}_{layer}"
+    links.bind("neuron", inspected, range(len(own)))
     neuron_card.table(
-        listed, picked, height=260, alt=f"Neurons of {layer} by {apoz}",
+        listed, inspected, height=260, alt=f"Neurons of {layer} by {apoz}",
         column_config=elements.with_help(listed, {
             apoz: st.column_config.ProgressColumn(format="%.1f %%", max_value=100),
         }),
     )  # fmt: skip
 links.write_url()
-if (chosen := st.session_state[picked]) is not None:
+if (chosen := st.session_state[inspected]) is not None:
     neuron_card.card(run_id, iteration, layer, chosen, int(own.set_index("neuron").original_neuron[chosen]))
 manual_cuts.show_list(run_id)
 in_units = tables.units([event])

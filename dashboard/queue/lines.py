@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -73,11 +74,11 @@ def _waiting(number: int, entry: Entry, reading: Reading, device: str, last: boo
                           args=(change, entry.run_id), disabled=idle or entry.state == "stopping")  # fmt: skip
 
 
-def _move(where: str, device: str) -> Callable:
+def _move(where: str, device: str) -> Callable[..., Any]:
     return partial(reordering.move, where=where, device=device)
 
 
-def _change(change: Callable, run_id: str) -> None:
+def _change(change: Callable[..., Any], run_id: str) -> None:
     messages.attempt(change, run_reader.folder(), run_id)
     queue_reader.forget()
 

@@ -1,10 +1,12 @@
 """The section What changed? of the page Report: what the trimmed network answers differently from the base."""
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from dashboard.charts import changes as charts
-from dashboard.charts.tables import percent, shorten
+from dashboard.charts.tables import percent, rows_of, shorten
 from dashboard.report import own_image, robustness
 from dashboard.report.pair import Pair, about_seconds, load
 from dashboard.session import links, run_reader
@@ -24,7 +26,7 @@ ALL = ""
 
 
 @st.fragment
-def section(run_id: str, events: list[dict], rows: pd.DataFrame, result: int) -> None:
+def section(run_id: str, events: list[dict[str, Any]], rows: pd.DataFrame, result: int) -> None:
     """rows: of `tables.iterations`. result: the iteration that is shown first."""
     st.markdown("##### What changed?")
     try:
@@ -57,7 +59,7 @@ def _choices(run_id: str, later: list[int], first: int) -> tuple[int, str]:
         iteration = st.selectbox("Trimmed network", later, key=key, width=200,
                                  format_func=lambda i: f"iteration {i}{' (result)' if i == first else ''}")  # fmt: skip
         links.bind("images", key := f"images_{run_id}", ["test", "validation"], "test")
-        split = st.segmented_control("Images", ["test", "validation"], key=key, required=True)
+        split = st.segmented_control("Images", ["test", "validation"], key=key, required=True) or "test"
     return iteration, split
 
 
@@ -93,7 +95,7 @@ def _compared(pair: Pair) -> pd.DataFrame:
         numbers = table[changes.NUMBERS].apply(pd.to_numeric)
         places = [(numbers.image, images), *((numbers[name], classes) for name in changes.NUMBERS[1:4])]
         inside = all(column.between(0, most - 1).all() and (column % 1 == 0).all() for column, most in places)
-        return inside and table.change.isin(["", *changes.KINDS]).all()
+        return inside and bool(table.change.isin(["", *changes.KINDS]).all())
 
     with st.spinner("Asking both networks about each image…", show_time=True):
         return pair.kept("changes", examples, valid).find_or_measure(
@@ -107,7 +109,7 @@ def _which(pair: Pair, run_id: str, found: pd.DataFrame, labelled: bool) -> None
     names = changes.pairs(found)
     for column in ("base_answer", "trimmed_answer"):
         names[column] = names[column].map(lambda number: classes[number])
-    texts = {f"{row.base_answer}-{row.trimmed_answer}": row for row in names.itertuples()}
+    texts = {f"{row.base_answer}-{row.trimmed_answer}": row for row in rows_of(names)}
     key = f"pair_{run_id}_{pair.iteration}_{pair.split_name}"
     links.bind("pair", key, [ALL, *texts], ALL)
     chosen = texts.get(st.session_state[key])
@@ -139,14 +141,14 @@ def _strip(pair: Pair, found: pd.DataFrame, key: str, labelled: bool) -> None:
     st.caption("Each image with the answer of the base → the answer of the trimmed network, and their confidences. "
                "Those come first in which trimming lowered the confidence in the base's answer the most.")  # fmt: skip
     with st.container(horizontal=True, gap="small", key="changed_images"):
-        for row in found.head(shown).itertuples():
+        for row in rows_of(found.head(shown)):
             _image(pair, row, labelled)
     if len(found) > shown:
         st.button(f"Show more ({len(found) - shown:,} left)", key="more_changes", icon=":material/expand_more:",
                   on_click=st.session_state.__setitem__, args=(key, shown + MORE))  # fmt: skip
 
 
-def _image(pair: Pair, row, labelled: bool) -> None:
+def _image(pair: Pair, row: Any, labelled: bool) -> None:
     label, was, now = (pair.data.classes[number] for number in (row.label, row.base_answer, row.trimmed_answer))
     short = [plain(shorten(name, charts.MAX_NAME)) for name in (label, was, now)]
     text = f"**{short[1]} → {short[2]}**  \n{percent(row.base_confidence)} → {percent(row.trimmed_confidence)}"

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from trimcore.system import own_code
 from trimcore.system.own_code import OBJECT
@@ -10,7 +11,7 @@ KINDS = ("model", "data", "task")
 FOLDERS = ("timm:", "hf:", "imagefolder:", "images:", "lfw:", "unlabelled:")
 
 
-def repeat(spec: Mapping, file: str = "spec.toml", more: str = "") -> str:
+def repeat(spec: Mapping[str, Any], file: str = "spec.toml", more: str = "") -> str:
     """The commands that repeat a run from its spec in `file`, with further arguments `more`. A branch needs its parent
     run. If the parent is missing, it has to be repeated first and gets a new id."""
     parent, model, weights = spec.get("parent"), spec.get("model", ""), spec.get("base", {}).get("weights", "")
@@ -30,20 +31,20 @@ def repeat(spec: Mapping, file: str = "spec.toml", more: str = "") -> str:
     return "\n".join(lines)
 
 
-def _modules(spec: Mapping) -> list[str]:
+def _modules(spec: Mapping[str, Any]) -> list[str]:
     """The modules of the user's own that a spec names."""
     named = [name for key in KINDS if ":" in (name := str(spec.get(key, "")))]
     own = [name for name in named if not name.startswith(FOLDERS)]
     return list(dict.fromkeys(one_line(name.partition(":")[0].split(".")[0]) for name in own))
 
 
-def _registered(spec: Mapping) -> list[str]:
+def _registered(spec: Mapping[str, Any]) -> list[str]:
     """What the spec takes from modules in use, such as `model 'mine'`."""
     entries = [entry for own in own_code.load_used().values() for entry in own]
     return [entry for key in KINDS if (entry := f"{key} {spec.get(key)!r}") in entries]
 
 
-def repeat_line(specs: Sequence[tuple[str, Mapping]]) -> str:
+def repeat_line(specs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """The commands that repeat a run and all its ancestors. specs: (run id, spec), oldest first."""
     files = [f"{run_id}.toml" for run_id, _ in specs[:-1]] + ["spec.toml"]
     return "\n".join(repeat(spec, file) for file, (_, spec) in zip(files, specs, strict=True))

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -82,7 +83,7 @@ def spec_text(folder: Path) -> str:
     return text
 
 
-def figures(events: list[dict], asked: dict) -> list[Chart]:
+def figures(events: list[dict[str, Any]], asked: dict[str, Any]) -> list[Chart]:
     """The charts that apply to the run, in reading order."""
     rows, epochs, layers = tables.iterations(events), tables.epochs(events), tables.history(events)
     trained = epochs[epochs.phase != "control"].assign(metric=epochs.validation_metric)
@@ -146,7 +147,7 @@ def figures(events: list[dict], asked: dict) -> list[Chart]:
     return found
 
 
-def _published(asked: dict) -> pd.DataFrame | None:
+def _published(asked: dict[str, Any]) -> pd.DataFrame | None:
     rows = published.ON.get((asked.get("model", "lenet5"), asked.get("data", "mnist-5k")), [])
     found = [(name, ratio, final / 100) for name, _, ratio, _, final in rows]
     return pd.DataFrame(found, columns=["label", "compression", "metric"]) if found else None
@@ -167,7 +168,7 @@ def _figure(chart: Chart, run_id: str, first: bool) -> str:
     )
 
 
-def _about(folder: Path, asked: dict, events: list[dict], line: list[str]) -> str:
+def _about(folder: Path, asked: dict[str, Any], events: list[dict[str, Any]], line: list[str]) -> str:
     branch = f", branched from iteration {asked['parent'].get('iteration', 0)} of {line[-2]}" if len(line) > 1 else ""
     text = f"{asked.get('model', 'lenet5')} on {asked.get('data', 'mnist-5k')}{branch}. Run {folder.name}: "
     status = runs.state_of(folder)
@@ -179,13 +180,13 @@ def _tags(tags: tuple[str, ...]) -> str:
     return f"<p>{spans}</p>" if tags else ""
 
 
-def _table(events: list[dict]) -> str:
+def _table(events: list[dict[str, Any]]) -> str:
     table, result = tables.paper_table(events), runs.result_in(events)
     table = table[[*table.columns.drop("configuration"), "configuration"]]  # last, because it may be long
-    head = "".join(f"<th{_kind(name)}>{escape(name)}</th>" for name in table)
+    head = "".join(f"<th{_kind(name)}>{escape(name)}</th>" for name in table.columns)
     body = "".join(
         ('<tr class="result">' if row.iteration == result else "<tr>")
-        + "".join(f"<td{_kind(name)}>{escape(_cell(name, row[name]))}</td>" for name in table)
+        + "".join(f"<td{_kind(name)}>{escape(_cell(name, row[name]))}</td>" for name in table.columns)
         + "</tr>"
         for _, row in table.iterrows()
     )
@@ -199,7 +200,7 @@ def _kind(name: str) -> str:
     return ' class="text"' if name == "configuration" else ""
 
 
-def _cell(name: str, value) -> str:
+def _cell(name: str, value: Any) -> str:
     if pd.isna(value):
         return "—"
     if isinstance(value, str):
@@ -211,7 +212,7 @@ def _cell(name: str, value) -> str:
     return f"{value:,}"
 
 
-def _control(events: list[dict]) -> str:
+def _control(events: list[dict[str, Any]]) -> str:
     made, metric = tables.control_row(events), tables.metric_of(events)
     return "" if not made else (
         f"<p>Control: a network with the same widths, trained from scratch for {made['epochs']} epochs, has a test "
@@ -219,7 +220,7 @@ def _control(events: list[dict]) -> str:
     )
 
 
-def _versions(events: list[dict]) -> str:
+def _versions(events: list[dict[str, Any]]) -> str:
     """The environment that the run has recorded."""
     started = next((event for event in events if event["kind"] == "started"), {})
     names = {"seed": "Seed", "device": "Device", "torch": "PyTorch", "python": "Python", "trimcore": "trimcore"}

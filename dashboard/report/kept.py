@@ -44,7 +44,8 @@ class Kept:
     def find(self) -> pd.DataFrame | None:
         """The table, if it has been measured."""
         with suppress(OSError):
-            if (found := _shared.found.get(self._key)) is not None:
+            found: pd.DataFrame | None = _shared.found.get(self._key)
+            if found is not None:
                 return found
         return self._stored()
 

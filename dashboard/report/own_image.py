@@ -1,6 +1,7 @@
 """An image that a viewer drops in, a part of What changed? on the page Report: both networks answer it."""
 
 import threading
+from typing import Any
 
 import streamlit as st
 
@@ -40,9 +41,9 @@ def section(pair: Pair) -> None:
     _show(pair, picture(pixels.numpy(), None), found)
 
 
-def _show(pair: Pair, pixels, found: Answered) -> None:
+def _show(pair: Pair, pixels: Any, found: Answered) -> None:
     named = found.classes.assign(**{"class": [pair.data.classes[number] for number in found.classes["class"]]})
-    best = {column: named.loc[named[column].idxmax(), "class"] for column in ("base", "trimmed")}
+    best = {column: named["class"].iloc[named[column].argmax()] for column in ("base", "trimmed")}
     left, right = st.columns([1, 4], gap="medium")
     with left:
         st.image(pixels, width=min(MAX_WIDTH, pixels.shape[1]), caption="as the networks see it",

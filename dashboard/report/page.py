@@ -18,6 +18,7 @@ from dashboard.widgets.paper_table import paper_table
 from dashboard.widgets.verification import verification
 from trimcore import runs, tables
 from trimcore.errors import TrimError
+from trimcore.files.export import FORMATS
 from trimcore.jobs import control
 
 
@@ -52,7 +53,7 @@ elements.metrics(
 )
 started = next((e for e in events if e["kind"] == "started"), {})
 try:
-    batch = run_reader.spec_of(run_id).retrain.batch_size
+    batch: int | None = run_reader.spec_of(run_id).retrain.batch_size
 except TrimError:
     batch = None
 st.caption(f"Relative to the base architecture: {speedup_text(best, batch)}. Timed on {started.get('device')}.")
@@ -102,7 +103,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     format, pressed, scripts = "", False, False
     if rebuilt:
         links.bind("format", "format", exports.LABELS, next(iter(exports.LABELS)))
-        format = st.selectbox("Format", list(exports.LABELS), format_func=exports.LABELS.get, width=260, key="format")
+        format = st.selectbox("Format", list(exports.LABELS), format_func=exports.LABELS.__getitem__, width=260,
+                              key="format")  # fmt: skip
         scripts = st.checkbox("With scripts", key="scripts", disabled=format == "sparse", help="Adds scripts that load "
                               "and time the file without trimcore. The download is then a zip file.")  # fmt: skip
         scripts = scripts and format != "sparse"  # which only trimcore reads
@@ -143,7 +145,7 @@ st.code(
     f"python -m dashboard.htmlreport {run_id} --out report.html{runs_option}"
     + (f"\npython -m trimcore shapes {run_id} --iteration {iteration} --csv shapes.csv{runs_option}"
        f"\npython -m trimcore export {run_id} --iteration {iteration} --format {format} "
-       f"--out trimmed{exports.FORMATS[format]}{' --script' if scripts else ''}{runs_option}" if rebuilt else ""),
+       f"--out trimmed{FORMATS[format]}{' --script' if scripts else ''}{runs_option}" if rebuilt else ""),
     language=None, wrap_lines=True,
 )
 st.caption(f"Seed {started.get('seed')}, {started.get('device')}, PyTorch {started.get('torch')}.")

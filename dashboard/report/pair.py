@@ -1,7 +1,9 @@
 """The two networks of a run that the section What changed? compares, loaded with its data, and how long that takes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -35,10 +37,11 @@ class Pair:
 
     @property
     def split(self) -> Resident | Folder:
-        return getattr(self.data, self.split_name)
+        split: Resident | Folder = getattr(self.data, self.split_name)
+        return split
 
     @property
-    def networks(self) -> tuple:
+    def networks(self) -> tuple[Any, Any]:
         return self.base.graph.model, self.trimmed.graph.model
 
     @property
@@ -50,7 +53,7 @@ class Pair:
         affordable = int(LIMIT_SECONDS / (rounds * self.seconds_per_image))
         return min(len(self.split), max(LEAST, affordable))
 
-    def kept(self, what: str, examples: int, valid) -> Kept:
+    def kept(self, what: str, examples: int, valid: Callable[[pd.DataFrame], bool]) -> Kept:
         checkpoints = tuple(runs.checkpoint_path(self.run, number) for number in (0, self.iteration))
         name = f"iteration-{self.iteration:02d}-{self.split_name}-{what}-{examples}.csv"
         return Kept(run_reader.place_of(self.run), name, checkpoints, valid)
@@ -64,17 +67,17 @@ def load(run_id: str, iteration: int, split: str) -> Pair:
     return Pair(runs.open_run(run_reader.folder(), run_id), iteration, split, base, trimmed)
 
 
-def about_seconds(events: list[dict], rows: pd.DataFrame, data: str, iteration: int, split: str) -> float:
+def about_seconds(events: list[dict[str, Any]], rows: pd.DataFrame, data: str, iteration: int, split: str) -> float:
     """How long it takes to load the data and to answer the images, as far as it is known before they are loaded.
     rows: of `tables.iterations`."""
     started = next((event for event in events if event["kind"] == "started"), {})
-    sizes = started.get("splits") or {}
+    sizes: dict[str, int] = started.get("splits") or {}
     files = data.partition(":")[0] in READERS
     loading = DECODE_SECONDS * sum(sizes.values()) if files else LOAD_SECONDS
     seen, seconds = tables.latest(events, "profiled"), 0.0
     for number in (0, iteration):
         profile = seen.get(number) or {}
         macs = float(rows[rows.iteration == number].macs.iloc[0])
-        taken = profile.get("seconds", 0.0) / max(1, profile.get("examples", 1))
+        taken: float = profile.get("seconds", 0.0) / max(1, profile.get("examples", 1))
         seconds += max(taken, macs / devices.MACS_PER_SECOND["cpu"])
     return loading + min(seconds * sizes.get(split, 0), LIMIT_SECONDS)

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -92,9 +93,10 @@ def read(folder: Path, iteration: int) -> pd.DataFrame | None:
     return table if list(zip(table.iteration, table.numbers, strict=True)) == rows else None
 
 
-def about_seconds(events: list[dict]) -> int:
+def about_seconds(events: list[dict[str, Any]]) -> int:
     """How long the measurement takes: four passes over the test split, and the calibration of two networks."""
     started = next((event for event in events if event["kind"] == "started"), {})
-    images = 4 * started.get("splits", {}).get("test", 0) + 2 * CALIBRATION
-    slowest = max((event.get("latency_1_ms") or 0.0 for event in events if event["kind"] == "iteration"), default=0.0)
+    images: int = 4 * started.get("splits", {}).get("test", 0) + 2 * CALIBRATION
+    times = [event.get("latency_1_ms") or 0.0 for event in events if event["kind"] == "iteration"]
+    slowest: float = max(times, default=0.0)
     return round(FIXED_SECONDS + images * slowest / 1000)

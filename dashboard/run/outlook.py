@@ -1,5 +1,7 @@
 """What would be left if the run ended now, and how the retraining in progress is going."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.session import run_reader
@@ -8,14 +10,14 @@ from trimcore import runs, tables
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def show(run_id: str, state: tuple) -> None:
+def show(run_id: str, state: tuple[Any, ...]) -> None:
     """One or two lines; nothing before the base network is done. `state` identifies the recorded events, for the
     cache."""
     for line in lines(run_reader.events(run_id)):
         st.markdown(line)
 
 
-def lines(events: list[dict]) -> list[str]:
+def lines(events: list[dict[str, Any]]) -> list[str]:
     """The lines, in Markdown."""
     rows, metric = tables.iterations(events), tables.metric_of(events)
     if rows.empty:

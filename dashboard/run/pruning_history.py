@@ -1,5 +1,7 @@
 """Charts by iteration for a run that has maxout units or prunes weights."""
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -11,7 +13,7 @@ BYTES = "The size of a safetensors file. The dense file stores every weight; the
 BYTES += "weights and the gaps between them, at one byte per gap (Han et al. 2016)."
 
 
-def history(events: list[dict], rows: pd.DataFrame) -> None:
+def history(events: list[dict[str, Any]], rows: pd.DataFrame) -> None:
     """Charts of a run that has maxout units or prunes weights, two per row. rows: of `tables.iterations`."""
     units, zeros, found = tables.units(events), tables.sparsity(events), []
     if units.iteration.nunique() > 1:

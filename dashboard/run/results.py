@@ -4,6 +4,8 @@ They are drawn once for all viewers, and again when something new is recorded. R
 1 % of the time of drawing it.
 """
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -34,7 +36,7 @@ def show(run_id: str) -> None:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _curves(run_id: str, state: tuple) -> None:
+def _curves(run_id: str, state: tuple[Any, ...]) -> None:
     """`state` identifies the recorded events, for the cache."""
     events = run_reader.events(run_id)
     epochs, iterations, metric = tables.epochs(events), tables.iterations(events), tables.metric_of(events)
@@ -73,7 +75,7 @@ def _curves(run_id: str, state: tuple) -> None:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _tables(run_id: str, state: tuple) -> None:
+def _tables(run_id: str, state: tuple[Any, ...]) -> None:
     events = run_reader.events(run_id)
     verification(events, [0, runs.result_in(events)])
     if tables.latest(events, "iteration"):
@@ -88,16 +90,16 @@ def _tables(run_id: str, state: tuple) -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _has_classes(run_id: str, state: tuple) -> bool:
+def _has_classes(run_id: str, state: tuple[Any, ...]) -> bool:
     return len(class_history.of_split(run_reader.events(run_id), "validation")) > 0
 
 
-def _control_text(events: list[dict], made: dict) -> str:
+def _control_text(events: list[dict[str, Any]], made: dict[str, Any]) -> str:
     metric = tables.metric_of(events)
     return f"{plain(metric.name)} of {metric.text(tables.value_of(made, 'accuracy'))}"
 
 
-def _frontier(run_id: str, events: list[dict], iterations: pd.DataFrame, metric: Metric) -> None:
+def _frontier(run_id: str, events: list[dict[str, Any]], iterations: pd.DataFrame, metric: Metric) -> None:
     st.markdown(f"##### Test {plain(metric.name)} by compression")
     if iterations.empty:
         st.caption("The first point appears after the first iteration.")
@@ -129,7 +131,7 @@ def _converted_to(run_id: str) -> str:
         return "ReLU"
 
 
-def _base_row(events: list[dict]) -> pd.DataFrame:
+def _base_row(events: list[dict[str, Any]]) -> pd.DataFrame:
     """The base network as the point before the first cut."""
     base = tables.latest(events, "iteration").get(0)
     value = tables.value_of(base or {}, "validation_accuracy")

@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 
 from trimcore import data
+from trimcore.data.items import Items
 from trimcore.errors import TrimError
 from trimcore.tasks import Task, task_for
 from trimcore.training import prepare
@@ -38,14 +39,15 @@ def data_summary(name: str, resize: str = "crop") -> DataSummary:
 
 
 def _samples(loaded: data.Data) -> list[tuple[np.ndarray, str]]:
-    samples = []
-    for index in range(min(len(loaded.train), 12)):
+    samples, train = [], loaded.train
+    assert not isinstance(train, Items)  # only data of the user's own are
+    for index in range(min(len(train), 12)):
         try:
-            pixels = loaded.train.image(index).numpy()
+            pixels = train.image(index).numpy()
         except TrimError:
             continue  # a damaged file; the run counts and lists these
         picture = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-        samples.append((picture, loaded.classes[int(loaded.train.labels[index])]))
+        samples.append((picture, loaded.classes[int(train.labels[index])]))
     return samples
 
 

@@ -1,5 +1,7 @@
 """The devices of this machine, and the time that an epoch takes on them."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.session import drafts, run_reader
@@ -21,7 +23,7 @@ def devices() -> dict[str, str]:
     return found
 
 
-def epoch_seconds(values: dict) -> float | None:
+def epoch_seconds(values: dict[str, Any]) -> float | None:
     """The median seconds per epoch of the newest run with this network and data; None if there is none."""
     for run_id in run_reader.run_ids()[:20]:
         try:
@@ -29,7 +31,7 @@ def epoch_seconds(values: dict) -> float | None:
         except TrimError:
             continue
         if drafts.same_network(asked.model_dump(), values):
-            times = [e["seconds"] for e in run_reader.events(run_id) if e["kind"] == "epoch"]
+            times: list[float] = [e["seconds"] for e in run_reader.events(run_id) if e["kind"] == "epoch"]
             if times:
                 return sorted(times)[len(times) // 2]
     return None

@@ -1,6 +1,7 @@
 """The network that a draft describes, as it would be built for its data."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -22,19 +23,19 @@ def arguments_for(
     return entry.arguments_for(len(found.classes), *fitted, options)
 
 
-def arguments_of(values: dict) -> dict[str, int]:
+def arguments_of(values: dict[str, Any]) -> dict[str, int]:
     """The arguments with which the network of a draft or a spec would be built. Raises TrimError."""
     return arguments_for(*(values[key] for key in drafts.NETWORK))
 
 
-def graph_of(values: dict) -> ChannelGraph:
+def graph_of(values: dict[str, Any]) -> ChannelGraph:
     """The channel graph of a draft's architecture, built for its data. Raises TrimError."""
     return _graph(values["model"], tuple(values[key] for key in drafts.REMOVABLE), **arguments_of(values))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _graph(
-    model: str, removable: tuple[bool, ...], num_classes: int, in_channels: int, image_size: int, **options: int
+    model: str, removable: tuple[bool, ...], num_classes: int, in_channels: int, image_size: int, **options: Any
 ) -> ChannelGraph:
     what = dict(zip(drafts.REMOVABLE, removable, strict=True))
     return prepare.blank(model, num_classes, in_channels, image_size, removable=what, **options)

@@ -4,6 +4,7 @@ A draft is a plain dict with the keys of a spec. `spec.parse` checks exactly wha
 """
 
 import copy
+from typing import Any
 
 import streamlit as st
 
@@ -19,20 +20,21 @@ OWN_BATCH, OWN_EPOCHS = 16, 4  # training examples in a batch, and epochs after 
 REMOVABLE = ("whole_heads", "embeddings")  # and what can be removed from it
 
 
-def draft() -> dict:
+def draft() -> dict[str, Any]:
     """The current draft, to be modified in place."""
     if "draft" not in st.session_state:
         st.session_state.draft = draft_for("lenet5", "mnist-5k")
-    return st.session_state.draft
+    found: dict[str, Any] = st.session_state.draft
+    return found
 
 
-def draft_for(model: str, data_name: str) -> dict:
+def draft_for(model: str, data_name: str) -> dict[str, Any]:
     """A new draft: the model's default preset on the given data."""
     preset = presets.default_for(model).model_dump(exclude_none=True)
     return for_data({**preset, "name": ""}, data_name)
 
 
-def for_data(values: dict, data_name: str) -> dict:
+def for_data(values: dict[str, Any], data_name: str) -> dict[str, Any]:
     """The draft on other data, for the task that these are for. Data of the user's own have no images to augment, and
     only a classification has the settings that mix or weigh classes."""
     values = copy.deepcopy(values) | {"data": data_name, "task": data.task_of(data_name)}
@@ -57,30 +59,30 @@ def for_data(values: dict, data_name: str) -> dict:
     return values
 
 
-def trains_base(values: dict) -> bool:
+def trains_base(values: dict[str, Any]) -> bool:
     """Whether a draft trains its base network before the first profile, unless it is a branch."""
     return values["base"]["weights"] in ("", "pretrained") or bool(values["base"]["head"])
 
 
-def replace_draft(values: dict) -> None:
+def replace_draft(values: dict[str, Any]) -> None:
     """Start another draft and reset all fields to it."""
     st.session_state.draft = values
     st.session_state.draft_number = st.session_state.get("draft_number", 0) + 1
 
 
-def same_network(values: dict, others: dict) -> bool:
+def same_network(values: dict[str, Any], others: dict[str, Any]) -> bool:
     """Whether two drafts or specs describe the same network on the same data, of which the same can be removed."""
     return _network(values) == _network(others)
 
 
-def _network(values: dict) -> list:
+def _network(values: dict[str, Any]) -> list[Any]:
     """The values that define the network. Missing options have their defaults."""
     entry = models.REGISTRY.get(values["model"])
     options = entry.options_for(values["options"]) if entry else dict(values["options"])
     return [*(values[key] for key in (*NETWORK[:-1], *REMOVABLE, "resize", "task")), options]
 
 
-def run_matches(run_id: str, draft: dict) -> bool:
+def run_matches(run_id: str, draft: dict[str, Any]) -> bool:
     """Whether the run has the network and data of the draft."""
     try:
         asked = run_reader.spec_of(run_id)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 MAX_FILES = 10_000  # in the cache
@@ -17,17 +17,18 @@ class FileCache(Generic[T]):
 
     def __init__(self, read: Callable[[Path], T], max_files: int = MAX_FILES):
         self.read, self.max_files = read, max_files
-        self.entries: dict[str, tuple[tuple, T]] = {}
+        self.entries: dict[str, tuple[tuple[Any, ...], T]] = {}
 
     def __call__(self, path: Path) -> T:
         name, now = str(path), fingerprint(path)
-        before, content = self.entries.get(name, (None, None))
-        if before != now:
-            content = self.read(path)
-            self.entries.pop(name, None)
-            self.entries[name] = (now, content)  # ordered by the time of reading
-            while len(self.entries) > self.max_files:
-                self.entries.pop(next(iter(self.entries)), None)
+        known = self.entries.get(name)
+        if known and known[0] == now:
+            return known[1]
+        content = self.read(path)
+        self.entries.pop(name, None)
+        self.entries[name] = (now, content)  # ordered by the time of reading
+        while len(self.entries) > self.max_files:
+            self.entries.pop(next(iter(self.entries)), None)
         return content
 
 

@@ -1,6 +1,7 @@
 """The headline metric of runs in texts and tables. Pure functions, also for the HTML report."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +13,7 @@ MIXED = "test metric"  # the column of a table of runs with different metrics
 
 def value_columns(table: pd.DataFrame) -> list[str]:
     """The columns of the paper's table that hold values of the metric."""
-    return [name for name in table if name.startswith(("initial ", "final "))]
+    return [name for name in table.columns if name.startswith(("initial ", "final "))]
 
 
 def result_column(metrics: Iterable[Metric]) -> str:
@@ -41,14 +42,14 @@ def direction(metric: Metric) -> str:
     return "" if metric.higher_is_better else "Lower is better."
 
 
-def others_text(events: list[dict]) -> str:
+def others_text(events: list[dict[str, Any]]) -> str:
     """The metrics of the result on the test split besides the headline: `pixel accuracy 0.9337`. "" if it has none."""
     metric, row = tables.metric_of(events), tables.latest(events, "iteration").get(runs.result_in(events), {})
     found = (row.get("metrics") or {}).get("test") or {}
     return ", ".join(f"{name} {value:.4g}" for name, value in found.items() if name != metric.name)
 
 
-def table_notes(events: list[dict]) -> str:
+def table_notes(events: list[dict[str, Any]]) -> str:
     """What the values in the paper's table mean, in sentences below it."""
     metric, others = tables.metric_of(events), others_text(events)
     notes = [f"{metric.title} is measured on the test split.", direction(metric),

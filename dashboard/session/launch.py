@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -11,7 +12,7 @@ from trimcore.errors import TrimError
 from trimcore.jobs import control, sweeps
 
 
-def start(values: dict, page: str = "run", others: Sequence[dict] = ()) -> None:
+def start(values: dict[str, Any], page: str = "run", others: Sequence[dict[str, Any]] = ()) -> None:
     """Launch a draft, select the run and open `page`. An error becomes a notice. `others` are launched after it.
 
     Call it in the script, after the fields above the button have written the draft. A callback would run before an edit
@@ -28,7 +29,7 @@ def start(values: dict, page: str = "run", others: Sequence[dict] = ()) -> None:
     st.rerun()
 
 
-def start_sweep(values: dict) -> None:
+def start_sweep(values: dict[str, Any]) -> None:
     """Launch all runs of a draft with a sweep, and open the page that shows them. An error becomes a notice."""
     try:
         with st.spinner("Launching the runs…"):
@@ -39,6 +40,6 @@ def start_sweep(values: dict) -> None:
     st.rerun()
 
 
-def base_only(values: dict) -> dict:
+def base_only(values: dict[str, Any]) -> dict[str, Any]:
     """The draft without its steps: it only trains and profiles the base network."""
     return {**copy.deepcopy(values), "step": [], "control": {"scratch": False}}

@@ -30,7 +30,7 @@ def family(parents: Forest, run_id: str) -> list[str]:
     return [other for other in parents if _line(parents, other)[0] == _line(parents, run_id)[0]]
 
 
-def newest(parents: Forest, runs: Sequence[str], most: int, first: str | None = None) -> list[str]:
+def newest(parents: Forest, runs: list[str], most: int, first: str | None = None) -> list[str]:
     """At most `most` of the runs, newest first, each with all its ancestors. `first` takes precedence."""
     shown: set[str] = set()
     for run in (first, *runs):
@@ -46,8 +46,9 @@ def rows(parents: Forest, runs: Sequence[str]) -> dict[str, int]:
 
     def place(run: str) -> None:
         order.append(run)
-        branches = [other for other in reversed(runs) if parents[other] and parents[other][0] == run]
-        for branch in sorted(branches, key=lambda branch: -parents[branch][1]):
+        above = [(other, parents[other]) for other in reversed(runs)]
+        branches = [(parent[1], other) for other, parent in above if parent and parent[0] == run]
+        for _, branch in sorted(branches, key=lambda branch: -branch[0]):
             place(branch)
 
     for root in dict.fromkeys(_line(parents, run)[0] for run in runs):

@@ -11,12 +11,14 @@ needs one key for all runs. Here each run keeps its own choice.)
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard.text import plain
 
+T = TypeVar("T")
 MAX_QUOTED = 40  # characters of a value that a notice quotes
 NOTICE_SECONDS = 20  # how long a notice stays
 
@@ -33,15 +35,16 @@ class Link:
 def receive() -> None:
     """Call it once per script run, when the page is known and before it starts."""
     context = get_script_run_ctx()
+    page = context.page_script_hash if context else ""
     back = getattr(context, "is_history_navigation", False)  # not part of Streamlit's public API
     if "link" not in st.session_state or back:
-        st.session_state.link = Link(context.page_script_hash, st.query_params.to_dict())
-    elif (link := st.session_state.link) and link.page != context.page_script_hash:
+        st.session_state.link = Link(page, st.query_params.to_dict())
+    elif (link := st.session_state.link) and link.page != page:
         st.session_state.link = None  # it was for the previous page
     st.session_state.link_texts = {}
 
 
-def bind(name: str, key: str, options: Iterable, default=None, text: Callable[..., str] = str) -> None:
+def bind(name: str, key: str, options: Iterable[Any], default: Any = None, text: Callable[..., str] = str) -> None:
     """Set the value of the widget that is created next under `key`: from the link's `name`, else the value it had, else
     `default` (so the widget itself is created without a default). Its value, one of `options`, is written to the URL as
     `text(value)`, unless it is the default."""
@@ -62,7 +65,7 @@ def should_apply(name: str) -> bool:
     return True
 
 
-def read(name: str, known: Callable[[str], object], default):
+def read(name: str, known: Callable[[str], T], default: T) -> T:
     """The link's value for `name`, converted by `known`. `default` if the link has none, or if `known` raises a
     LookupError or ValueError because the value does not exist."""
     value = st.session_state.link.values.get(name)

@@ -5,8 +5,9 @@ To require a login, `.streamlit/secrets.toml` has a section `[auth]` as `st.logi
 login, and nothing in this module is shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
+from typing import Any
 
 import streamlit as st
 
@@ -30,10 +31,11 @@ def require_login() -> None:
     """
     if not configured():
         return
+    user: Mapping[str, Any] = st.user
     if not st.user.is_logged_in:
         _login_page("Log in to use this dashboard.")
-    elif not allowed(st.user.get("email"), st.user.get("email_verified"), st.secrets.get("people", {}).get("allow")):
-        account = plain(str(st.user.get("email") or "This account"))
+    elif not allowed(user.get("email"), user.get("email_verified"), st.secrets.get("people", {}).get("allow")):
+        account = plain(str(user.get("email") or "This account"))
         _login_page(f"**{account}** is not on the list of allowed accounts.")
 
 

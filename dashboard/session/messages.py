@@ -1,6 +1,7 @@
 """Notices for the top of the next page."""
 
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -12,7 +13,7 @@ def notice(text: str, kind: str = "error") -> None:
     st.session_state.notice = (kind, text)
 
 
-def attempt(action: Callable, *arguments) -> None:
+def attempt(action: Callable[..., Any], *arguments: Any) -> None:
     """Call an action and turn a user error into a notice; for callbacks of buttons."""
     try:
         action(*arguments)

@@ -5,6 +5,7 @@ Inspection does not affect the run. Everything is loaded only on demand.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -31,7 +32,7 @@ class Subject:
     data: Data
     task: Task
     tolerance: float
-    key: tuple
+    key: tuple[Any, ...]
     seconds_per_image: float
 
 
@@ -65,7 +66,7 @@ def data(run_id: str) -> Data:
     return _data((*key, str(run) if asked.task == AGREEMENT else ""), run, asked)
 
 
-def _path(run_id: str, iteration: int):
+def _path(run_id: str, iteration: int) -> Path:
     return runs.checkpoint_of(run_reader.folder(), run_id, iteration)
 
 
@@ -76,7 +77,7 @@ def _seconds_per_image(run_id: str, iteration: int, graph: ChannelGraph) -> floa
     return max(taken, cost_of(graph).macs / devices.MACS_PER_SECOND["cpu"])
 
 
-def _changed(path, iteration: int) -> int:
+def _changed(path: Path, iteration: int) -> int:
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -90,5 +91,5 @@ def _network(path: str, changed: int, _asked: Spec) -> tuple[ChannelGraph, dict[
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the data…")
-def _data(key: tuple, _run: Path, _asked: Spec) -> Data:
+def _data(key: tuple[Any, ...], _run: Path, _asked: Spec) -> Data:
     return prepare.data_of_run(_run, _asked)

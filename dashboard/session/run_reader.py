@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ from trimcore.jobs import control
 from trimcore.runs import sweeps
 from trimcore.system.files import read_json
 
+T = TypeVar("T")
 STATE_ICONS = {
     "queued": ":material/schedule:", "held": ":material/pause_circle:", "starting": ":material/hourglass_top:",
     "running": ":material/sprint:",
@@ -55,7 +57,7 @@ def status(run_id: str) -> runs.Status:
     return runs.state_of(runs.open_run(folder(), run_id), json_file)
 
 
-def json_file(path: Path) -> dict:
+def json_file(path: Path) -> dict[str, Any]:
     """The JSON object in a file; {} if it is missing or unreadable."""
     return read_if_exists(_json, path, {})
 
@@ -65,12 +67,12 @@ def unfinished() -> list[str]:
     return runs.list_unfinished(folder())
 
 
-def events(run_id: str) -> list[dict]:
+def events(run_id: str) -> list[dict[str, Any]]:
     """All recorded events of a run."""
     return read_if_exists(_events, runs.open_run(folder(), run_id) / "events.jsonl", [])
 
 
-def version(run_id: str) -> tuple:
+def version(run_id: str) -> tuple[Any, ...]:
     """Identifies the state of a run's events and spec. It changes when either file changes."""
     own = runs.open_run(folder(), run_id)
     return tuple(read_if_exists(fingerprint, own / name, None) for name in ("events.jsonl", "spec.toml"))
@@ -96,7 +98,7 @@ def imported_from(run_id: str) -> str:
     own = runs.open_run(folder(), run_id)
     if not control.is_brought(own):
         return ""
-    record = read_if_exists(_json, own / "brought.json", {})
+    record: dict[str, Any] = read_if_exists(_json, own / "brought.json", {})
     started = next((event for event in events(run_id) if event["kind"] == "started"), {})
     versions = {"trimcore": started.get("trimcore") or record.get("trimcore"), "PyTorch": started.get("torch")}
     parts = [*(f"{name} {version}" for name, version in versions.items() if version), record.get("host")]
@@ -108,7 +110,7 @@ def notes(run_id: str) -> runs.Notes:
     return read_if_exists(_notes, runs.open_run(folder(), run_id) / "notes.json", runs.Notes())
 
 
-def parents() -> lineage.Forest:
+def parents() -> dict[str, runs.Parent]:
     """Every run, newest first, with the run and iteration it branched from (see `lineage.forest`). The example is the
     last one."""
     return lineage.forest({**runs.parents(folder(), _parent_of), runs.EXAMPLE: None})
@@ -133,7 +135,7 @@ def _parent_of(path: Path) -> runs.Parent:
     return read_if_exists(_parent, path, None)
 
 
-def read_if_exists(read: Callable, path: Path, default):
+def read_if_exists(read: Callable[[Path], T], path: Path, default: T) -> T:
     """`read(path)`, or `default` if the file does not exist yet or has just been deleted."""
     try:
         return read(path)

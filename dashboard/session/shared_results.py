@@ -2,6 +2,9 @@
 
 import threading
 from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class SharedResults:
@@ -9,21 +12,23 @@ class SharedResults:
 
     def __init__(self, most: int):
         self.most = most
-        self.found: dict[Hashable, object] = {}
+        self.found: dict[Hashable, Any] = {}
         self._lock = threading.Lock()
         self._making: dict[Hashable, threading.Lock] = {}  # a lock for each result that is being computed
 
-    def get(self, key: Hashable, make: Callable[[], object]):
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """The result of `make()`, which one session computes while the others wait for it. An error is not kept."""
         with self._lock:
             if key in self.found:
-                self.found[key] = self.found.pop(key)  # ordered by last use
-                return self.found[key]
+                found: T = self.found.pop(key)
+                self.found[key] = found  # ordered by last use
+                return found
             making = self._making.setdefault(key, threading.Lock())
         with making:
             with self._lock:
                 if key in self.found:  # another session was faster
-                    return self.found[key]
+                    made: T = self.found[key]
+                    return made
             result = make()
             with self._lock:
                 self.found[key] = result

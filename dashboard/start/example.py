@@ -1,9 +1,11 @@
 """The finished run that comes with trimcore, as a first look at what trimming does."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard import charts
-from dashboard.charts.tables import counted
+from dashboard.charts.tables import counted, rows_of
 from dashboard.session import run_reader
 from dashboard.widgets import elements
 from trimcore import runs, tables
@@ -22,7 +24,7 @@ def show() -> None:
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _contents(version: tuple) -> None:
+def _contents(version: tuple[Any, ...]) -> None:
     """`version` identifies the recorded events, for the cache."""
     events = run_reader.events(RUN)
     rows, metric = tables.iterations(events), tables.metric_of(events)
@@ -36,7 +38,7 @@ def _contents(version: tuple) -> None:
     st.markdown("##### Which neurons went, and when?")
     labels = {
         row.iteration: f"<b>{row.iteration or 'base'}</b><br>{row.parameters:,}<br>{metric.text(row.metric_final, 1)}"
-        for row in rows.itertuples()
+        for row in rows_of(rows)
     }
     test = next(event for event in events if event["kind"] == "started")["splits"]["test"]
     st.caption(

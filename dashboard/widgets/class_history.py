@@ -1,5 +1,7 @@
 """The accuracy of each class over the iterations, as the run recorded it; on the pages Run and Report."""
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -11,14 +13,14 @@ HEADING = "Change in accuracy by class"
 SEE_ALSO = "For the confusion matrix, open *APoZ and accuracy by class* on **Profile**."
 
 
-def of_split(events: list[dict], split: str) -> pd.DataFrame:
+def of_split(events: list[dict[str, Any]], split: str) -> pd.DataFrame:
     """The rows to draw. Empty for a run that recorded no classes or has not cut anything yet."""
     table = tables.class_accuracy(events)
     table = table[table.split == split]
     return table if table.iteration.nunique() > 1 else table.iloc[:0]
 
 
-def expander(events: list[dict], run_id: str) -> None:
+def expander(events: list[dict[str, Any]], run_id: str) -> None:
     """For Run: on the validation split, which decisions are based on. Collapsed at first."""
     if of_split(events, "validation").empty:
         return
@@ -27,14 +29,14 @@ def expander(events: list[dict], run_id: str) -> None:
             _draw(events, "validation")
 
 
-def section(events: list[dict]) -> None:
+def section(events: list[dict[str, Any]]) -> None:
     """For Report: on the test split, which no decision is based on."""
     if len(of_split(events, "test")):
         st.markdown(f"##### {HEADING}")
         _draw(events, "test")
 
 
-def _draw(events: list[dict], split: str) -> None:
+def _draw(events: list[dict[str, Any]], split: str) -> None:
     table = of_split(events, split)
     elements.chart(charts.class_history(table), "class_history")
     st.caption(f"{caption(table, split)} {SEE_ALSO}")

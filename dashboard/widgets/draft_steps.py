@@ -1,12 +1,14 @@
 """Replace the steps of the plan from any page."""
 
+from typing import Any
+
 from dashboard.session import drafts, navigation
 from dashboard.widgets import criteria
 from dashboard.widgets.sortable import reset_order
 from trimcore.spec import WEIGHT_RULES, Step
 
 
-def set_steps(draft: dict, steps: list[dict]) -> None:
+def set_steps(draft: dict[str, Any], steps: list[dict[str, Any]]) -> None:
     """Replace all steps; for callbacks."""
     draft["step"] = steps
     reset_order("steps")
@@ -21,7 +23,7 @@ def plan_with(run_id: str, rule: str, value: float) -> None:
     navigation.go_to("plan")
 
 
-def _by_rule(step: dict, rule: str, value: float) -> dict:
+def _by_rule(step: dict[str, Any], rule: str, value: float) -> dict[str, Any]:
     """A step with another rule. Layers whose maxout units are pruned keep their rule, and a step that prunes weights is
     returned unchanged."""
     if step["rule"] in WEIGHT_RULES:

@@ -1,6 +1,7 @@
 """Widgets that show and edit a value of the draft."""
 
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -8,7 +9,9 @@ from dashboard import glossary
 from trimcore.graph.channel_graph import ChannelGraph
 
 
-def field(kind: Callable, label: str, holder: dict, name: str, *arguments, **settings):
+def field(
+    kind: Callable[..., Any], label: str, holder: dict[str, Any], name: str, *arguments: Any, **settings: Any
+) -> Any:
     """A widget that shows and edits `holder[name]`. `kind` is st.number_input or similar, of any container. The help is
     the glossary's text for the label, unless another help is given.
 
@@ -22,7 +25,7 @@ def field(kind: Callable, label: str, holder: dict, name: str, *arguments, **set
     return holder[name]
 
 
-def near_zero(draft: dict, graph: ChannelGraph) -> None:
+def near_zero(draft: dict[str, Any], graph: ChannelGraph) -> None:
     """The tolerance for near zeros, if the network has activations without exact zeros."""
     if all(site.exact for site in graph.sites):
         return

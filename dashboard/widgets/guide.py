@@ -156,7 +156,8 @@ def steps_text(page: str, done: Collection[str]) -> str:
 
 def is_shown() -> bool:
     """Whether to show the guide: on the first visit, while there are no runs; after that, as the user chose."""
-    return st.session_state.setdefault("guide", not run_reader.run_ids())
+    shown: bool = st.session_state.setdefault("guide", not run_reader.run_ids())
+    return shown
 
 
 def _show(on: bool) -> None:

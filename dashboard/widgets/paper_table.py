@@ -1,5 +1,7 @@
 """The paper's table for a run."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.session import headline
@@ -8,7 +10,7 @@ from dashboard.widgets import elements
 from trimcore import tables
 
 
-def paper_table(events: list[dict]) -> None:
+def paper_table(events: list[dict[str, Any]]) -> None:
     """The paper's table for a run. The configuration comes last, so that the numbers are visible without scrolling."""
     table = tables.paper_table(events)
     table = table[[*table.columns.drop("configuration"), "configuration"]]

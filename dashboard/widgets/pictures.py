@@ -23,4 +23,5 @@ def picture(pixels: np.ndarray, map: np.ndarray | None, low: float = 0.0, high: 
 def _enlarged(values: np.ndarray, side: int) -> np.ndarray:
     """(h, w, ...) -> (side, side, ...) by nearest neighbour."""
     rows, columns = (np.arange(side) * n // side for n in values.shape[:2])
-    return values[rows][:, columns]
+    enlarged: np.ndarray = values[rows][:, columns]
+    return enlarged

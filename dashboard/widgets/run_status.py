@@ -4,6 +4,7 @@ Everything is read from the run's folder, so all viewers see the same.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -28,7 +29,7 @@ REQUESTS = {
 def state_line(status: Status) -> str:
     """One line of text: what an active run is doing, and what it was asked to do."""
     line = f"**{status.state.capitalize()}**: {_activity(status)}"
-    asked = REQUESTS.get(status.values.get("asked"))
+    asked = REQUESTS.get(status.values.get("asked", ""))
     return f"{line}; {asked}" if asked else line
 
 
@@ -77,7 +78,7 @@ def rate(images: float | None) -> str:
     return f"{float(f'{images:.3g}'):,.0f}" if images >= 10 else f"{images:.1f}"
 
 
-def readings(values: dict) -> list[tuple[str, str]]:
+def readings(values: dict[str, Any]) -> list[tuple[str, str]]:
     """The labels and values below the bars, from status.json. Old runs lack some of them."""
     this = values.get("iteration_eta_seconds")
     found = [
@@ -150,6 +151,6 @@ def watch(run_id: str, key: str, below: Callable[[str], None] = lambda run_id: N
     return shown.active
 
 
-def _page_state(status: Status) -> tuple:
+def _page_state(status: Status) -> tuple[Any, ...]:
     """The part of the status that the rest of the page depends on."""
     return (True, status.values.get("asked")) if status.active else (False, status.state)

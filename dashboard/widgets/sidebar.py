@@ -1,5 +1,7 @@
 """The sidebar: the selected run, which is part of the URL, and the current network."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.session import devices, drafts, navigation, run_reader
@@ -80,7 +82,7 @@ def _network_card() -> None:
         st.caption(devices.devices().get(draft["device"], draft["device"]))
 
 
-def _base_row(run_id: str) -> dict | None:
+def _base_row(run_id: str) -> dict[str, Any] | None:
     try:
         asked, draft = run_reader.spec_of(run_id), drafts.draft()
     except TrimError:

@@ -1,8 +1,11 @@
 """Further numbers of a run: maxout units, non-zero parameters and verification."""
 
+from typing import Any
+
 import pandas as pd
 
 from dashboard.text import units_text
+from dashboard.widgets.elements import Cell
 from trimcore import tables
 
 EXPLANATION = "**Three sizes.** *Parameters* are all parameters of the network; removing neurons reduces them. "
@@ -17,9 +20,9 @@ def with_nonzero_compression(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(compression=rows.compression * rows.parameters / rows.nonzero_parameters)
 
 
-def metrics(events: list[dict], row: pd.Series) -> list[tuple[str, ...]]:
+def metrics(events: list[dict[str, Any]], row: pd.Series) -> list[Cell]:
     """Further metrics of an iteration, if it has any. row: of `tables.iterations`."""
-    cells = []
+    cells: list[Cell] = []
     k = tables.latest(events, "iteration")[row.iteration].get("k") or {}
     if k:
         cells.append(("Neurons per unit (k)", units_text(k)))

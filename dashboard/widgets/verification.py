@@ -1,5 +1,7 @@
 """The verification results of a run: do two images show the same person or class?"""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard import charts, glossary
@@ -8,7 +10,7 @@ from dashboard.widgets import elements
 from trimcore import tables
 
 
-def verification(events: list[dict], iterations: list[int]) -> None:
+def verification(events: list[dict[str, Any]], iterations: list[int]) -> None:
     """Accuracy by iteration, and the ROC curves of some iterations."""
     found, curves = tables.verifications(events), tables.rocs(events)
     if found.empty:

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 _HERE = Path(__file__).parent
-_mount = st.components.v2.component("trimcore_sortable", **{
-    kind: (_HERE / f"sortable.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
-})
+_html, _css, _js = ((_HERE / f"sortable.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+_mount = st.components.v2.component("trimcore_sortable", html=_html, css=_css, js=_js)
 
 
-def sortable(items: list[dict], key: str, on_move: Callable[[list[str]], None] = lambda ids: None) -> list[str]:
+def sortable(
+    items: list[dict[str, Any]], key: str, on_move: Callable[[list[str]], None] = lambda ids: None
+) -> list[str]:
     """Show `items` as cards and return their ids in the user's order. `on_move` is called with a new order before the
     page is rerun, like a callback.
 
@@ -24,19 +26,19 @@ def sortable(items: list[dict], key: str, on_move: Callable[[list[str]], None] =
         raise ValueError(f"ids of items must be unique, got {given}")
     memory = st.session_state.get(_slot(key), {"given": given, "order": given, "revision": 0})
     moved = _moved(key)
-    fresh = moved and moved["revision"] != memory["revision"]
+    fresh = moved if moved and moved["revision"] != memory["revision"] else None
     if [i for i in given if i in memory["order"]] in (_common(memory["given"], given), _common(memory["order"], given)):
-        order = merge_order(given, moved["ids"] if fresh else memory["order"])
+        order = merge_order(given, fresh["ids"] if fresh else memory["order"])
     else:
         order = given
-    revision = moved["revision"] if fresh else memory["revision"]
+    revision = fresh["revision"] if fresh else memory["revision"]
     # Stored under a separate key, because Streamlit discards a widget's state while another page is open.
     st.session_state[_slot(key)] = {"given": given, "order": order, "revision": revision}
     by_id = {item["id"]: item for item in items}
     cards = [{"id": i, "title": by_id[i]["title"], "caption": by_id[i].get("caption", "")} for i in order]
     _mount(
         key=key, data={"items": cards, "revision": revision},
-        on_moved_change=lambda: on_move(merge_order(given, _moved(key)["ids"])),
+        on_moved_change=lambda: on_move(merge_order(given, st.session_state[key]["moved"]["ids"])),
     )
     return order
 
@@ -61,14 +63,15 @@ def merge_order(given: list[str], order: list[str]) -> list[str]:
     return merged
 
 
-def _common(ids, given):
+def _common(ids: list[str], given: list[str]) -> list[str]:
     return [i for i in ids if i in given]
 
 
-def _slot(key):
+def _slot(key: str) -> str:
     return f"{key}:order"
 
 
-def _moved(key):
+def _moved(key: str) -> dict[str, Any] | None:
     """The browser's last message: ids in their new order, and a revision that grows with each move. None before."""
-    return st.session_state.get(key, {}).get("moved")
+    moved: dict[str, Any] | None = st.session_state.get(key, {}).get("moved")
+    return moved
