@@ -58,8 +58,8 @@ def trimming(neurons: pd.DataFrame, labels: Mapping[int, str]) -> go.Figure:
         f"Every neuron in {counted(len(iterations), 'iteration')}: {left[0]:,} at first, {left[1]:,} at the end.",
         ROW * rows + LABELS + 48,
         coloraxis=dict(colorscale="Cividis", cmin=0, cmax=100, colorbar=PERCENT_BAR | dict(
-            orientation="h", y=-LABELS / (ROW * rows), yanchor="top", x=0, xanchor="left", len=0.45, thickness=8, dtick=50, tickangle=0,
-            title=dict(text="", side="top"))),
+            orientation="h", y=-LABELS / (ROW * rows), yanchor="top", x=0, xanchor="left", len=0.45,
+            thickness=8, dtick=50, tickangle=0, title=dict(text="", side="top"))),
         xaxis=dict(
             tickvals=[panel * (COLUMNS + GAP) + (COLUMNS - 1) / 2 for panel in range(len(iterations))],
             ticktext=[labels[iteration] for iteration in iterations], ticks="", showgrid=False, zeroline=False,
