@@ -19,6 +19,7 @@ from trimcore.system.files import read_json
 
 SOON = 5.0  # seconds after which the state that is shown has to be the true one
 PATIENCE = 180.0  # ... a run may take to its end
+KILLED = {"failed", "lost"}  # how a run that was killed may be shown
 MEASURED = ("seconds", "latency")  # columns that no two runs share
 ASKED = {
     "data": "mnist-5k", "device": "cpu", "seed": 7, "base": {"epochs": 2, "augment": "shift"},
