@@ -6,7 +6,7 @@ A kind is `kind(scene)`; it launches a run, harms it, and leaves it to `Scene.to
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.kinds import files, machine, processes, requests, room, server
+from tests.faults.kinds import code, data, files, machine, processes, queueing, requests, room, server, sweeping
 from tests.faults.scene import Scene
 
 KINDS: dict[str, Callable[[Scene], Path]] = {
@@ -32,5 +32,17 @@ KINDS: dict[str, Callable[[Scene], Path]] = {
     "two resume at once": requests.two_resume_at_once,
     "loss not a number": requests.loss_not_a_number,
     "out of memory": room.out_of_memory,
+    "item of own data fails": data.item_fails,
+    "loader of own data killed": data.loader_killed,
+    "own code raises": code.raises,
+    "own code exits": code.exits,
+    "own code prints much": code.prints,
+    "own code changes weights": code.changes,
+    "own code edited": code.edited,
+    "sweep interrupted": sweeping.sweep_interrupted,
+    "place in the queue torn": queueing.torn_place,
+    "disk full in the queue": queueing.disk_full_in_the_queue,
+    "disk full with event files": room.disk_full_with_event_files,
+    "machine restarted": queueing.restarted,
 }
-NEEDS_ROOT = ("disk full",)
+NEEDS_ROOT = ("disk full", "disk full in the queue", "disk full with event files")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.faults.kinds.waiting import device_taken
 from tests.faults.scene import (
     KILLED,
     Broken,
@@ -20,7 +21,8 @@ from tests.faults.scene import (
     until,
 )
 from trimcore.jobs import control
-from trimcore.jobs.locks import lock_path
+
+CLOCK = Path(__file__).parents[1] / "clock"  # for PYTHONPATH: time.time() of a process is off by what a file says
 
 
 def clock_jumps(scene: Scene) -> Path:
@@ -28,7 +30,7 @@ def clock_jumps(scene: Scene) -> Path:
     long."""
     clock = scene.folder.parent / "clock"
     clock.write_text("0")
-    path = f"{Path(__file__).parents[1] / 'clock'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    path = f"{CLOCK}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     with environment(TEST_CLOCK=str(clock), PYTHONPATH=path):
         run = scene.launch()
     scene.some_moment(run)
@@ -61,16 +63,11 @@ def pid_used_again(scene: Scene) -> Path:
 
 def lock_of_the_dead(scene: Scene) -> Path:
     """A process that held the device was killed: the next run must get it."""
-    lock = lock_path(scene.folder, "cpu", scene.chance.choice(["turn", "trainer"]))
-    holding = "import sys; from filelock import FileLock; FileLock(sys.argv[1]).acquire(); print('held', flush=True)"
-    command = [sys.executable, "-c", f"{holding}; sys.stdin.read()", str(lock)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        holder.stdout.readline()
+    with device_taken(scene, scene.chance.choice(["turn", "trainer"])):
         run = scene.launch()
         scene.check_true(run, set())
         if scene.state(run).state not in ("queued", "starting"):
             raise Broken(f"the device is taken, and the run is {scene.state(run).state}")
-        holder.kill()
     until(lambda: count_events(run), "its first event")
     return run
 

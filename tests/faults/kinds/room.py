@@ -1,8 +1,10 @@
 """There is no more room: in a file, on the disk, in memory."""
 
 import contextlib
+import logging
 import resource
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,7 @@ from tests.faults.scene import (
     process_of,
     until,
 )
+from trimcore import runs
 
 
 def files_limited(scene: Scene) -> Path:
@@ -32,8 +35,7 @@ def files_limited(scene: Scene) -> Path:
 
 def disk_full(scene: Scene) -> Path:
     """The runs folder is a file system of a few megabytes; when it has been made larger, the run goes on."""
-    size = scene.chance.choice([4, 6, 8, 10])
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(scene.folder)], check=True)
+    small_disk(scene, scene.chance.choice([4, 6, 8, 10]))
     run = scene.launch()
     until(lambda: not scene.state(run).active, "its end")
     status = scene.check_true(run, KILLED)
@@ -68,3 +70,46 @@ def limit(run: Path, kind: int, value: int) -> None:
             continue
         with contextlib.suppress(psutil.NoSuchProcess, AttributeError):
             process_of(run, role).rlimit(kind, (value, value))
+
+
+def disk_full_with_event_files(scene: Scene) -> Path:
+    """The disk fills up while files for TensorBoard are written. After a resume they have every point once."""
+    small_disk(scene)
+    run = scene.launch(log={"tensorboard": True})
+    scene.some_moment(run)
+    with filled(scene.folder):
+        until(lambda: not scene.state(run).active, "its end")
+        status = scene.check_true(run, KILLED)
+        if status.state == "failed" and "No space left" not in status.reason:
+            raise Broken(f"the reason is not told: {status.reason}")
+    scene.finish(run)
+    epochs = {(e["phase"], e["iteration"], e["epoch"]) for e in runs.read_events(run, ("epoch",))}
+    if (points := losses(run)) != list(range(1, len(epochs) + 1)):
+        raise Broken(f"the points of {len(epochs)} epochs are at {points}")
+    return run
+
+
+def losses(run: Path) -> list[int]:
+    """The epochs whose loss TensorBoard shows."""
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # a resumed run voids its older files
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return [event.step for event in EventAccumulator(str(run / "tensorboard")).Reload().Scalars("training/loss")]
+
+
+def small_disk(scene: Scene, megabytes: int = 60) -> None:
+    """The runs folder becomes a file system of its own."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(scene.folder)], check=True)
+
+
+@contextlib.contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Nothing fits on the disk any more, until the end."""
+    path = folder / ".filler"
+    with open(path, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        path.unlink()
