@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import tomli_w
@@ -32,7 +33,7 @@ def sweep_interrupted(scene: Scene) -> Path:
         until(lambda: events(scene) >= 1 + scene.chance.randrange(3), "training")
     elif stage == "middle":
         until(lambda: any(count_events(run) for run in points(scene, sweep_id).values()), "a point at work")
-    launcher.poll() if scene.chance.random() < 0.3 else until_random(scene)
+    time.sleep(scene.chance.random() * scene.chance.choice([0.0, 0.1, 1.0, 3.0]))
     kill_everything(scene, launcher)
     for run in scene.folder.glob("*-*"):
         if (run / "spec.toml").exists():
@@ -45,11 +46,6 @@ def sweep_interrupted(scene: Scene) -> Path:
             break
     check(scene, sweep_id)
     return points(scene, sweep_id)[0]
-
-
-def until_random(scene: Scene) -> None:
-    with contextlib.suppress(Broken):
-        until(lambda: False, "", scene.chance.random() * scene.chance.choice([0.1, 1.0, 3.0]))
 
 
 def launched(scene: Scene) -> tuple[str, subprocess.Popen]:
