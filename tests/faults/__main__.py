@@ -25,7 +25,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # the same sums in the same order, and no waiting for another core
 
 from tests.faults.kinds import KINDS, NEEDS_ROOT
-from tests.faults.scene import Broken, Scene, finished_files, living, result
+from tests.faults.scene import Broken, Scene, environment, finished_files, living, undisturbed
 from trimcore.errors import TrimError
 
 
@@ -38,15 +38,16 @@ def main() -> int:
     asked = parser.parse_args()
     names = [name for name in asked.only or KINDS if name not in NEEDS_ROOT or os.geteuid() == 0]
     place, began = Path(tempfile.mkdtemp(prefix="faults-")), time.monotonic()
-    reference = undisturbed(place / "reference")
+    reference, others = undisturbed(place / "reference"), {}
     survived, broken, slowest = Counter(), [], defaultdict(float)
     for number in range(asked.rounds):
         chance = random.Random(f"{asked.seed} {number}")
         name = names[number % len(names)]
         folder = place / f"{number:03}" / "runs"
         folder.mkdir(parents=True)
-        scene, since = Scene(folder, chance, reference), time.monotonic()
-        problem = one_round(name, scene)
+        scene, since = Scene(folder, chance, reference, others=others), time.monotonic()
+        with environment():
+            problem = one_round(name, scene)
         slowest[name] = max(slowest[name], scene.slowest)
         if problem:
             broken.append((number, name, problem))
@@ -75,15 +76,6 @@ def main() -> int:
     else:
         shutil.rmtree(place)
     return bool(broken)
-
-
-def undisturbed(folder: Path) -> dict:
-    """What a run comes to when nothing happens to it."""
-    folder.mkdir()
-    scene = Scene(folder, random.Random(0))
-    run = scene.launch()
-    scene.to_its_end(run)
-    return result(run)
 
 
 def one_round(name: str, scene: Scene) -> str:

@@ -19,6 +19,7 @@ from trimcore.system.files import read_json
 
 SOON = 5.0  # seconds after which the state that is shown has to be the true one
 PATIENCE = 180.0  # ... a run may take to its end
+KILLED = {"failed", "lost"}  # how a run that was killed may be shown
 MEASURED = ("seconds", "latency")  # columns that no two runs share
 ASKED = {
     "data": "mnist-5k", "device": "cpu", "seed": 7, "base": {"epochs": 2, "augment": "shift"},
@@ -40,9 +41,16 @@ class Scene:
     chance: random.Random
     reference: dict = field(default_factory=dict)  # what an undisturbed run of ASKED comes to
     slowest: float = 0.0  # seconds until the state was true
+    others: dict[str, dict] = field(default_factory=dict)  # references of other specs, which all rounds share
 
     def launch(self, **changes) -> Path:
         return self.folder / control.launch(spec.parse({**ASKED, **changes}), self.folder)
+
+    def compare_with(self, name: str, launch: Callable[["Scene"], Path]) -> None:
+        """Compare this round's run with what an undisturbed run that is launched like this comes to."""
+        if name not in self.others:
+            self.others[name] = undisturbed(self.folder.parent / "undisturbed", launch)
+        self.reference = self.others[name]
 
     def some_moment(self, run: Path) -> None:
         """Any moment of the run: while PyTorch is being loaded, in an epoch, between two files, after its end."""
@@ -72,6 +80,14 @@ class Scene:
 
     def to_its_end(self, run: Path) -> None:
         """Resumed where it has ended early, it comes to what an undisturbed run comes to: to the bit."""
+        self.finish(run)
+        found = result(run)
+        for key, wanted in self.reference.items():
+            if key != "events" and found[key] != wanted:
+                raise Broken(f"after a resume {key} differs from the undisturbed run")
+
+    def finish(self, run: Path) -> None:
+        """Wait for its end, and resume it where it has ended early."""
         until(lambda: not self.state(run).active, "its end", PATIENCE)
         for _ in range(3):
             if self.state(run).state == "finished":
@@ -82,10 +98,15 @@ class Scene:
         if status.state != "finished":
             raise Broken(f"resumed, it is {status.state}: {status.reason}")
         until(lambda: not living(run), "nothing being left of a finished run", SOON)
-        found = result(run)
-        for key, wanted in self.reference.items():
-            if key != "events" and found[key] != wanted:
-                raise Broken(f"after a resume {key} differs from the undisturbed run")
+
+
+def undisturbed(folder: Path, launch: Callable[[Scene], Path] = Scene.launch) -> dict:
+    """What a run comes to when nothing happens to it."""
+    folder.mkdir(exist_ok=True)
+    scene = Scene(folder, random.Random(0))
+    run = launch(scene)
+    scene.to_its_end(run)
+    return result(run)
 
 
 def result(run: Path) -> dict:

@@ -187,7 +187,7 @@ class Items:
                 raise DataError(
                     f"data {self.data!r}: item {busy} of its {self.part} split did not load within {self.timeout:g} s"
                 ) from None
-            if "exited unexpectedly" in str(error):
+            if has_lost_worker(error):
                 raise DataError(f"{self._where}: a process that loads items died ({first_line(error)})") from None
             raise
 
@@ -224,6 +224,12 @@ class Items:
             seen += examples(batch)
             if self.limit and seen >= self.limit:
                 return
+
+
+def has_lost_worker(error: BaseException) -> bool:
+    """Whether an error says that a process that loads items died. torch raises it wherever the training is just then,
+    even between two batches."""
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
 
 
 def _generators(loader: Any) -> Iterator[torch.Generator]:

@@ -11,7 +11,7 @@ from torch import nn
 from trimcore.compute import distributed
 from trimcore.compute.inputs import call, count
 from trimcore.compute.layout import is_channels_last
-from trimcore.compute.modes import in_mode
+from trimcore.compute.modes import in_mode, unchanged
 from trimcore.compute.outputs import scores_of
 from trimcore.data.batches import Batches
 from trimcore.data.dataset import Data, Split
@@ -53,13 +53,13 @@ class Measure:
 
 def evaluate(model: nn.Module, split: Split, data: Data, device: torch.device, task: Task | None = None) -> Measure:
     """The metrics over all of `split`, in evaluation mode and float32. The mode is restored. `task` defaults to
-    classification, whose accuracy is also counted per class."""
+    classification, whose accuracy is also counted per class. Raises TrimError if the network changes its weights."""
     size = evaluation_batch(data) * distributed.world()
     batches = Batches(split, data, size, device, channels_last=is_channels_last(model), shared=True)
     if task is not None and not isinstance(task, Classification):
         return measured(model, batches, task, device)
     loss, outcomes = torch.zeros((), device=device), []
-    with in_mode(model, training=False), torch.inference_mode():
+    with unchanged(model), in_mode(model, training=False), torch.inference_mode():
         for x, labels in batches:
             y = labels.long()
             output = scores_of(call(model, x))
@@ -81,7 +81,7 @@ def evaluation_batch(data: Data) -> int:
 def measured(model: nn.Module, batches: Iterable[Any], task: Task, device: torch.device) -> Measure:
     """The metrics of a task over batches on the device, in evaluation mode. Raises DataError if there are none."""
     tally, seen = Tally(task, device), 0
-    with in_mode(model, training=False), torch.inference_mode():
+    with unchanged(model), in_mode(model, training=False), torch.inference_mode():
         for batch in batches:
             tally.add(*task.predict(model, batch))
             seen += count(task.inputs(batch))

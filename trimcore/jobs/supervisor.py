@@ -6,6 +6,7 @@ Imports no torch. It leads its own session and writes to the run's log, so it su
 server. If the supervisor itself dies, the trainer continues, and the trainer's own lock keeps the device.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 
 from trimcore import runs
 from trimcore.jobs import on_end, turn
-from trimcore.system import environment, processes
+from trimcore.system import environment, logs, processes
 from trimcore.system.files import read_json
 from trimcore.system.logs import LOG, logging_to
 
@@ -52,13 +53,16 @@ def _start_trainer(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _wait_for_trainer(folder: Path, trainer: subprocess.Popen[bytes]) -> int:
-    """Wait for the trainer to exit; if it ignores a stop request, kill it. Then kill everything it started."""
+    """Wait for the trainer to exit; if it ignores a stop request, kill it. Then kill everything it started. Meanwhile,
+    the log is kept from filling the disk."""
     asked = 0.0
     while True:
         try:
             code = trainer.wait(POLL)
             break
         except subprocess.TimeoutExpired:
+            with contextlib.suppress(OSError):
+                logs.shorten(folder / "log.txt")
             if runs.requested(folder) == "stop":
                 asked = asked or time.monotonic()
                 waited = time.monotonic() - asked

@@ -26,7 +26,7 @@ from trimcore.jobs.locks import lock_path
 from trimcore.runs.events import Event
 from trimcore.runs.requests import INTERRUPTED
 from trimcore.spec import Spec
-from trimcore.system import environment, logs, processes
+from trimcore.system import environment, logs, own_code, processes
 from trimcore.system.files import read_json
 from trimcore.system.logs import LOG
 from trimcore.tables.metric import ACCURACY, Metric
@@ -50,8 +50,8 @@ def carry_out(
 
     Without a supervisor, it waits for its turn in the queue itself. `watch` is called with every event. `log` receives
     the log lines (None: standard output). `objects` are those of `trim`. The outcome is also saved in status.json, in
-    case the supervisor is gone. A user error ends in state "failed" with a one-line reason; a bug in trimcore also
-    leaves its traceback in the log.
+    case the supervisor is gone. A user error ends in state "failed" with a one-line reason; a bug in trimcore or in
+    code of the user's also leaves its traceback in the log.
     """
     with logs.logging_to(log):
         return _carry_out(folder, watch, objects)
@@ -86,8 +86,9 @@ def _carry_out(folder: Path, watch: Callable[[Event], None] | None, objects: dic
 
 
 def _failure_reason(error: Exception, folder: Path) -> str:
-    """One line about an error that is not the user's mistake. The traceback of a bug in trimcore goes to the log."""
+    """One line about an error that is not the user's mistake. The traceback of a bug goes to the log."""
     from trimcore.compute import distributed, memory
+    from trimcore.data.items import has_lost_worker
 
     if memory.ran_out(error):
         advice = "use a smaller batch_size in [base] and [retrain], or a smaller image_size"
@@ -96,7 +97,9 @@ def _failure_reason(error: Exception, folder: Path) -> str:
         return f"{error.strerror or error} ({error.filename or folder})"
     if distributed.is_peer_failure(error):
         return torchrun.LOST
-    LOG.error("a bug in trimcore", exc_info=error)
+    if has_lost_worker(error):
+        return f"a process that loads items died ({first_line(error)})"
+    LOG.error("an unexpected error: a bug in trimcore, or in code of your own", exc_info=error)
     return f"{type(error).__name__}: {first_line(error)}"
 
 
@@ -132,6 +135,8 @@ def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None, obje
             if event.kind == "iteration":
                 _follow_sweep(folder)
         return {"state": "finished", "reason": event.data["reason"]}
+    except SystemExit as error:  # else the process would end without a word
+        raise TrimError(f"code of the run's own ended the process: {own_code.describe(error)}") from error
     finally:
         if recorder:
             recorder.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 LOG = logging.getLogger("trimcore.run")
+LARGEST, KEPT = 64 * 1024**2, 1024**2  # bytes of a log, and what is kept of one that has become larger
 LINE = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
 
@@ -39,6 +40,19 @@ def logging_to(path: Path | None) -> Iterator[None]:
     finally:
         LOG.removeHandler(handler)
         handler.close()
+
+
+def shorten(path: Path) -> None:
+    """Keep only the end of a log that has become too large, because code of the user's prints without end. Those who
+    write to it append, so they go on at the new end. Raises OSError."""
+    if path.stat().st_size <= LARGEST:
+        return
+    with open(path, "r+b") as log:
+        log.seek(-KEPT, os.SEEK_END)
+        end = log.read()
+        log.truncate(0)
+        log.seek(0)
+        log.write(f"the log had more than {LARGEST:,} bytes: this is the end of it\n".encode() + end)
 
 
 def level() -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from trimcore.compute import distributed
 from trimcore.compute.layout import place
+from trimcore.compute.modes import unchanged
 from trimcore.evaluation.accuracy import Measure
 from trimcore.files.checkpoint import Checkpoint
 from trimcore.runs.events import Event
@@ -15,15 +16,17 @@ def close_iteration(run: Run) -> Iterator[Event]:
     """Close the iteration. A cut comes next, unless the headline metric has become too bad."""
     state, begin = run.state, time.perf_counter()
     distributed.check_in_sync(state.network)
-    test, validation = run.measure("test"), run.measure("validation")
-    yield from run.profile()
-    verified = yield from run.measurement.verified(state, run.graph)
-    made = state.checkpoint(run.spec.model)
+    with unchanged(state.network):
+        test, validation = run.measure("test"), run.measure("validation")
+        yield from run.profile()
+        verified = yield from run.measurement.verified(state, run.graph)
+        made = state.checkpoint(run.spec.model)
+        measured = run.measurement.row(state, run.graph, made, test, validation)
     row = {
         "iteration": state.iteration,
         "layers_trimmed": state.row.get("layers_trimmed", []),
         **run.metric.fields({key: state.row.get(key) for key in ("accuracy_initial", "accuracy_reestimated")}),
-        **run.measurement.row(state, run.graph, made, test, validation),
+        **measured,
         **verified,
         "seconds": state.row.get("seconds", 0.0) + time.perf_counter() - begin,
     }

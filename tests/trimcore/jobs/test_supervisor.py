@@ -13,7 +13,7 @@ from trimcore import runs
 from trimcore.jobs import supervisor, turn
 from trimcore.jobs.locks import lock_path
 from trimcore.jobs.supervisor import supervise
-from trimcore.system import processes
+from trimcore.system import logs, processes
 from trimcore.system.files import read_json
 
 ME = 'echo $$ > "$3/pid"\n'  # $3 is the run folder
@@ -84,6 +84,18 @@ def test_the_trainer_runs_in_its_own_session_and_logs_to_a_file(folder, trainer_
     supervise(folder)
     assert (folder / "log.txt").read_text() == "-m trimcore.jobs.worker PASSIVE\nerror\n"
     assert (folder / "session").read_text().strip() == (folder / "pid").read_text().strip()
+
+
+def test_a_log_that_grows_without_end_keeps_only_its_end(folder, trainer_is, monkeypatch):
+    """Otherwise a network that prints fills the disk."""
+    monkeypatch.setattr(logs, "LARGEST", 5_000)
+    monkeypatch.setattr(logs, "KEPT", 500)
+    trainer_is("for i in $(seq 400); do echo all is well; sleep 0.001; echo line $i; done\nsleep 0.2\necho the end\n")
+    supervise(folder)
+    log = (folder / "log.txt").read_text()
+    assert len(log) < 5_500
+    assert log.startswith("the log had more than 5,000 bytes: this is the end of it\n")
+    assert log.endswith("line 400\nthe end\n")
 
 
 def test_the_state_is_starting_until_the_trainer_reports(folder, trainer_is):

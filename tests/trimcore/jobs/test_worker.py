@@ -1,6 +1,7 @@
 """The trainer of a run folder, in this process: outcomes, requests, and what it saves for a resume."""
 
 import io
+import sys
 import threading
 
 import pytest
@@ -151,7 +152,26 @@ def test_a_bug_leaves_a_traceback_and_a_one_line_reason(prepare, tiny, capfd):
 
     outcome = carry_out(prepare(tiny), Watch("epoch", 1, broken))
     assert outcome == {"state": "failed", "reason": "ZeroDivisionError: first line"}
-    assert "ERROR   a bug in trimcore\nTraceback" in capfd.readouterr().out
+    assert "ERROR   an unexpected error: a bug in trimcore, or in code of your own\nTraceback" in capfd.readouterr().out
+
+
+def test_code_that_ends_the_process_ends_the_run_with_a_line(prepare, tiny):
+    folder = prepare(tiny)
+    outcome = carry_out(folder, Watch("epoch", 1, lambda: sys.exit("enough\nof it")))
+    assert outcome == {"state": "failed", "reason": "code of the run's own ended the process: SystemExit: enough"}
+    assert carry_out(folder)["state"] == "finished", "when the code has been mended, the run continues"
+
+
+def test_a_loader_that_dies_between_two_batches_is_no_bug(prepare, tiny, capfd):
+    """torch raises this in a signal handler, wherever the training is."""
+
+    def died():
+        raise RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
+
+    outcome = carry_out(prepare(tiny), Watch("epoch", 1, died))
+    reason = "a process that loads items died (DataLoader worker (pid 12) is killed by signal: Killed.)"
+    assert outcome == {"state": "failed", "reason": reason}
+    assert "Traceback" not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("error", [

@@ -48,6 +48,26 @@ def objects() -> dict:
     return {"model": network(), "data": planes()}
 
 
+class Drifting(nn.Module):
+    """Its weights change in evaluation mode, once it is no longer being traced."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = network()
+
+    def forward(self, x):
+        if not self.training and len(x) > 2:
+            self.body[2].weight.data.mul_(0.9)
+        return self.body(x)
+
+
+def test_a_network_that_changes_its_weights_while_it_is_measured_is_refused():
+    """What is measured would belong to weights that nobody has any more."""
+    step = [{"layers": ["body.0"], "rule": "count", "value": 2, "criterion": "l1"}]
+    with pytest.raises(TrimError, match="changed its own weights while it was measured"):
+        carry_out(parsed(step=step), model=Drifting(), data=planes())
+
+
 # ---- a regression from the first epoch to the last
 
 
