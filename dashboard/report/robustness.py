@@ -45,7 +45,7 @@ def _show(table: pd.DataFrame, pair: Pair, labelled: bool) -> None:
         ])  # fmt: skip
     shown = table[["corruption", "strength"]].assign(
         base=100 * table.base_accuracy, trimmed=100 * table.trimmed_accuracy,
-        change=100 * (table.trimmed_accuracy - table.base_accuracy),
+        change=(100 * (table.trimmed_accuracy - table.base_accuracy)).round(1) + 0.0,  # -0.0 becomes 0.0
     ).rename(columns={"change": "change, points"})  # fmt: skip
     shown["strength"] = shown.strength.map(lambda share: f"{100 * share:g} %" if share else "")
     share = st.column_config.NumberColumn(format="%.1f %%", help="Its accuracy on these images.")

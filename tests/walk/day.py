@@ -51,7 +51,8 @@ def what_changed(walk: Walk, url: str, run_id: str) -> None:
     walk.page.locator(".st-key-changed_images img").first.wait_for()
     walk.page.get_by_text("What changed?").first.scroll_into_view_if_needed()
     walk.picture("what-changed")
-    pair = walk.page.locator(".st-key-changed_pairs .bars .point path").first
+    bars = walk.page.locator(".st-key-changed_pairs .bars .point path").all()
+    pair = max(bars, key=lambda bar: bar.bounding_box()["width"])  # some have no width
     walk.timed("one pair of classes", lambda: pair.click(force=True),
                lambda: walk.page.wait_for_url(re.compile("pair=")))  # fmt: skip
     walk.timed("corrupted images and calibration", lambda: walk.press("Measure (about"),
