@@ -27,9 +27,9 @@ from trimcore.system.files import read_json
 RESUMABLE = ("paused", "stopped", "failed", "lost")
 
 
-def prepare_run(spec: Spec, runs_folder: Path) -> Path:
-    """Create a run folder for a spec. A user-defined model is imported here, so a mistake in it shows before anything
-    starts.
+def prepare_run(spec: Spec, runs_folder: Path, member: sweeps.Member | None = None) -> Path:
+    """Create a run folder for a spec, in a sweep as this member. A user-defined model is imported here, so a mistake in
+    it shows before anything starts.
 
     Raises SpecError for an unknown model or an unavailable device, DataError for missing data, TrimError for a missing
     package, and RunError for a missing parent or if the folder cannot be written.
@@ -51,13 +51,16 @@ def prepare_run(spec: Spec, runs_folder: Path) -> Path:
 
         event_files.need()
     awaits = _awaited(spec.parent, runs_folder) if spec.parent else {}
-    folder = runs.create(runs_folder, spec.model, dumps(spec))
-    with _as_run_error(folder):
+
+    def write(folder: Path) -> None:
         runs.update_status(
             folder, state="queued", device_key=devices[0], more_devices=devices[1:], working_folder=os.getcwd(),
             launcher=processes.identity(), queued_at=time.time(), **awaits,
         )  # fmt: skip
-    return folder
+        if member:
+            sweeps.write_member(folder, member)
+
+    return runs.create(runs_folder, spec.model, dumps(spec), write)
 
 
 def _awaited(parent: Parent, runs_folder: Path) -> dict[str, Any]:

@@ -151,8 +151,7 @@ def prepared(runs_folder: Path, sweep_id: str) -> Iterator[Path]:
         if place in there:
             continue
         spec = job.spec if job.parent is None else _branch(job.spec, there[job.parent, None])
-        folder = control.prepare_run(spec, runs_folder)
-        sweeps.write_member(folder, job.member)
+        folder = control.prepare_run(spec, runs_folder, job.member)
         there[place] = folder.name
         yield folder
 

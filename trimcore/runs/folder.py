@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,9 @@ def _irregular_file(folder: str | Path) -> str:
     return ""
 
 
-def create(runs: Path, model: str, spec_toml: str) -> Path:
-    """Create a run folder with its spec. Raises RunError if it cannot be written."""
+def create(runs: Path, model: str, spec_toml: str, write: Callable[[Path], object] = lambda folder: None) -> Path:
+    """Create a run folder with its spec. `write` writes other files before that: with the spec, the folder becomes a
+    run, and whoever is killed on the way leaves none. Raises RunError if it cannot be written."""
     try:
         runs.mkdir(parents=True, exist_ok=True)
         while True:
@@ -78,6 +79,7 @@ def create(runs: Path, model: str, spec_toml: str) -> Path:
                 break
             except FileExistsError:
                 continue
+        write(folder)
         write_atomic(folder / "spec.toml", spec_toml)
     except OSError as error:
         reason = error.strerror or error

@@ -4,6 +4,7 @@ A spec from a browser must not import code. What modules given by `use` register
 in: they were named by the person who started the process, not by a spec.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -22,6 +23,7 @@ NOUNS = {"model": "network", "data": "data set"}
 
 _imported: set[str] = set()
 _registered: dict[str, list[str]] = {}  # what each used module has registered, such as "model 'mine'"
+_versions: dict[str, str] = {}  # the checksum of each used module's file
 _files: dict[str, str] = {}  # the module of each used file -> the file
 _current: list[str] = []  # the module that is being imported
 
@@ -104,7 +106,7 @@ def load_used() -> dict[str, list[str]]:
         _imported.add(name)  # first, since the module imports this package
         _current.append(name)
         try:
-            _import(name)
+            _versions[name] = _checksum(_import(name))
         except (Exception, SystemExit) as error:  # a user's module may raise anything
             _imported.discard(name)
             _registered.pop(name, None)
@@ -113,6 +115,16 @@ def load_used() -> dict[str, list[str]]:
         finally:
             _current.pop()
     return _registered
+
+
+def versions() -> dict[str, str]:
+    """The modules that were imported for use -> the SHA-256 checksum of the file of each, so that a run can say which
+    version of the code it used."""
+    return {name: _versions[name] for name in used() if name in _imported}
+
+
+def _checksum(module: ModuleType) -> str:
+    return hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest() if module.__file__ else ""
 
 
 def _import(name: str) -> ModuleType:

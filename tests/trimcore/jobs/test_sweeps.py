@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 
 import pytest
 from filelock import FileLock
@@ -99,6 +100,32 @@ def test_values_with_none_are_kept_as_toml(values, runs_folder, started):
     sweep_id = jobs.launch({**values, "stop": {"limit": None}}, runs_folder)
     assert len(started) == 6
     assert spec.read(sweeps.sweep_path(runs_folder, sweep_id))["stop"] == {}
+
+
+@pytest.mark.parametrize("files", range(1, 12))
+def test_a_launch_that_is_killed_between_two_files_leaves_no_run_outside_the_sweep(
+    values, runs_folder, started, monkeypatch, files
+):
+    replace, count = os.replace, iter(range(files))
+
+    def dies(*paths):
+        if next(count, None) is None:
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.launch(values, runs_folder)
+    monkeypatch.setattr(os, "replace", replace)
+    (sweep_id,) = sweeps.list_sweeps(runs_folder)
+    for complete in (lambda: None, lambda: jobs.complete(runs_folder, sweep_id)):
+        complete()
+        own = sweeps.members(runs_folder, sweep_id)
+        assert sorted(runs.list_runs(runs_folder)) == sorted(own)
+        assert all(runs.state_of(runs_folder / run_id).values["device_key"] == "cpu" for run_id in own)
+    assert [(member.base, member.point) for member in own.values()] == [
+        (0, None), (1, None), (None, 0), (None, 1), (None, 2), (None, 3),
+    ]  # fmt: skip
 
 
 def test_a_launch_that_was_interrupted_is_completed(values, runs_folder, started, monkeypatch):

@@ -1,5 +1,6 @@
 """Modules that the person who starts the program names, and what they register."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def test_what_a_file_registers_is_listed(tmp_path):
     assert own_code.used() == [str(path)]
     assert models.listed()["net-of-mine"] == "a network of mine"
     assert own_code.load_used() == {str(path): ["model 'net-of-mine'"]}
+    assert own_code.versions() == {str(path): hashlib.sha256(path.read_bytes()).hexdigest()}
     models.check_name("net-of-mine")
 
 
