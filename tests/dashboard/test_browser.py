@@ -46,9 +46,20 @@ def open_page(page, url: str) -> None:
     page.get_by_role("heading", name="Model", exact=True).wait_for()
 
 
-def choose(page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label, exact=True).fill(option)
-    page.get_by_role("option", name=option).first.click()
+def choose(page, label: str, option: str, tries: int = 6) -> None:
+    """Choose an option of a select box. A list that is open closes when the page is redrawn, and the same text once
+    more would not open it again."""
+    from playwright.sync_api import TimeoutError as NotYet
+
+    box, found = page.get_by_role("combobox", name=label, exact=True), page.get_by_role("option", name=option).first
+    for remaining in reversed(range(tries)):
+        box.fill("")
+        box.fill(option)
+        try:
+            return found.click(timeout=10_000)
+        except NotYet:
+            if not remaining:
+                raise
 
 
 def choose_pictures(page) -> None:

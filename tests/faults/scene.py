@@ -58,6 +58,13 @@ class Scene:
         until(lambda: count_events(run) >= lines or not self.state(run).active, f"{lines} events")
         time.sleep(self.chance.random() * self.chance.choice([0.02, 0.3, 1.0]))
 
+    def killed(self) -> tuple[Path, runs.Status]:
+        """A run whose supervisor and trainer were killed at some moment, and its state."""
+        run = self.launch()
+        self.some_moment(run)
+        kill(run, "supervisor", "worker")
+        return run, self.check_true(run, KILLED)
+
     def state(self, run: Path) -> runs.Status:
         return runs.state_of(run)
 

@@ -11,7 +11,6 @@ from tests.faults.scene import (
     Broken,
     Scene,
     finished_files,
-    kill,
     until,
 )
 from trimcore import runs
@@ -41,10 +40,7 @@ def folder_not_writable(scene: Scene) -> Path:
 
 def torn_event(scene: Scene) -> Path:
     """The machine went down in the middle of a line."""
-    run = scene.launch()
-    scene.some_moment(run)
-    kill(run, "supervisor", "worker")
-    scene.check_true(run, KILLED)
+    run, _ = scene.killed()
     path = run / "events.jsonl"
     if path.exists() and scene.state(run).state != "finished":
         content = path.read_bytes()
@@ -56,10 +52,7 @@ def torn_event(scene: Scene) -> Path:
 
 def torn_status(scene: Scene) -> Path:
     """Files that are replaced in one step cannot be torn; where a disk has done it all the same, nothing breaks."""
-    run = scene.launch()
-    scene.some_moment(run)
-    kill(run, "supervisor", "worker")
-    scene.check_true(run, KILLED)
+    run, _ = scene.killed()
     if scene.state(run).state != "finished":
         for name in ("status.json", "exit.json", "request.json"):
             (run / name).write_bytes(scene.chance.choice([b"", b"{", b"\xff\xfe\x00", b"[1, 2]", b'{"state": 3}']))
@@ -69,10 +62,7 @@ def torn_status(scene: Scene) -> Path:
 
 def newest_checkpoint_damaged(scene: Scene) -> Path:
     """Cut off, or with a flipped bit: the one before serves."""
-    run = scene.launch()
-    scene.some_moment(run)
-    kill(run, "supervisor", "worker")
-    scene.check_true(run, KILLED)
+    run, _ = scene.killed()
     path, previous = (run / "checkpoints" / name for name in (resume_points.NEWEST, resume_points.PREVIOUS))
     if path.exists() and previous.exists() and scene.state(run).state != "finished":
         damage(path, scene)
@@ -81,10 +71,7 @@ def newest_checkpoint_damaged(scene: Scene) -> Path:
 
 def iteration_damaged(scene: Scene) -> Path:
     """A finished network with a flipped bit is never given out as if it were whole; the run itself goes on."""
-    run = scene.launch()
-    scene.some_moment(run)
-    kill(run, "supervisor", "worker")
-    scene.check_true(run, KILLED)
+    run, _ = scene.killed()
     if done := finished_files(run):
         path = run / "checkpoints" / scene.chance.choice(list(done))
         whole = path.read_bytes()

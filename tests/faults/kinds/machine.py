@@ -17,7 +17,6 @@ from tests.faults.scene import (
     count_events,
     edit_json,
     environment,
-    kill,
     until,
 )
 from trimcore.jobs import control
@@ -43,10 +42,7 @@ def clock_jumps(scene: Scene) -> Path:
 
 def pid_used_again(scene: Scene) -> Path:
     """Another process has the pid now, and it is not ours."""
-    run = scene.launch()
-    scene.some_moment(run)
-    kill(run, "supervisor", "worker")
-    status = scene.check_true(run, KILLED)
+    run, status = scene.killed()
     if status.state == "finished":
         return run
     with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as stranger:

@@ -41,10 +41,7 @@ def supervisor_killed(scene: Scene) -> Path:
 
 
 def both_killed(scene: Scene) -> Path:
-    run = scene.launch()
-    scene.some_moment(run)
-    kill(run, "supervisor", "worker")
-    scene.check_true(run, KILLED)
+    run, _ = scene.killed()
     return run
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from tests.dashboard.serving import ROOT
 from tests.faults.scene import (
-    KILLED,
     Broken,
     Scene,
-    kill,
     until,
 )
 from trimcore.errors import RunError
@@ -30,10 +28,7 @@ def stopped_in_the_middle(scene: Scene) -> Path:
 
 def two_resume_at_once(scene: Scene) -> Path:
     """Two people press Resume in the same moment: one run, one trainer."""
-    run = scene.launch()
-    scene.some_moment(run)
-    kill(run, "supervisor", "worker")
-    status = scene.check_true(run, KILLED)
+    run, status = scene.killed()
     if status.state == "finished":
         return run
     command = [sys.executable, "-m", "trimcore", "resume", run.name, "--runs", str(scene.folder)]
