@@ -125,8 +125,9 @@ def _train(folder: Path, spec: Spec, watch: Callable[[Event], None] | None, obje
         for event in trim(spec, runs=folder.parent, resume=resume, **objects):
             if event.kind == "started":
                 metric = Metric.of(event.data["metric"])
-                for name, version in own_code.versions().items():
-                    LOG.info("code in use: %s, SHA-256 %s", name, version[:16])
+                if first:
+                    for name, version in own_code.versions().items():
+                        LOG.info("code in use: %s, SHA-256 %s", name, version[:16])
             if recorder:
                 recorder.record(event)
                 _show(event, watch, metric)

@@ -120,7 +120,7 @@ def load_used() -> dict[str, list[str]]:
 def versions() -> dict[str, str]:
     """The modules that were imported for use -> the SHA-256 checksum of the file of each, so that a run can say which
     version of the code it used."""
-    return {name: _versions[name] for name in used() if name in _imported}
+    return {name: _versions[name] for name in used() if name in _versions}
 
 
 def _checksum(module: ModuleType) -> str:
