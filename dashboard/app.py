@@ -6,11 +6,13 @@
 import sys
 from pathlib import Path
 
-if sys.path[0] != str(Path(__file__).resolve().parents[1]):
-    # `streamlit run` puts this folder first on the path, where `profile` and `queue` would shadow standard modules.
-    # The packages are imported from the parent folder.
-    folders = Path(__file__).resolve().parents[:2]
-    sys.path[:] = [str(folders[1]), *(path for path in sys.path if Path(path).resolve() not in folders)]
+if [sys.path[-1], sys.path[0]] != [str(folder) for folder in Path(__file__).resolve().parents[:2]]:
+    # `streamlit run` puts this folder first on the path, where `profile` and `queue` would shadow standard modules. The
+    # packages are imported from the parent folder. This one comes last: if it were missing, Streamlit would insert and
+    # remove it around every run of this script, and a list that shrinks while another session imports makes it skip a
+    # folder. For the same reason, the list is replaced here, not changed.
+    here, root = (str(folder) for folder in Path(__file__).resolve().parents[:2])
+    sys.path = [root, *(path for path in sys.path if str(Path(path).resolve()) not in (root, here)), here]
 
 import streamlit as st
 

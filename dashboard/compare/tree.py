@@ -1,6 +1,6 @@
 """The run tree on the page Compare: which run branched from which, their results, and planning from any iteration."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -16,6 +16,7 @@ from trimcore.tables import Metric
 
 MAX_RUNS = 25  # drawn in the tree
 CHOSEN = "tree_node"  # the key of the selectbox
+TEXT = ("#31333f", "#fafafa")  # light, dark: the chart's own grey is too pale to read
 TABLE = ["label", "iteration", "compression", "metric", "configuration", "cut", "branched from", "state"]
 
 
@@ -38,15 +39,16 @@ def show() -> None:
     left_out = len(wanted) - len(shown)
     own = table.run.map(metrics)
     used = set(own[table.metric.notna()])
-    text = f"The area of a node shows the remaining parameters. {numbers_text(used)}"
+    text = f"The area of a node shows the remaining parameters; results are blue. {numbers_text(used)}"
     st.caption(text + (f" The {counted(left_out, 'oldest run')} of {len(wanted)} are not shown." if left_out else ""))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if chosen := _choice(table, selected, metrics):
             _actions(*chosen)
     with place:
-        elements.chart(
-            charts.run_tree(table, selected or "", chosen, metrics), "run_tree", "compare", on_select=_adopt_click,
-            selection_mode="points",
+        tree = charts.run_tree(table, selected or "", chosen, metrics, TEXT[st.context.theme.type == "dark"])
+        st.echarts_chart(
+            tree.spec, key="run_tree", height=tree.height, alt=tree.alt, renderer="svg",
+            on_select=lambda: _adopt_click(tree.places),
         )  # fmt: skip
     with st.expander("Show as a table", icon=":material/table:"):
         name = headline.result_column(used)
@@ -64,25 +66,23 @@ def show() -> None:
 
 def nodes(parents: lineage.Forest, shown: list[str]) -> pd.DataFrame:
     """The table for `charts.run_tree` of these runs, with the column "branched from" for the page's table."""
-    row_of = lineage.rows(parents, shown)
     found = []
-    for run_id, row in row_of.items():
+    for run_id in lineage.by_tree(parents, shown):
         events, parent = run_reader.events(run_id), parents[run_id]
-        start, result = lineage.depth(parents, run_id), runs.result_in(events)
+        result = runs.result_in(events)
         own = {
-            "run": run_id, "label": run_reader.short_title(run_id), "row": row,
-            "state": run_reader.status(run_id).state, "parent_row": row_of[parent[0]] if parent else None,
+            "run": run_id, "label": run_reader.short_title(run_id), "state": run_reader.status(run_id).state,
+            "parent": parent[0] if parent else None, "parent_iteration": parent[1] if parent else None,
             "branched from": f"{run_reader.short_title(parent[0])}, iteration {parent[1]}" if parent else "",
         }  # fmt: skip
         table = tables.iterations(events)
         if table.empty:
-            found.append({**own, "iteration": None, "depth": start, "result": False, "configuration": "", "cut": ""})
+            found.append({**own, "iteration": None, "result": False, "configuration": "", "cut": ""})
             continue
         cuts, widths = tables.cuts(events).set_index("iteration").label, tables.paper_table(events).configuration
         found += [
             {
-                **own, "iteration": entry.iteration, "depth": start + entry.iteration,
-                "compression": entry.compression, "metric": entry.metric_final,
+                **own, "iteration": entry.iteration, "compression": entry.compression, "metric": entry.metric_final,
                 "cut": cuts.get(entry.iteration, ""), "configuration": widths[place],
                 "result": entry.iteration == result,
             }
@@ -122,11 +122,12 @@ def _choice(table: pd.DataFrame, selected: str | None, metrics: dict[str, Metric
     return picked
 
 
-def _adopt_click() -> None:
+def _adopt_click(places: Sequence[tuple[str, int] | None]) -> None:
     """Choose the node that was clicked in the chart."""
-    if points := st.session_state["run_tree"].selection.points:
-        run_id, iteration = points[0]["customdata"]
-        st.session_state[CHOSEN] = (run_id, int(iteration))
+    for series in st.session_state["run_tree"].selection.selected:
+        for index in series["data_indices"]:
+            if (place := places[index]) and place[1] >= 0:
+                st.session_state[CHOSEN] = place
 
 
 def _actions(run_id: str, iteration: int) -> None:

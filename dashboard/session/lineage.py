@@ -1,7 +1,7 @@
 """Which run branched from which. Pure functions of a forest: run -> the (run, iteration) it branched from, or None for
 a root; newest first, as `runs.parents` lists them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 Forest = Mapping[str, tuple[str, int] | None]
 
@@ -39,26 +39,12 @@ def newest(parents: Forest, runs: list[str], most: int, first: str | None = None
     return [run for run in parents if run in shown]
 
 
-def rows(parents: Forest, runs: Sequence[str]) -> dict[str, int]:
-    """The row of each run, counted from the top: the tree of the newest run first, branches below their parent.
-    Branches from later iterations come first, so that no two branches cross. runs: newest first, with ancestors."""
-    order: list[str] = []
-
-    def place(run: str) -> None:
-        order.append(run)
-        above = [(other, parents[other]) for other in reversed(runs)]
-        branches = [(parent[1], other) for other, parent in above if parent and parent[0] == run]
-        for _, branch in sorted(branches, key=lambda branch: -branch[0]):
-            place(branch)
-
-    for root in dict.fromkeys(_line(parents, run)[0] for run in runs):
-        place(root)
-    return {run: number for number, run in enumerate(order)}
-
-
-def depth(parents: Forest, run_id: str) -> int:
-    """The number of iterations of its ancestors before iteration 0 of a run."""
-    return sum(iteration for _, iteration in ancestors(parents, run_id))
+def by_tree(parents: Forest, runs: Iterable[str]) -> list[str]:
+    """The runs, newest first, in another order: tree by tree, and in a tree each run before its branches."""
+    trees: dict[str, list[str]] = {}
+    for run in runs:
+        trees.setdefault(_line(parents, run)[0], []).insert(0, run)
+    return [run for tree in trees.values() for run in sorted(tree, key=lambda run: len(ancestors(parents, run)))]
 
 
 def _line(parents: Forest, run_id: str) -> list[str]:

@@ -141,14 +141,15 @@ def _import(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     _files[path.stem] = name
     sys.modules[path.stem] = module  # so that its classes can be pickled
-    sys.path.insert(0, str(path.parent))  # so that it can import what lies beside it
+    beside = str(path.parent)
+    sys.path = [beside, *sys.path]  # a new list, because other threads may be going through the old one in an import
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[path.stem], _files[path.stem]
         raise
     finally:
-        sys.path.remove(str(path.parent))
+        sys.path = [folder for folder in sys.path if folder is not beside]  # what the code itself added stays
     return module
 
 

@@ -89,10 +89,11 @@ ROC = pd.DataFrame({
 VERIFIED = pd.DataFrame({"iteration": [0, 1, 2], "accuracy": [0.9, 0.92, 0.88], "standard_error": [0.01, np.nan, 0.02]})
 WIDTHS = pd.DataFrame({"layer": ["conv1", "conv2", "fc1"], "before": [20, 50, 500], "after": [20, 39, 426]})
 NODES = pd.DataFrame({
-    "run": ["a"] * 3 + ["b"], "label": ["a"] * 3 + ["b"], "row": [0, 0, 0, 1], "depth": [0, 1, 2, 2],
+    "run": ["a"] * 3 + ["b"], "label": ["a"] * 3 + ["b"],
     "iteration": [0, 1, 2, 1], "state": "finished", "compression": [1, 1.5, 2, 3],
     "metric": [0.99, 0.98, 0.97, np.nan],
-    "configuration": "20-50-500", "cut": "fc1", "result": [False, False, True, True], "parent_row": [np.nan] * 3 + [0],
+    "configuration": "20-50-500", "cut": "fc1", "result": [False, False, True, True],
+    "parent": [None] * 3 + ["a"], "parent_iteration": [np.nan] * 3 + [1],
 })
 FATES = pd.DataFrame({"layer": list(VGG), "both": 30, "first": 20, "second": 10, "neither": 4})
 BIG = neurons(VGG)

@@ -16,7 +16,6 @@ from tests.dashboard.charts.examples import (
     EPOCHS,
     FATES,
     LENET,
-    NODES,
     POINTS,
     ROC,
     SIZES,
@@ -48,7 +47,6 @@ FIGURES = {
     "width_history": lambda: charts.width_history(history_table(VGG)),
     "frontier": lambda: charts.frontier(POINTS),
     "seed_frontier": lambda: charts.seed_frontier(POINTS.assign(metric_std=0.01, compression_std=0.1, seeds=3)),
-    "run_tree": lambda: charts.run_tree(NODES),
     "apoz_comparison": lambda: charts.apoz_comparison(BIG, BIG.assign(apoz=BIG.apoz / 2), ("one", "two")),
     "survivors": lambda: charts.survivors(FATES, ("one", "two")),
     "sweep_frontier": lambda: charts.sweep_frontier(COURSES, {"step.value": "value", "seed": "seed"}),
@@ -74,7 +72,7 @@ FIGURES = {
 
 
 def test_every_public_chart_is_tested():
-    assert sorted(FIGURES) == sorted(charts.__all__)
+    assert sorted([*FIGURES, "RunTree", "run_tree"]) == sorted(charts.__all__), "test_tree.py tests the tree"
 
 
 @pytest.mark.parametrize("name", FIGURES)

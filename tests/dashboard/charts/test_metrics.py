@@ -93,13 +93,14 @@ def test_the_sensitivity_of_an_error_rises():
 
 
 def test_each_run_of_the_tree_has_its_own_metric():
-    nodes = NODES.assign(metric=[0.99, 0.98, 0.97, 0.3125])
-    result = trace(charts.run_tree(nodes, metrics={"b": MAE}), "result")
-    assert list(result.text) == ["<b>97.0</b>", "<b>0.312</b>"]
-    assert [text.split("<br>")[1] for text in result.hovertext] == [
+    tree = charts.run_tree(NODES.assign(metric=[0.99, 0.98, 0.97, 0.3125]), metrics={"b": MAE})
+    first = tree.spec["series"][0]["data"][0]["children"][0]
+    results = first["children"]
+    assert [node["label"]["formatter"] for node in results] == ["97.0  a", "0.312  b"]
+    assert [node["name"].split("\n")[1] for node in results] == [
         "97.00 %, compression 2.00×", "MAE 0.3125, compression 3.00×",
     ]  # fmt: skip
-    assert "3.0 times with MAE 0.3125." in alt(charts.run_tree(nodes, metrics={"b": MAE}))
+    assert "3.0 times with MAE 0.3125." in tree.alt
 
 
 def test_the_name_of_a_metric_is_no_markup():

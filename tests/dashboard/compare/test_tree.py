@@ -1,5 +1,6 @@
 """The run tree on the page Compare."""
 
+import re
 import shutil
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from tests.dashboard.drafts import FC1_STEPS
 from tests.dashboard.fakes import FC1_CUT, fake_run
 from tests.dashboard.pages import page, texts
-from tests.dashboard.serving import ROOT, serving
+from tests.dashboard.serving import ROOT, idle, serving
 from trimcore import runs, spec
 
 
@@ -105,13 +106,16 @@ def test_a_click_on_a_node_chooses_its_iteration(runs_folder, tmp_path, chromium
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.goto(f"{url}/compare?run={root}")
-        nodes = page.locator(".st-key-tree .scatterlayer .trace")
-        nodes.nth(2).locator(".point").nth(2).wait_for()
-        nodes.nth(2).locator(".point").nth(2).click(force=True)  # the first iteration of child
+        label = page.locator(".st-key-tree svg text", has_text=re.compile(r"\schild"))  # above its last iteration
+        label.wait_for()
+        idle(page)
+        label.scroll_into_view_if_needed()
+        box = label.bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] + 12)
         choice = page.get_by_role("combobox", name="Iteration")
         choice.and_(page.locator("[value^='child']")).wait_for()
         page.get_by_role("button", name="Plan from here").click()
         page.get_by_role("heading", name="Plan", exact=True).wait_for()
-        page.get_by_role("combobox", name="Start from").and_(page.locator("[value*='iteration 0 of child']")).wait_for()
+        page.get_by_role("combobox", name="Start from").and_(page.locator("[value*='iteration 1 of child']")).wait_for()
         assert page.url.endswith(f"?run={child}")
         context.close()

@@ -1,4 +1,4 @@
-"""Which run branched from which: the forest, and the rows of its chart."""
+"""Which run branched from which."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,17 +19,16 @@ def forests(draw) -> dict:
     return dict(reversed(parents.items()))
 
 
-def test_ancestors_family_and_depth():
+def test_ancestors_and_family():
     assert lineage.ancestors(FAMILY, "e") == [("a", 1), ("b", 1)]
     assert lineage.ancestors(FAMILY, "a") == []
     assert lineage.family(FAMILY, "c") == ["e", "d", "c", "b", "a"]
     assert lineage.family(FAMILY, "other") == ["other"]
-    assert lineage.depth(FAMILY, "e") == 2
-    assert lineage.depth(FAMILY, "d") == 3
 
 
-def test_branches_are_below_their_parent_later_iterations_first():
-    assert list(lineage.rows(FAMILY, list(FAMILY))) == ["a", "d", "b", "c", "e", "other"]
+def test_the_tree_of_the_newest_run_comes_first_and_runs_before_their_branches():
+    assert lineage.by_tree(FAMILY, FAMILY) == ["a", "b", "d", "c", "e", "other"]
+    assert lineage.by_tree(FAMILY, ["other", "c", "b", "a"]) == ["other", "a", "b", "c"]
 
 
 def test_missing_parents_and_cycles_are_removed():
@@ -47,13 +46,8 @@ def test_the_newest_runs_are_shown_with_their_ancestors_and_the_selected_run():
 
 
 @given(forests(), st.integers(1, 25))
-def test_every_forest_is_complete_and_has_no_crossings(forest, most):
+def test_every_forest_is_complete(forest, most):
     shown = lineage.newest(forest, list(forest), most)
     assert len(shown) == min(most, len(forest)) or len(shown) < most
-    row = lineage.rows(forest, shown)
-    assert sorted(row.values()) == list(range(len(shown)))
-    curves = [(lineage.depth(forest, run), row[forest[run][0]], row[run]) for run in shown if forest[run]]
-    assert all(parent < own for _, parent, own in curves)
-    for depth, top, end in curves:  # a curve runs left of its column, so no row in between may start left of it
-        assert all(lineage.depth(forest, run) >= depth for run in shown if top < row[run] < end)
+    assert all(forest[run] is None or forest[run][0] in shown for run in shown)
     assert lineage.forest(forest) == forest

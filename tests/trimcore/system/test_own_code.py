@@ -89,6 +89,18 @@ def test_two_files_must_not_register_one_name(tmp_path):
 
 
 @pytest.mark.usefixtures("fresh")
+def test_imports_that_are_under_way_find_the_same_folders(tmp_path, monkeypatch):
+    """Another thread may be going through `sys.path`; and what the code adds to it stays there."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before, entries = list(sys.path), iter(sys.path)
+    first = next(entries)
+    own_code.use([str(written(tmp_path, "import sys\nsys.path.append('/added')\n"))])
+    own_code.load_used()
+    assert [first, *entries] == before
+    assert sys.path == [*before, "/added"]
+
+
+@pytest.mark.usefixtures("fresh")
 def test_a_missing_file_is_refused_at_once():
     with pytest.raises(SpecError, match="there is no such file"):
         own_code.use(["nowhere.py"])
