@@ -4,6 +4,8 @@ import io
 import shlex
 import tomllib
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -72,21 +74,32 @@ verification(events, [0, result])
 class_history.section(events)
 changed = st.container()  # filled last, because loading the data takes long for some
 st.markdown("##### Files")
-texts = tables.csv_texts(events)
-texts["spec.toml"] = run_reader.spec_text(run_id)
+spec_text = run_reader.spec_text(run_id)
+texts: dict[str, Callable[[], str]] = {  # written when they are downloaded
+    **{name: partial(tables.csv_text, events, name) for name in tables.csv_names(events)},
+    "spec.toml": lambda: spec_text,
+}
 ancestors = {run for run, _ in lineage.ancestors(run_reader.parents(), run_id)}
-specs = {f"{run}.toml": run_reader.spec_text(run) for run in ancestors}
 rebuilt = control.can_resume(folder)  # otherwise, only the program that carried out the run has the network
 with_shapes = rebuilt and shapes.are_wanted(run_id, folder, result)
-packed = io.BytesIO()
-with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-    for name, text in {**texts, **specs}.items():
-        archive.writestr(name, text)
+
+
+def packed() -> bytes:
+    """All files, and the specs of the run's ancestors."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in texts.items():
+            archive.writestr(name, text())
+        for run in ancestors:
+            archive.writestr(f"{run}.toml", run_reader.spec_text(run))
+    return file.getvalue()
+
+
 with st.container(horizontal=True):
     for name, text in texts.items():
         st.download_button(name, text, name, "text/csv" if name.endswith(".csv") else "text/plain", key=name,
                            icon=":material/download:", on_click="ignore")  # fmt: skip
-    st.download_button("All files (.zip)", packed.getvalue(), f"{run_id}.zip", "application/zip", on_click="ignore",
+    st.download_button("All files (.zip)", packed, f"{run_id}.zip", "application/zip", on_click="ignore",
                        icon=":material/folder_zip:", help="Includes the specs of the run's ancestors.")  # fmt: skip
     st.download_button(
         "HTML report", lambda: html_report.report(folder, shapes.as_html(folder, result) if with_shapes else ""),
@@ -136,7 +149,7 @@ if rebuilt:
 st.markdown("##### Command line")
 runs_option = "" if run_reader.folder() == Path("runs") else f" --runs {shlex.quote(str(run_reader.folder()))}"
 try:
-    repeat = commands.repeat(tomllib.loads(texts["spec.toml"]), more=runs_option)
+    repeat = commands.repeat(tomllib.loads(spec_text), more=runs_option)
 except ValueError as error:
     repeat = f"# cannot read the spec: {commands.one_line(str(error))}"
 st.code(

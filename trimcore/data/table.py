@@ -1,5 +1,6 @@
 """A table of images: one row per image with its path, its label and, if the splits are given, its split."""
 
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -51,7 +52,12 @@ def image_table(path: Path) -> Parts:
 def _read(path: Path) -> pd.DataFrame:
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # cells that no column has
+            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig",
+                                index_col=False)  # fmt: skip
+    except pd.errors.ParserWarning:
+        raise DataError(f"{path} has rows with more cells than the first line, which names the columns") from None
     except (ValueError, pd.errors.ParserError) as error:  # UnicodeDecodeError and EmptyDataError are ValueErrors
         raise DataError(f"{path} is not a table that can be read: {first_line(error)}") from None
     if table.empty:

@@ -189,13 +189,19 @@ def has_zero_weights(events: list[Recorded]) -> bool:
     return smaller or bool(latest(events, "weights"))
 
 
-CSVS = {"iterations.csv": iterations, "layers.csv": layers, "neurons.csv": neurons}
+CSVS = {"iterations.csv": iterations, "layers.csv": layers, "neurons.csv": neurons, "classes.csv": _finished_classes}
+
+
+def csv_names(events: list[Recorded]) -> list[str]:
+    """The names of the CSVs of a run: classes.csv is only there if the run recorded class accuracy."""
+    return [name for name in CSVS if name != "classes.csv" or len(_finished_classes(events))]
+
+
+def csv_text(events: list[Recorded], name: str) -> str:
+    """The text of one of the CSVs. It is meant to be written as UTF-8; see `as_csv` for the format."""
+    return as_csv(CSVS[name](events))
 
 
 def csv_texts(events: list[Recorded]) -> dict[str, str]:
-    """File name -> text of the three CSVs, and of classes.csv if the run recorded class accuracy. They are meant to be
-    written as UTF-8; see `as_csv` for the format."""
-    found = {name: table(events) for name, table in CSVS.items()}
-    if len(classes := _finished_classes(events)):
-        found["classes.csv"] = classes
-    return {name: as_csv(table) for name, table in found.items()}
+    """File name -> text of all CSVs of a run."""
+    return {name: csv_text(events, name) for name in csv_names(events)}

@@ -79,6 +79,7 @@ def test_tabs_absolute_paths_and_files_that_are_missing(tmp_path):
         ("path,label\na.png,x\nb.png,y\n", "only 2 images"),
         ("path,label\n", "no rows"),
         ("", "not a table"),
+        ("path,label\na.png,x,7\nb.png,y,8\n", "rows with more cells than the first line"),
         ('path,label\n"a.png,x\n', "not a table"),
         ("path,label\n" + "\n".join(f"{i}.png,{i % 2}" for i in range(30)), "none of a split's"),
     ],
