@@ -18,6 +18,7 @@ _HOME = {
     "evaluation.masking": ["one_shot"],
     "evaluation.verification": ["Verified", "verify", "verify_pairs"],
     "files.checkpoint": ["Checkpoint"],
+    "files.network_export": ["export"],
     "graph.channel_graph": ["ChannelGraph"],
     "graph.costs": ["Cost", "cost"],
     "graph.tracing": ["trace"],
@@ -55,3 +56,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f"trimcore.{_MODULE_OF[name]}"), _RENAMED.get(name, name))
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -30,6 +30,7 @@ def show(picked: list[str]) -> None:
     if len(options) < 2:
         st.caption("The comparison needs at least two profiles.")
         return
+    _follow_defaults(default_results(results))
     with st.container(horizontal=True):
         chosen = [_choose(name, options, default) for name, default in zip("AB", default_results(results), strict=True)]
     if chosen[0] == chosen[1]:
@@ -58,6 +59,15 @@ def default_results(results: dict[str, list[int]]) -> list[Result]:
         return ends[:2]
     run_id, last = ends[0]
     return [(run_id, next(k for k in results[run_id] if k != last)), ends[0]]
+
+
+def _follow_defaults(defaults: list[Result]) -> None:
+    """When other runs are compared, choose their results, unless somebody has chosen others."""
+    keys, before = ("versus_a", "versus_b"), st.session_state.get("versus_defaults")
+    if before and before != defaults and [st.session_state.get(key) for key in keys] == before:
+        for key in keys:
+            del st.session_state[key]
+    st.session_state.versus_defaults = defaults
 
 
 def label(result: Result, title: Callable[[str], str]) -> str:

@@ -6,6 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.session import run_reader
+from trimcore.spec import Spec
+from trimcore.system.own_code import OWN_LOOP
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -22,9 +24,15 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return out
 
 
+def _settings(asked: Spec) -> dict[str, Any]:
+    """The settings of a run. A loop of the user's own has its own settings, which the spec does not know."""
+    values = asked.model_dump(exclude_none=True)
+    return {key: values[key] for key in ("model", "data", "name")} if asked.task == OWN_LOOP else values
+
+
 def show(picked: list[str]) -> None:
     st.markdown("##### Differences in the specs")
-    columns = {run_reader.title(i): flat(run_reader.spec_of(i).model_dump(exclude_none=True)) for i in picked}
+    columns = {run_reader.title(i): flat(_settings(run_reader.spec_of(i))) for i in picked}
     specs = pd.DataFrame(columns).fillna("—")
     different = specs[specs.nunique(axis=1) > 1]
     if different.empty:

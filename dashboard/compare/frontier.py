@@ -11,6 +11,7 @@ from dashboard.text import plain
 from dashboard.widgets import elements, sizes
 from dashboard.widgets.criteria import criteria_text
 from trimcore import tables
+from trimcore.system import own_code
 from trimcore.tables import Metric, published
 
 PARAMETERS, NONZERO = "parameters", "non-zero parameters"
@@ -33,9 +34,12 @@ def show(picked: list[str], groups: list[list[str]]) -> None:
     help = "Shows the mean of each group of seeds with error bars of one standard deviation."
     average = bool(groups) and st.toggle("Average over seeds", key="sum_up_seeds", help=help)
     together = {names[i]: f"{run_reader.short_title(own[0])}, {len(own)} seeds" for own in groups for i in own}
-    networks = {(run_reader.spec_of(i).model, run_reader.spec_of(i).data) for i in picked}
+    asked = [run_reader.spec_of(i) for i in picked]
+    networks = {(one.model, one.data) for one in asked}
+    if any(one.task == own_code.OWN_LOOP for one in asked):  # the program that recorded it chose the names
+        networks = {(own_code.object_name(model), own_code.object_name(data)) for model, data in networks}
     if len(metrics) > 1:
-        listed = ", ".join(plain(metric.name) for metric in metrics)
+        listed = ", ".join(f"{plain(metric.name)}{' in percent' if metric.percent else ''}" for metric in metrics)
         st.caption(f"These runs are judged by different metrics ({listed}), which cannot share an axis. Each metric "
                    "has its own chart.")  # fmt: skip
     for number, (metric, points) in enumerate(frames.items()):

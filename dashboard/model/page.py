@@ -208,7 +208,8 @@ with left:
     ):  # fmt: skip
         launch.start(quick, "run")
     if total:
-        st.caption(f"Trimming takes about {duration(total)} on this device.")
+        base = f", {duration((seconds or 0) * epochs)} of it for {epochs} epochs of the base network" if epochs else ""
+        st.caption(f"Trimming takes about {duration(total)} on this device{base}. To change the epochs, open Plan.")
     else:
         rough = devices.rough_epoch_seconds(cost.macs, summary.splits["train"], draft["device"])
         faster = " A smaller image size or vgg16-small is faster." if rough > 600 else ""

@@ -97,6 +97,7 @@ with left:
     (cut, limit), apoz = removed[layer], measure_name(zeros[layer][0])
     groups = rules.group_sizes_text(own.group)
     text = f"The rule removes {len(cut)} of {len(own)} neurons of **{plain(layer)}**. "
+    text += "Its threshold is above 100 %, so no neuron can be beyond it. " if (limit or 0) > 1 else ""
     text += f"They can only be removed in {groups}. " if groups else ""
     st.markdown(f"{text}Counted as zero: {counted_as_zero(*zeros[layer])}.")
     elements.chart(charts.apoz_histogram(own.apoz.dropna().to_numpy(), limit, name=apoz), "histogram")

@@ -27,7 +27,7 @@ from trimcore.tables import published
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1d2430; background: #fff; margin: 0 auto; padding: 1rem;
-       max-width: 700px; overflow-wrap: anywhere; }
+       max-width: 860px; overflow-wrap: anywhere; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0.5rem 0 0; } h2 { font-size: 1.15rem; margin: 2rem 0 0.3rem; }
 .quiet, figcaption { color: #59616e; font-size: 0.9rem; } .tag { border: 1px solid #b9c1cc; border-radius: 1rem;
        padding: 0 0.6rem; margin-right: 0.3rem; font-size: 0.85rem; white-space: nowrap; }

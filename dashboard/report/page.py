@@ -72,7 +72,6 @@ if tables.has_zero_weights(events):
     st.caption(sizes.EXPLANATION)
 verification(events, [0, result])
 class_history.section(events)
-changed = st.container()  # filled last, because loading the data takes long for some
 st.markdown("##### Files")
 spec_text = run_reader.spec_text(run_id)
 texts: dict[str, Callable[[], str]] = {  # written when they are downloaded
@@ -146,6 +145,7 @@ if rebuilt:
     shapes.section(run_id, folder, int(iteration))
     quantization.section(run_id, folder, int(iteration))
 
+changed = st.container()  # filled last, because loading the data takes long for some
 st.markdown("##### Command line")
 runs_option = "" if run_reader.folder() == Path("runs") else f" --runs {shlex.quote(str(run_reader.folder()))}"
 try:

@@ -1,5 +1,6 @@
 """The sidebar: the selected run, which is part of the URL, and the current network."""
 
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
@@ -7,8 +8,9 @@ import streamlit as st
 from dashboard.session import devices, drafts, navigation, run_reader
 from dashboard.text import plain
 from dashboard.widgets import frame
-from trimcore import tables
+from trimcore import data, tables
 from trimcore.errors import RunError, TrimError
+from trimcore.models import own
 
 
 def show() -> None:
@@ -53,6 +55,7 @@ def _follow_url(ids: list[str]) -> None:
         st.session_state.run_in_url = asked
         if asked in ids:
             st.session_state.run = asked
+            _plan_for(asked)
         else:
             st.session_state.link = None  # its other values belong to that run
             try:
@@ -61,6 +64,15 @@ def _follow_url(ids: list[str]) -> None:
                 st.session_state.notice = ("warning", f"The link names a run that does not exist: {error}.")
     if st.session_state.setdefault("run", None) not in (None, *ids):
         st.session_state.run = None
+
+
+def _plan_for(run_id: str) -> None:
+    """Open a link to a run on the run's network, unless the session has chosen one."""
+    if "draft" not in st.session_state:
+        with suppress(TrimError):  # the pages say what is wrong with the run
+            asked = run_reader.spec_of(run_id)
+            if not own.is_user_defined(asked.model) and not data.is_own(asked.data):
+                drafts.adopt(run_id)
 
 
 def label(run_id: str) -> str:

@@ -45,9 +45,10 @@ def autocast(device: torch.device) -> AbstractContextManager[None]:
     return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device))
 
 
-def describe(device: torch.device) -> str:
-    """A readable description: 'cpu, 2 threads, bf16' or 'cuda:0 NVIDIA H200, bf16'."""
-    precision = "bf16" if has_fast_bf16(device) else "fp32"
+def describe(device: torch.device, precision: str | None = None) -> str:
+    """A readable description: 'cpu, 2 threads, bf16' or 'cuda:0 NVIDIA H200, bf16'. `precision`: by default, the one
+    that trimcore trains in."""
+    precision = precision or ("bf16" if has_fast_bf16(device) else "fp32")
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}, {precision}"
     if device.type == "cpu":

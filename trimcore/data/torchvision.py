@@ -40,10 +40,12 @@ def from_torchvision(name: str, root: Path) -> Parts:
         official = [source(root, train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError, ValueError, LookupError, AssertionError, http.client.HTTPException) as error:
         folder = root / getattr(source, "base_folder", f"{source.__name__}/raw")
+        names = [name.removesuffix(".gz") for name, _ in getattr(source, "resources", ())]
+        files = f"its files there ({', '.join(names)})" if names else "its files there"
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise DataError(
             f"cannot read {name} from {folder} or download it ({reason[0]}): "
-            "put its files there, or use mnist-5k, which needs no network"
+            f"put {files}, or use mnist-5k, which needs no network"
         ) from error
     splits = []
     for part in official:

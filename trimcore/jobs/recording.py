@@ -33,8 +33,7 @@ from trimcore.scoring import apoz
 from trimcore.scoring.apoz import Profile
 from trimcore.surgery import cut as surgery
 from trimcore.surgery.reconstruction import widths_of
-from trimcore.system import logs, processes
-from trimcore.system.own_code import OBJECT
+from trimcore.system import logs, own_code, processes
 from trimcore.tables.metric import ACCURACY, Metric
 from trimcore.training.measurement import profiled_layers
 
@@ -52,7 +51,8 @@ class Recording:
     the recording. Use it as a context manager; an error inside the block ends the run as failed.
 
     `network` is traced with `example`, as by `trace`, and trimmed. It may be a part of the one that is trained, such
-    as the backbone of a detector, which is then `whole`. `metric` is the headline metric. `data` and `name` are shown.
+    as the backbone of a detector, which is then `whole`. `metric` is the headline metric. `model` (by default the
+    network's class), `data` and `name` are shown; Compare takes runs with the same `model` and `data` for comparable.
     `iterations` is the number of cuts to come, for the progress bar.
 
     >>> with tc.record(network, example, metric=tc.Metric("mAP")) as run:              # doctest: +SKIP
@@ -69,7 +69,7 @@ class Recording:
 
     def __init__(
         self, network: nn.Module, example: Any, *, whole: nn.Module | None = None, runs: str | Path | None = None,
-        metric: Metric = ACCURACY, data: str = "", name: str = "", iterations: int = 0,
+        metric: Metric = ACCURACY, model: str = "", data: str = "", name: str = "", iterations: int = 0,
     ):  # fmt: skip
         self.graph: ChannelGraph = trace(network, example)
         self.example, self.metric, self.iteration, self.iterations = example, metric, 0, iterations
@@ -83,8 +83,9 @@ class Recording:
         self._begin = self._epoch_begin = time.perf_counter()
         cost = cost_of(self.graph)
         self._base = {"parameters": cost.parameters + self._outside, "macs": cost.macs}
-        self.model, self.data, self.name = type(whole or network).__name__, data or "data of its own", name
-        values = {"model": f"{OBJECT}{self.model}", "data": f"{OBJECT}data", "task": f"{OBJECT}Task", "name": name}
+        self.model, self.data, self.name = model or type(whole or network).__name__, data or "data of its own", name
+        values = {"model": own_code.object_name(self.model), "data": own_code.object_name(data or "data"),
+                  "task": own_code.OWN_LOOP, "name": name}  # fmt: skip
         text = spec.dumps(spec.parse({**values, "base": {"epochs": 0}}))
         self.folder = folders.create(folders.runs_folder(runs), self.model, text)
         folders.update_status(
@@ -178,8 +179,8 @@ class Recording:
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
         self._record("started", model=self.model, data=self.data, seed=0, resumed=False, classes=[], splits={},
                      image=[], task="a loop of its own", metric=self.metric.recorded(), found=[],
-                     device=describe(device), torch=torch.__version__, python=platform.python_version(),
-                     trimcore=__version__, iterations=self.iterations, epochs=0,
+                     device=describe(device, self._precision), torch=torch.__version__,
+                     python=platform.python_version(), trimcore=__version__, iterations=self.iterations, epochs=0,
                      trimmable=trimmable_text(self.graph), parameters=self._base["parameters"],
                      macs=self._base["macs"])  # fmt: skip
         return self
@@ -202,6 +203,12 @@ class Recording:
         return isinstance(error, StopRequested)
 
     # --- details ---
+
+    @property
+    def _precision(self) -> str:
+        """The type of the weights: a recording does not know in which precision the program computes."""
+        dtype = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), torch.float32)
+        return {torch.float32: "fp32", torch.bfloat16: "bf16"}.get(dtype, str(dtype).removeprefix("torch."))
 
     @property
     def _phase(self) -> str:
@@ -247,7 +254,7 @@ class Recording:
         state = {name: tensor.detach().cpu().clone() for name, tensor in whole.state_dict().items()}
         arguments = {"num_classes": 1, "in_channels": 1, "image_size": 1}  # of a builder, which there is none of
         return Checkpoint(
-            f"{OBJECT}{self.model}", arguments, widths_of(whole), state, dict(self._origins), dict(self._base),
+            own_code.object_name(self.model), arguments, widths_of(whole), state, dict(self._origins), dict(self._base),
             self.iteration, self._epochs,
         )  # fmt: skip
 

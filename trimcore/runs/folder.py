@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,19 @@ def open_run(runs: Path, run_id: str) -> Path:
     if os.path.islink(folder) and folder.resolve().parent != runs.resolve():  # only a symlink can point outside
         raise RunError(f"run {run_id!r} is outside the runs folder {runs}")
     if not os.path.isfile(f"{folder}/spec.toml"):
-        raise RunError(f"there is no run {run_id!r} in {runs}; `list` shows the existing ones")
+        raise RunError(f"there is no run {run_id!r} in {runs}; {_meant(runs, run_id)}")
     if irregular := _irregular_file(folder):
         raise RunError(f"run {run_id!r} cannot be opened: its {irregular} is a link, or not a regular file")
     return folder
+
+
+def _meant(runs: Path, run_id: str) -> str:
+    """What to do about an id that does not exist. Pages and people shorten ids to their ends."""
+    with suppress(OSError):
+        found = [name for name in os.listdir(runs) if name.endswith(f"-{run_id}") and _ID.fullmatch(name)]
+        if len(found) == 1:
+            return f"did you mean {found[0]}?"
+    return "`list` shows the existing ones"
 
 
 def check_id(run_id: str) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ FORBIDDEN = "TRIMCORE_FORBID_IMPORTS"  # environment variable: this process must
 USED = "TRIMCORE_USE"  # environment variable: the modules and files to use, for this process and those that it starts
 
 OBJECT = "object:"  # the names of what a program passed as objects start with this
+OWN_LOOP = f"{OBJECT}Task"  # the task of a run that a training loop of the user's own recorded
 NOUNS = {"model": "network", "data": "data set"}
 
 _imported: set[str] = set()
@@ -39,6 +41,12 @@ def check_form(kind: str, name: str) -> None:
     module, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in module.split(".")) or not attribute.isidentifier():
         raise SpecError(f"{kind} {name!r} does not have the form package.module:function")
+
+
+def object_name(name: str) -> str:
+    """How a spec names what a program passed as an object: "four numbers" -> "object:four_numbers"."""
+    plain = re.sub(r"\W+", "_", name.removeprefix(OBJECT))
+    return f"{OBJECT}{'' if plain[:1].isidentifier() else '_'}{plain}"
 
 
 def check_allowed(kind: str, name: str) -> None:

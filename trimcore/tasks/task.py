@@ -53,10 +53,14 @@ class Task:
         return computed
 
     def check(self, batch: Any) -> None:
-        """Raise DataError for a batch that the task cannot learn from. It is still on the CPU."""
+        """Raise DataError for a batch that the task cannot learn from. It is still on the CPU. By default, batches are
+        pairs, unless `inputs` is overridden."""
+        if type(self).inputs is not Task.inputs:
+            return
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             found = f"{len(batch)} values" if isinstance(batch, tuple | list) else type(batch).__name__
-            raise DataError(f"task {self.name!r} needs batches of (inputs, targets), not {found}")
+            needed = "needs batches of (inputs, targets), or its own inputs(batch)"
+            raise DataError(f"task {self.name!r} {needed}, not {found}")
 
     @property
     def metric(self) -> Metric:

@@ -142,3 +142,33 @@ def test_runs_without_a_profile_are_listed_and_one_run_is_compared_with_its_base
     assert "These runs have no profile" in texts(app)
     assert (box(app, "A").value, box(app, "B").value) == ((one, 0), (one, 1))
     assert "at least two profiles" in texts(page([bare]))
+
+
+def test_the_results_of_other_runs_are_compared_when_they_are_ticked(runs_folder):
+    """One run is compared with its base. With a second one, the results are compared, unless somebody has chosen."""
+
+    def chosen() -> list:
+        return [app.selectbox(key=f"versus_{letter}").value for letter in "ab"]
+
+    def show() -> None:
+        import streamlit as st
+
+        from dashboard.compare import comparison
+        from dashboard.session import links
+
+        links.receive()
+        comparison.show(st.session_state.picked)
+
+    one, other = (fake_run(runs_folder, {"name": name}, WIDTHS, [0.9, 0.8]) for name in ("one", "other"))
+    app = AppTest.from_function(show)
+    app.session_state.picked = [one]
+    app.run()
+    assert chosen() == [(one, 0), (one, 1)]
+    app.session_state.picked = [one, other]
+    app.run()
+    assert chosen() == [(one, 1), (other, 1)]
+    app.selectbox(key="versus_a").set_value((one, 0)).run()
+    app.session_state.picked = [one]
+    app.run()
+    assert chosen()[0] == (one, 0)
+    assert not app.exception

@@ -36,3 +36,17 @@ def test_an_outdated_label_keeps_the_run_selected(runs_folder, monkeypatch):
     elements.st.session_state.run_choice = other
     sidebar._choose()
     assert elements.st.session_state.run == other
+
+
+def test_a_link_to_a_run_opens_on_its_network(runs_folder):
+    """Somebody who opens a link to Plan must not launch on other data than the run's."""
+    widths = {"conv1": 20, "conv2": 50, "fc1": 500}
+    name = fake_run(runs_folder, {"model": "lenet5", "data": "mnist-5k", "base": {"epochs": 3}}, [widths], [0.9])
+    app = AppTest.from_file(APP, default_timeout=60)
+    app.query_params["run"] = name
+    app.run()
+    assert not app.exception
+    assert app.session_state.draft["base"]["epochs"] == 3
+    app.session_state.draft["base"]["epochs"] = 5
+    app.run()
+    assert app.session_state.draft["base"]["epochs"] == 5, "what the session has chosen stays"

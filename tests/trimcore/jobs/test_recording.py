@@ -175,3 +175,24 @@ def test_the_result_is_the_last_iteration_that_ended(runs_folder):
         run.final(test=0.5)
         run.prune({"0": [1]})
     assert runs.result_of(run.folder) == 0
+
+
+def test_the_program_names_its_network_and_data(recorded):
+    """Compare takes runs with the same names for comparable. The class names the network by default."""
+    asked = spec.load(recorded / "spec.toml")
+    assert (asked.model, asked.data) == ("object:Sequential", "object:four_numbers")
+    with tc.record(network(), INPUTS[:1], model="two-heads", data="mnist-5k") as run:
+        pass
+    asked = spec.load(run.folder / "spec.toml")
+    assert (asked.model, asked.data) == ("object:two_heads", "object:mnist_5k")
+    started = next(runs.read_events(run.folder))
+    assert (started["model"], started["data"]) == ("two-heads", "mnist-5k")
+
+
+def test_the_precision_is_that_of_the_weights(recorded, runs_folder):
+    """A recording does not know in which precision the program trains."""
+    assert next(runs.read_events(recorded))["device"].endswith("fp32")
+    double = network().double()
+    with tc.record(double, INPUTS[:1].double()) as run:
+        pass
+    assert next(runs.read_events(run.folder))["device"].endswith("float64")

@@ -281,3 +281,13 @@ def test_a_run_on_another_machine_is_alive_while_its_heartbeat_is_fresh(folder):
     assert runs.state_of(folder).state == "running"
     runs.update_status(folder, heartbeat=time.time() - 2 * runs.STALLED_AFTER)
     assert runs.state_of(folder).state == "lost"
+
+
+def test_the_end_of_an_id_is_recognised(folder):
+    """Pages show the ends of ids, and people type them."""
+    (folder / "spec.toml").touch()
+    for end in ("1a2b", "lenet5-1a2b"):
+        with pytest.raises(RunError, match=f"there is no run '{end}' .*; did you mean {ID}\\?"):
+            runs.open_run(folder.parent, end)
+    with pytest.raises(RunError, match="`list` shows the existing ones"):
+        runs.open_run(folder.parent, "2b")

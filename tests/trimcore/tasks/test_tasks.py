@@ -136,6 +136,14 @@ def test_a_batch_is_a_pair(batch):
         of("regression", 1).check(batch)
 
 
+def test_a_task_with_inputs_of_its_own_takes_any_batch():
+    class Words(Task):
+        def inputs(self, batch):
+            return batch["words"]
+
+    Words().check({"words": torch.zeros(2)})
+
+
 def test_images_of_different_sizes_are_refused():
     with pytest.raises(DataError, match="resize them to one size"):
         of("detection", 1).check(([torch.zeros(1, 4, 4), torch.zeros(1, 5, 4)], [{}, {}]))
