@@ -67,7 +67,7 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) <= 200
 
 
-@pytest.mark.parametrize(("marker", "does"), [("start", "streamlit run dashboard/app.py"), ("tests", "pytest -n 2")])
+@pytest.mark.parametrize(("marker", "does"), [("start", "streamlit run dashboard/app.py"), ("tests", "pytest -n 3")])
 def test_a_command_follows_its_marker(marker, does):
     """CI extracts this one line and runs it, so the files that it names must exist."""
     (command,) = re.findall(rf"<!-- {marker} -->\n```bash\n([^\n]*)\n```\n", README)

@@ -47,7 +47,7 @@ _HOME = {
 _RENAMED = {"load_data": "load", "record": "Recording", "register_task": "register"}
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE_OF)
-__version__ = "0.2.0"
+__version__ = "0.9.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -38,6 +38,7 @@ class Resident:
     labels: Tensor  # (N,) int64
     image_size: int  # after `fit`
     channels: int
+    names: tuple[str, ...] = ()  # of the files that the images were read from; of other images, there are none
     moved: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)  # the pixels on a device
 
     def __len__(self) -> int:
@@ -47,8 +48,14 @@ class Resident:
         """Example i as uint8 (C, H, W)."""
         return fit(self.pixels[i].unsqueeze(0), self.image_size, self.channels)[0]
 
+    def name(self, i: int) -> str:
+        """The file of example i, or ""."""
+        return self.names[i] if self.names else ""
+
     def take(self, which: Tensor | list[int] | slice) -> "Resident":
-        return replace(self, pixels=self.pixels[which], labels=self.labels[which])
+        places = torch.arange(len(self))[which].tolist() if self.names else []
+        names = tuple(self.names[i] for i in places)
+        return replace(self, pixels=self.pixels[which], labels=self.labels[which], names=names)
 
     def subset(self, n: int) -> "Resident":
         """The first n examples, which are stratified. All of them if n is 0 or larger than the split."""
@@ -152,4 +159,7 @@ def in_memory(split: ImageSplit, name: str) -> Resident:
     if not blocks:
         raise DataError(f"data {name!r}: none of a split's {len(split)} images can be read")
     pixels, labels = map(torch.cat, zip(*blocks, strict=True))
-    return Resident(pixels, labels, split.image_size, split.channels)
+    names: tuple[str, ...] = ()
+    if isinstance(split, Folder):
+        names = tuple(name for name in map(split.name, range(len(split))) if name not in split.skipped)
+    return Resident(pixels, labels, split.image_size, split.channels, names)

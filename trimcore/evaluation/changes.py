@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trimcore.compute.generators import finished
 from trimcore.data.dataset import Data, Split
-from trimcore.data.splits import Folder
+from trimcore.data.splits import Folder, Resident
 from trimcore.evaluation.answers import images_of, probabilities
 
 LOST, GAINED, MOVED = KINDS = ("right to wrong", "wrong to right", "wrong to other wrong")
@@ -80,7 +80,7 @@ def pairs(table: pd.DataFrame) -> pd.DataFrame:
 def named(table: pd.DataFrame, split: Split, data: Data) -> pd.DataFrame:
     """The table for people: with the names of the classes, and of folders the `file` of each image."""
     names = {column: table[column].map(lambda number: data.classes[number]) for column in NUMBERS[1:4]}
-    files = [split.name(image) for image in table.image] if isinstance(split, Folder) else ""
+    files = [split.name(image) for image in table.image] if isinstance(split, Folder | Resident) else ""
     shown = table.assign(**names)
     shown.insert(1, "file", files)
     return shown

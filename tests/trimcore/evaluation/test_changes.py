@@ -1,5 +1,7 @@
 """Which answers changed: against answers worked out by hand, and against a loop over single images."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from torch import nn
 
 from trimcore.data.batches import Batches
 from trimcore.data.dataset import Data
-from trimcore.data.splits import Folder, Resident
+from trimcore.data.splits import Folder, Resident, in_memory
 from trimcore.errors import DataError, TrimError
 from trimcore.evaluation import answers
 from trimcore.evaluation.changes import COLUMNS, GAINED, KINDS, LOST, MOVED, changed, compare, kinds, named, pairs
@@ -166,3 +168,19 @@ def test_a_split_without_readable_images_is_refused(tmp_path):
     data, (base, trimmed) = random_data(), networks()
     with pytest.raises(DataError, match="none of the 1 images can be read"):
         compare(base, trimmed, split, data, "cpu")
+
+
+def test_images_of_a_small_folder_are_named_too(tmp_path):
+    """They are kept in memory. An unreadable file is left out, so the names must not move against the images."""
+    split = random_data(tmp_path).test
+    kept = in_memory(split, "random")
+    places = [place for place in range(37) if place != 5]
+    assert [kept.name(place) for place in range(36)] == [f"{place:02}.png" for place in places]
+    assert torch.equal(kept.image(7), split.image(places[7]))
+    some = kept.take(torch.tensor([9, 2]))
+    assert [some.name(0), some.name(1)] == ["10.png", "02.png"]
+    assert kept.subset(3).names == ("00.png", "01.png", "02.png")
+    base, trimmed = networks()
+    data = dataclasses.replace(random_data(tmp_path), test=kept)
+    table = compare(base, trimmed, kept, data, "cpu")
+    assert named(table, kept, data).file.tolist() == [f"{places[image]:02}.png" for image in table.image]
