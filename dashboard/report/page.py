@@ -75,7 +75,7 @@ class_history.section(events)
 st.markdown("##### Files")
 spec_text = run_reader.spec_text(run_id)
 texts: dict[str, Callable[[], str]] = {  # written when they are downloaded
-    **{name: partial(tables.csv_text, events, name) for name in tables.csv_names(events)},
+    **{name: partial(tables.csv_of, events, name) for name in tables.csv_names(events)},
     "spec.toml": lambda: spec_text,
 }
 ancestors = {run for run, _ in lineage.ancestors(run_reader.parents(), run_id)}

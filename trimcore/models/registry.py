@@ -99,7 +99,7 @@ def check_name(name: str) -> None:
         near = difflib.get_close_matches(name, known, 5, 0.5) or list(known)[:5]
         raise SpecError(
             f"unknown model {name!r}; expected {', '.join(near)}, one of {len(known) - len(near)} more (see `models`), "
-            "timm:NAME, hf:FOLDER, or package.module:function; a name of your own needs TRIMCORE_USE=FILE.py"
+            "timm:NAME, hf:FOLDER, package.module:function, or a name from TRIMCORE_USE"
         )
 
 

@@ -20,7 +20,7 @@ from trimcore.tables.csvs import (
     NEURONS,
     class_accuracy,
     csv_names,
-    csv_text,
+    csv_of,
     csv_texts,
     has_zero_weights,
     iterations,
@@ -52,7 +52,7 @@ from trimcore.tables.sweeps import SWEEP, SweepRun, sweep
 __all__ = [
     "ACCURACY", "CLASSES", "CSVS", "EPOCHS", "ITERATIONS", "LAYERS", "NEURONS", "SWEEP", "UNITS", "VERIFICATIONS",
     "Metric", "Outlook", "SweepRun", "class_accuracy", "configurations", "control_row", "counted_as_zero",
-    "csv_names", "csv_text", "csv_texts", "cuts", "cuts_text", "epochs", "has_zero_weights", "history", "iterations",
+    "csv_names", "csv_of", "csv_texts", "cuts", "cuts_text", "epochs", "has_zero_weights", "history", "iterations",
     "latest", "layers", "measure_name", "metric_of", "neurons", "neurons_a_unit", "no_activation_text", "outlook",
     "paper_table", "profiles", "prunings", "rocs", "sparsity", "sweep", "units", "value_of", "verifications",
     "widths_text", "zeros_text",

@@ -197,11 +197,11 @@ def csv_names(events: list[Recorded]) -> list[str]:
     return [name for name in CSVS if name != "classes.csv" or len(_finished_classes(events))]
 
 
-def csv_text(events: list[Recorded], name: str) -> str:
+def csv_of(events: list[Recorded], name: str) -> str:
     """The text of one of the CSVs. It is meant to be written as UTF-8; see `as_csv` for the format."""
     return as_csv(CSVS[name](events))
 
 
 def csv_texts(events: list[Recorded]) -> dict[str, str]:
     """File name -> text of all CSVs of a run."""
-    return {name: csv_text(events, name) for name in csv_names(events)}
+    return {name: csv_of(events, name) for name in csv_names(events)}

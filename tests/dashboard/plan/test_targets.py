@@ -199,7 +199,6 @@ def test_half_the_size_is_proposed_and_launched(chromium, tmp_path, copy_of):
         seen = context.new_page()
         seen.set_default_timeout(60_000)
         seen.goto(f"{url}/plan?run={own.name}")
-        seen.get_by_role("button", name="Plan for this run").click()
         seen.get_by_text("After the first cut").wait_for()
         slider = seen.get_by_role("slider", name="How many times smaller")
         retry(seen.get_by_text("smaller", exact=True).click, slider)
