@@ -52,7 +52,8 @@ def first_column(section: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
-def test_the_examples_of_a_page_run(page, registry):
+def test_the_examples_of_a_page_run(page, registry, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     torch.manual_seed(0)
     names: dict = {}
     for number, code in enumerate(blocks(page, "python"), 1):
