@@ -44,7 +44,8 @@ def run_tree(
     nodes: columns NODES, one row per iteration, or one for a run without any (iteration is then NaN). run: its id.
     compression: base parameters / parameters. metric: NaN while unknown. result: whether the iteration is the run's
     result. parent, parent_iteration: None for a root. selected: the run whose name is bold. chosen: the iteration with
-    a ring around it. metrics: run -> its metric, by default accuracy. Names are shown literally, never as markup.
+    a ring around it. metrics: run -> its metric, by default accuracy. text_colour: of the labels. Names are shown
+    literally, never as markup.
     """
     nodes = require(nodes, "nodes", NODES).sort_values("iteration", kind="stable")
     metrics, there = metrics or {}, nodes.dropna(subset="iteration")
@@ -54,7 +55,7 @@ def run_tree(
     above = _above(runs)
     rows = _drawn(runs, above)
     chosen = above[chosen[0]] if chosen and _hidden(chosen, runs, above) else chosen
-    labelled, widths = max(map(len, rows.values())) <= MAX_LABELLED, len(there) <= MAX_WIDTHS
+    labelled, widths = _columns(rows, above) <= MAX_LABELLED, len(there) <= MAX_WIDTHS
     drawn: dict[Place, dict[str, Any]] = {}
     for run, own in rows.items():
         metric = metrics.get(run, ACCURACY)
@@ -122,6 +123,16 @@ def _drawn(runs: dict[str, list[Any]], above: dict[str, Place]) -> dict[str, lis
               or _place(row) in above.values()]
         for run, own in rows.items()
     }  # fmt: skip
+
+
+def _columns(rows: dict[str, list[Any]], above: dict[str, Place]) -> int:
+    """The number of columns of the tree."""
+
+    def column(place: Place) -> int:
+        before = column(above[place[0]]) + 1 if place[0] in above else 0
+        return before + list(map(_place, rows[place[0]])).index(place)
+
+    return 1 + max(column(_place(own[-1])) for own in rows.values())
 
 
 def _joined(

@@ -4,8 +4,8 @@ Before a file gets its final name, it is read back and its outputs are compared 
 """
 
 import os
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,22 +48,29 @@ def export(made: Checkpoint, format: str, out: Path, images: Iterable[Tensor] = 
         raise TrimError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
     network = made.build().eval()
     examples = [noise(made, batch) for batch in batches_of(made, network)]
+    writers: dict[str, Callable[..., Callable[..., Any]]] = {
+        "state_dict": _state_dict, "safetensors": _safetensors, "sparse": _sparse, "pt2": _program, "onnx": _onnx,
+        INT8: partial(_onnx_int8, images=images),
+    }  # fmt: skip
+    with replacing(out) as temporary:
+        reloaded = writers[format](made, network, examples[0], temporary)
+        return max(largest_difference(network, reloaded, example, format) for example in examples)
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """A name beside `out` for a file that becomes `out` if the block succeeds, and is removed otherwise.
+    Raises TrimError if it cannot be written."""
     temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        writers: dict[str, Callable[..., Callable[..., Any]]] = {
-            "state_dict": _state_dict, "safetensors": _safetensors, "sparse": _sparse, "pt2": _program, "onnx": _onnx,
-            INT8: partial(_onnx_int8, images=images),
-        }  # fmt: skip
-        reloaded = writers[format](made, network, examples[0], temporary)
-        difference = max(largest_difference(network, reloaded, example, format) for example in examples)
+        yield temporary
         os.replace(temporary, out)
     except OSError as error:
         raise TrimError(f"cannot write {str(out)!r}: {error.strerror or error}") from None
     finally:
         with suppress(OSError):  # the write may have failed
             temporary.unlink()
-    return difference
 
 
 def describe_difference(difference: float) -> str:

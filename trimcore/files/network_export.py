@@ -1,9 +1,7 @@
 """Export a network that is at hand, such as that of a training loop of one's own, as a file for other programs."""
 
 import copy
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from trimcore.compute.inputs import repeated
 from trimcore.errors import TrimError
-from trimcore.files.export import BATCHES, largest_difference
+from trimcore.files.export import BATCHES, largest_difference, replacing
 from trimcore.files.onnx_file import OnnxNetwork, write_onnx
 from trimcore.files.program import Args, program_of, write_program
 
@@ -36,18 +34,9 @@ def export(network: nn.Module, example: Any, out: str | Path) -> float:
         raise TrimError(f"unknown ending {out.suffix!r} of {str(out)!r}; expected one of {', '.join(ENDINGS)}")
     whole = copy.deepcopy(network).cpu().eval()
     examples = [_noise(example, batch) for batch in BATCHES]
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as temporary:
         reloaded = _written(whole, examples[0], temporary)
-        difference = max(largest_difference(whole, reloaded, each, ENDINGS[out.suffix]) for each in examples)
-        os.replace(temporary, out)
-    except OSError as error:
-        raise TrimError(f"cannot write {str(out)!r}: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):  # the write may have failed
-            temporary.unlink()
-    return difference
+        return max(largest_difference(whole, reloaded, each, ENDINGS[out.suffix]) for each in examples)
 
 
 def _written(network: nn.Module, example: Args, path: Path) -> Callable[..., Any]:

@@ -204,4 +204,5 @@ def csv_of(events: list[Recorded], name: str) -> str:
 
 def csv_texts(events: list[Recorded]) -> dict[str, str]:
     """File name -> text of all CSVs of a run."""
-    return {name: csv_of(events, name) for name in csv_names(events)}
+    found = {name: table(events) for name, table in CSVS.items()}
+    return {name: as_csv(table) for name, table in found.items() if name != "classes.csv" or len(table)}

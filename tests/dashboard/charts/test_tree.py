@@ -130,6 +130,8 @@ def test_all_nodes_are_labelled_only_if_there_are_few_columns():
     assert list(map(label, all_nodes(charts.run_tree(nodes(1))).values())) == ["98.0", "97.0", "96.0", "95.0  run 0"]
     many = [label(node) for node in all_nodes(charts.run_tree(nodes(1, 30))).values()]
     assert many == [*[""] * 29, "69.0  run 0"]
+    chain = [label(node) for node in all_nodes(charts.run_tree(nodes(5, 7))).values()]
+    assert chain.count("") == 5 * 5 + 1, "eleven columns, though no run has more than seven"
 
 
 def test_the_name_of_the_selected_run_is_bold():
